@@ -1,0 +1,14 @@
+// The embedder port: text to vectors. A fingerprint names the space; vectors of two fingerprints are never compared.
+
+export type EmbedKind = 'query' | 'document';
+
+export interface Embedder {
+  /** Model, dimensions and whatever else shapes the space, e.g. `builtin:all-minilm-l6-v2-int8:384`. */
+  readonly fingerprint: string;
+  readonly dimensions: number;
+  /** `false`: matches words, not meaning. Every surface that shows recall says so. */
+  readonly semantic: boolean;
+  /** One unit-length vector per text, in order. Throws MainstayError embedder_failed. */
+  embed(texts: readonly string[], kind: EmbedKind): Promise<number[][]>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,47 @@
+// The closed sets of words: the same in Postgres enums (prisma/schema.prisma), logs, API and docs. DESIGN of a run's life:
+//   queued → running → completed | failed | cancelled | expired;  running → waiting → queued;  running → queued.
+
+export const RUN_STATUSES = ['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'expired'] as const;
+export type RunStatus = (typeof RUN_STATUSES)[number];
+
+export const TERMINAL_STATUSES = ['completed', 'failed', 'cancelled', 'expired'] as const;
+export type TerminalStatus = (typeof TERMINAL_STATUSES)[number];
+export const isTerminal = (status: RunStatus): status is TerminalStatus => (TERMINAL_STATUSES as readonly string[]).includes(status);
+
+export const WAIT_REASONS = ['timer', 'approval', 'signal', 'child', 'batch', 'budget', 'rate', 'outcome', 'paused', 'restored'] as const;
+export type WaitReason = (typeof WAIT_REASONS)[number];
+
+/** What a second call with the same arguments would do: nothing, nothing while our key is honoured, or the same again. */
+export const TOOL_EFFECTS = ['read', 'keyed', 'unkeyed'] as const;
+export type ToolEffect = (typeof TOOL_EFFECTS)[number];
+
+/** `intent`: begun, result not recorded. `unknown`: ended without a definite answer. `not_applied`: known to have done nothing. */
+export const TOOL_CALL_STATUSES = ['intent', 'succeeded', 'failed', 'unknown', 'not_applied', 'denied'] as const;
+export type ToolCallStatus = (typeof TOOL_CALL_STATUSES)[number];
+
+/** `open`: the worst case is reserved. `settled`: true usage. `booked`: usage never learnt, the reserve counts as spent. */
+export const MODEL_CALL_STATUSES = ['open', 'settled', 'failed', 'booked'] as const;
+export type ModelCallStatus = (typeof MODEL_CALL_STATUSES)[number];
+
+export const MEMORY_TYPES = ['preference', 'fact', 'decision', 'constraint', 'outcome', 'procedure'] as const;
+export type MemoryType = (typeof MEMORY_TYPES)[number];
+
+export const MEMORY_SCOPES = ['user', 'agent', 'workspace'] as const;
+export type MemoryScope = (typeof MEMORY_SCOPES)[number];
+
+export const SOURCE_ROLES = ['user', 'tool', 'agent'] as const;
+export type SourceRole = (typeof SOURCE_ROLES)[number];
+
+export const VERDICTS = ['ADMIT', 'REINFORCE', 'SUPERSEDE', 'MERGE', 'REJECT', 'QUARANTINE'] as const;
+export type VerdictDecision = (typeof VERDICTS)[number];
+
+/** Where a finished run stands with memory: `none` remembers nothing, `due` is owed, `done` has its verdicts. */
+export const MEMORY_STATES = ['none', 'due', 'done'] as const;
+export type MemoryState = (typeof MEMORY_STATES)[number];
+
+/** What a second root run of a busy session does. `interrupt` and `steer` are not built yet. */
+export const MULTITASK_STRATEGIES = ['enqueue', 'reject'] as const;
+export type MultitaskStrategy = (typeof MULTITASK_STRATEGIES)[number];
+
+export const SCOPES = ['runs:write', 'runs:read', 'sessions:read', 'memories:read', 'memories:write', 'usage:read', 'audit:read', 'keys:write', 'users:any', 'board:read'] as const;
+export type Scope = (typeof SCOPES)[number];

@@ -1,0 +1,38 @@
+// A tool: something outside that a run may call. Its effect says what a second call with the same arguments would do, and
+// so what the engine may do after a crash.
+import type { z } from 'zod';
+import type { ToolEffect } from './status.ts';
+
+export interface ToolContext {
+  readonly tenant: string;
+  readonly user: string | undefined;
+  /** The run's uuid. */
+  readonly run: string;
+  /** The same over every retry of this call: send it as the callee's idempotency key. */
+  readonly key: string;
+  /** Aborts on the tool's time limit, on cancel and when the worker loses the run. */
+  readonly signal: AbortSignal;
+}
+
+export interface Tool<I = unknown, O = unknown> {
+  readonly name: string;
+  readonly version: number;
+  /** What the model is told. */
+  readonly description: string;
+  readonly input: z.ZodType<I>;
+  readonly effect: ToolEffect;
+  /** For `keyed`: how long the callee remembers the key. Beyond it the tool counts as unkeyed. */
+  readonly keyTtlMs: number;
+  readonly timeoutMs: number;
+  /** Scopes the run's user must hold, all of them, at the moment of the call. */
+  readonly scopes: readonly string[];
+  /** The dataset these arguments read: the run's user must be permitted it, and the access is audited. */
+  readonly dataset: ((args: I) => string | undefined) | undefined;
+  /** The resource these arguments work on: one run at a time holds it. */
+  readonly lock: ((args: I) => string | undefined) | undefined;
+  readonly run: (args: I, context: ToolContext) => Promise<O>;
+  /** Asks the callee what became of a call: its result, `not_applied`, or undefined when it cannot say. */
+  readonly lookup: ((key: string, context: ToolContext) => Promise<{ result: O } | 'not_applied' | undefined>) | undefined;
+  /** True for errors that prove nothing was done (refused before the effect). All others of an unkeyed call are unknown. */
+  readonly notApplied: ((error: unknown) => boolean) | undefined;
+}

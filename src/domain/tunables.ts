@@ -1,0 +1,57 @@
+// Every fixed number of the engine, with what happens beyond it and why it has this size. What an operator sets is in
+// src/config.ts; what stands here changes only with a measurement.
+
+/** A worker's claims last this long after its last renewal. Shorter finds dead hosts sooner, longer survives longer pauses. */
+export const LEASE_MS = 15_000;
+/** A third of the lease: two renewals may fail before the worker must stop by itself. */
+export const LEASE_RENEW_MS = 5_000;
+/** The worker stops writing this long before its lease can end on the database's clock. */
+export const LEASE_MARGIN_MS = 1_000;
+/** A step past its deadline by this much may be reclaimed by anyone, should its worker fail to abort it. */
+export const STEP_GRACE_MS = 10_000;
+/** A step's time limit where the machine names none. */
+export const STEP_TIMEOUT_MS = 300_000;
+/** Failures of one step before the run fails with `attempts_exhausted`. */
+export const STEP_ATTEMPTS = 5;
+/** First back-off; doubles with each failure, with up to half of it as jitter. */
+export const BACKOFF_MS = 500;
+export const BACKOFF_CAP_MS = 60_000;
+/** Crashes of a worker inside a step of this run before it is `poison`. */
+export const CRASH_LIMIT = 3;
+/** One wake-up serves runs for this long, then completes: long enough to amortise BullMQ's fetch, short enough to stop. */
+export const WAKE_UP_MS = 250;
+/** Wake-ups lying in BullMQ at most: more adds nothing, since each worker drains the ready queue. */
+export const WAKE_UP_WINDOW = 64;
+/** A worker with a free place asks Postgres for due runs this often: the bound on what a lost Redis costs. */
+export const FALLBACK_POLL_MS = 1_000;
+/** A busy worker takes the oldest due run from Postgres every so many claims. */
+export const FALLBACK_EVERY = 50;
+/** Runs that become due within this get a delayed BullMQ job; later ones only their row. */
+export const DELAYED_JOB_MS = 60_000;
+/** Maintenance looks for due, lost and orphaned runs this often. */
+export const SWEEP_MS = 1_000;
+/** Items of one grouped statement at most; two groups of a kind are in flight. */
+export const GROUP_MAX = 200;
+export const GROUP_LANES = 2;
+/** JSON that enters a row: bytes of its text and depth of nesting. Beyond it: `data_not_storable`. */
+export const MAX_JSON_BYTES = 256 * 1024;
+export const MAX_JSON_DEPTH = 64;
+/** An HTTP body in bytes; beyond it: `body_too_large`. */
+export const MAX_BODY_BYTES = 512 * 1024;
+/** Session state in Redis lives this long after its last use (configurable). */
+export const SESSION_TTL_S = 3_600;
+/** Messages of a session loaded into the next run's context. */
+export const SESSION_MESSAGES = 20;
+/** Live state of a run in Redis. */
+export const JOB_STATE_TTL_S = 3_600;
+/** Recall gives up on Milvus after this and goes on from Postgres, marked degraded. */
+export const RECALL_TIMEOUT_MS = 1_000;
+/** Tokens of memories put into a prompt. */
+export const RECALL_TOKENS = 1_500;
+/** Longest name a caller may give: user, session, idempotency key, resource, in characters. */
+export const MAX_NAME = 200;
+/** Largest tool output kept in a row, in bytes of JSON. */
+export const MAX_TOOL_OUTPUT_BYTES = 64 * 1024;
+/** A resource lock's life without renewal, and how long a run waits before it asks again for a busy one. */
+export const LOCK_TTL_MS = 30_000;
+export const LOCK_RETRY_MS = 1_000;

@@ -1,0 +1,17 @@
+// Ids: uuid v7 in the database, so that they sort by time; prefixed at the edge, so that a reader sees what they name.
+import { v7 } from 'uuid';
+
+export const newId = (): string => v7();
+
+const PREFIXES = { run: 'run_', memory: 'mem_', trace: 'trc_', worker: 'wrk_' } as const;
+export type IdKind = keyof typeof PREFIXES;
+
+/** `run_0192f0…`: the prefix and the uuid's 32 hexadecimal digits. */
+export const publicId = (kind: IdKind, id: string): string => PREFIXES[kind] + id.replaceAll('-', '');
+
+/** The uuid of a public id, or undefined when it is not one. */
+export function parseId(kind: IdKind, text: string): string | undefined {
+  const digits = text.startsWith(PREFIXES[kind]) ? text.slice(PREFIXES[kind].length) : '';
+  if (!/^[0-9a-f]{32}$/.test(digits)) return undefined;
+  return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`;
+}

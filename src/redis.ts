@@ -1,0 +1,58 @@
+// Redis clients by purpose, and every key in one place. Nothing in Redis is the truth: losing all of it costs seconds.
+// The hash tag keeps on one Cluster shard the keys that a script needs together.
+import { Redis, type RedisOptions } from 'ioredis';
+import type { Log } from './log.ts';
+
+/** `fast` fails within a second (API, caches, locks); `blocking` waits for ever (BullMQ workers, subscriptions). */
+export type RedisPurpose = 'fast' | 'blocking';
+
+export function openRedis(url: string, purpose: RedisPurpose, log: Log, extra: RedisOptions = {}): Redis {
+  const redis = new Redis(url, {
+    ...(purpose === 'fast'
+      ? { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: 1_000, autoResendUnfulfilledCommands: false }
+      : { maxRetriesPerRequest: null }),
+    connectTimeout: 3_000,
+    keepAlive: 10_000,
+    retryStrategy: (tries) => Math.min(100 * 2 ** Math.min(tries, 5), 2_000),
+    ...extra,
+  });
+  let lastSaidMs = 0;
+  redis.on('error', (error) => { // at most one line a second: a dead server must not fill the disk
+    const nowMs = Date.now();
+    if (nowMs - lastSaidMs < 1_000) return;
+    lastSaidMs = nowMs;
+    log.warn({ purpose, error: error.message }, 'redis error');
+  });
+  return redis;
+}
+
+/** Waits until a `fast` client can take commands; rejects after `timeoutMs`. */
+export async function redisReady(redis: Redis, timeoutMs = 10_000): Promise<void> {
+  if (redis.status === 'ready') return;
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => { redis.off('ready', ready); reject(new Error(`redis did not answer within ${timeoutMs} ms`)); }, timeoutMs);
+    const ready = (): void => { clearTimeout(timer); resolve(); };
+    redis.once('ready', ready);
+  });
+}
+
+/** A caller's name as one part of a key: no `:` or `{` of theirs can reach into another's keys. */
+const part = (name: string): string => encodeURIComponent(name).replaceAll('*', '%2A');
+
+export const redisKeys = (prefix: string) => ({
+  /** BullMQ's prefix: a hash tag, so that a queue lies on one shard with its ready queue. */
+  bull: `{${prefix}}`,
+  /** All keys of the ready queue of a pool start with this. */
+  ready: (pool: string): string => `{${prefix}}:ready:${part(pool)}:`,
+  session: (tenant: string, user: string, session: string): string => `${prefix}:session:${part(tenant)}:${part(user)}:${part(session)}`,
+  lock: (tenant: string, resource: string): string => `${prefix}:lock:${part(tenant)}:${part(resource)}`,
+  rate: (tenant: string, user: string): string => `${prefix}:rate:${part(tenant)}:${part(user)}`,
+  ratePrefix: `${prefix}:rate`,
+  job: (run: string): string => `${prefix}:job:${run}`,
+  breaker: (name: string): string => `${prefix}:breaker:${part(name)}`,
+  toolCache: (tenant: string, digest: string): string => `${prefix}:tool:${part(tenant)}:${digest}`,
+  embedding: (model: string, digest: string): string => `${prefix}:embedding:${part(model)}:${digest}`,
+  /** Pub/sub channel on which runs are told of a cancel. */
+  cancelChannel: `${prefix}:cancel`,
+});
+export type RedisKeys = ReturnType<typeof redisKeys>;
