@@ -55,3 +55,28 @@ export const MAX_TOOL_OUTPUT_BYTES = 64 * 1024;
 /** A resource lock's life without renewal, and how long a run waits before it asks again for a busy one. */
 export const LOCK_TTL_MS = 30_000;
 export const LOCK_RETRY_MS = 1_000;
+// ready queue, wake-ups, intake
+/** Calls of one Lua script grouped into one: 100 takes hold Redis for about 2 ms. */
+export const READY_GROUP_MAX = 100;
+/** Runs offered by one script call when many come at once (rebuild): about 3 ms of Redis. */
+export const READY_OFFER_MAX = 1_000;
+/** What a run is charged at its take while nothing is known of its tenant or pool; the settle corrects it. */
+export const FIRST_COST_MS = 20;
+/** The ready queue forgets a tenant's finish tag and usual cost this long after its last run: an hour-old debt is nobody's loss. */
+export const IDLE_TENANT_MS = 3_600_000;
+/** Largest |priority| of a run: 1,000 classes of 2^42 ms each leave whole milliseconds exact in a double. */
+export const MAX_PRIORITY = 1_000;
+/** Finished and failed wake-ups kept for the Bull Board; they prove nothing and are pressed without harm. */
+export const WAKE_UPS_KEPT = 100;
+/** Events kept in a BullMQ event stream; nobody decides by them. */
+export const QUEUE_EVENTS_KEPT = 100;
+/** A wake-up that failed holds its place this long, so that a store that is down is not asked thousands of times a second. */
+export const WAKE_UP_BACKOFF_MS = 1_000;
+/** An intake job whose store is down comes again after this, doubling up to the cap, for as long as it takes. */
+export const INTAKE_BACKOFF_MS = 1_000;
+export const INTAKE_BACKOFF_CAP_MS = 60_000;
+/** Finished intake jobs kept: their return value is how a plain producer learns the run's id. */
+export const INTAKE_KEPT = 10_000;
+export const INTAKE_KEPT_S = 86_400;
+/** BullMQ may hang in `close` when Redis is gone; after this its connections are cut. */
+export const QUEUE_CLOSE_MS = 5_000;

@@ -1,0 +1,58 @@
+// Wake-ups: BullMQ jobs that tell a worker of a pool that there is work. They name no run, are exchangeable, and may be lost
+// or doubled freely; Postgres and the ready queue know what there is to do. Delayed jobs name a run that becomes due soon;
+// they are a hint as well, its row holds the time. So nothing here ever rejects: a failed call costs a sweep of maintenance,
+// not a run, and is said in the log at most once a second.
+import { randomInt } from 'node:crypto';
+import type { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
+import type { Log } from '../log.ts';
+import type { RedisKeys } from '../redis.ts';
+import { openQueue, sampledWarning, wakeUpKeeps, wakeUpQueueName, within } from './bull-queue.ts';
+
+/** Names of the two kinds of job in the queue `wake-<pool>`; any other is a wake-up too. */
+export const WAKE_UP_JOB = 'wake-up';
+export const OFFER_JOB = 'offer';
+
+export interface WakeUpCounts { waiting: number; delayed: number; active: number }
+
+export class WakeUps {
+  /** BullMQ's list of waiting wake-ups: the ready queue's scripts ask for its length. */
+  readonly waitKey: string;
+  readonly #queue: Queue;
+  readonly #warn: (error: unknown) => void;
+
+  /** redis: a `fast` client, left open by `close`. */
+  constructor(options: { redis: Redis; keys: RedisKeys; pool: string; log: Log }) {
+    this.#queue = openQueue(wakeUpQueueName(options.pool), options.redis, options.keys, options.log);
+    this.waitKey = this.#queue.toKey('wait');
+    this.#warn = sampledWarning(options.log, 'wake-ups');
+  }
+
+  /** Adds `n` wake-ups. Never rejects. */
+  async ring(n: number): Promise<void> {
+    if (n <= 0) return;
+    const wakeUp = { name: WAKE_UP_JOB, data: {}, opts: wakeUpKeeps };
+    await this.#queue.addBulk(Array.from({ length: n }, () => wakeUp)).catch(this.#warn);
+  }
+
+  /**
+   * Has the run offered again in `delayMs`. The job's id carries a number of its own: BullMQ silently drops a job whose id it
+   * still knows, and a run may wait many times. Never rejects.
+   */
+  async offerLater(run: { tenant: string; run: string }, delayMs: number): Promise<void> {
+    const jobId = `${run.run}-${randomInt(2 ** 47)}`;
+    const delay = Math.max(0, Math.ceil(delayMs));
+    await this.#queue.add(OFFER_JOB, { tenant: run.tenant, run: run.run }, { ...wakeUpKeeps, jobId, delay }).catch(this.#warn);
+  }
+
+  /** Rejects when Redis does not answer. */
+  async counts(): Promise<WakeUpCounts> {
+    const counts = await this.#queue.getJobCounts('wait', 'prioritized', 'delayed', 'active');
+    return { waiting: (counts['wait'] ?? 0) + (counts['prioritized'] ?? 0), delayed: counts['delayed'] ?? 0, active: counts['active'] ?? 0 };
+  }
+
+  async close(): Promise<void> {
+    await within(this.#queue.close(), QUEUE_CLOSE_MS);
+  }
+}
