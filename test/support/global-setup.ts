@@ -5,6 +5,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { monoMs } from '../../src/clock.ts';
 import { defaultStateDir, startStack, type Stack } from '../../src/dev/servers/stack.ts';
+import { writeJson } from '../../src/dev/servers/processes.ts';
 import { startContainers } from './containers.ts';
 import { sweepStateFolders } from './state-folders.ts';
 
@@ -19,7 +20,8 @@ export default async function setUp(): Promise<void> {
   try {
     const stack = await startStack({ stateDir, say, ephemeral: true, given: containers.given, givenKind: 'containers' });
     process.env['MAINSTAY_TEST_STACK'] = JSON.stringify(stack);
-    process.env['MAINSTAY_TEST_SERVERS_USED'] = containers.words;
+    const serversFile = process.env['MAINSTAY_TEST_SERVERS_FILE']; // `npm test` repeats the words in its summary
+    if (serversFile) writeJson(serversFile, { words: containers.words });
     (globalThis as { mainstayTestRun?: TestRun }).mainstayTestRun = { stack, endContainers: containers.end };
     say(`\nservers of this run: ${containers.words} (up in ${((monoMs() - startMs) / 1000).toFixed(1)} s)`);
   } catch (error) {
