@@ -1,13 +1,12 @@
 // Brings up the servers once per jest run: Redis and PostgreSQL in containers where an engine answers, local ones where
 // none does; Milvus Lite locally in both. The migrated database is the template every test file clones, so nobody may stay
 // connected to it. Addresses go to the test files by one environment variable.
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { monoMs } from '../../src/clock.ts';
 import { defaultStateDir, startStack, type Stack } from '../../src/dev/servers/stack.ts';
 import { writeJson } from '../../src/dev/servers/processes.ts';
 import { startContainers } from './containers.ts';
-import { sweepStateFolders } from './state-folders.ts';
+import { removeStateFolder, sweepStateFolders } from './state-folders.ts';
 
 export interface TestRun { stack: Stack; endContainers: () => Promise<void> }
 
@@ -26,7 +25,7 @@ export default async function setUp(): Promise<void> {
     say(`\nservers of this run: ${containers.words} (up in ${((monoMs() - startMs) / 1000).toFixed(1)} s)`);
   } catch (error) {
     await containers.end();
-    rmSync(stateDir, { recursive: true, force: true });
+    removeStateFolder(stateDir, say);
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 // Ends the servers of the run. Where a test failed its database was kept: then the data folder stays too, and a line
 // says how to look at it.
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestRun } from './global-setup.ts';
+import { removeStateFolder } from './state-folders.ts';
 
 export default async function tearDown(): Promise<void> {
   const run = (globalThis as { mainstayTestRun?: TestRun }).mainstayTestRun;
@@ -11,5 +12,5 @@ export default async function tearDown(): Promise<void> {
   await run.endContainers();
   const kept = join(run.stack.stateDir, 'kept');
   if (existsSync(kept)) process.stderr.write(`kept for a look until the next run, in ${run.stack.stateDir}:\n${readFileSync(kept, 'utf8')}`);
-  else rmSync(run.stack.stateDir, { recursive: true, force: true });
+  else removeStateFolder(run.stack.stateDir, () => undefined);
 }

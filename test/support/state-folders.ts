@@ -11,14 +11,19 @@ export function sweepStateFolders(dir: string, say: (line: string) => void): voi
     const folder = join(dir, name);
     const holder = readJson(join(folder, 'stack.lock')) as ProcessMark | undefined;
     if (holder && isSame(holder)) continue;
-    for (const server of ['redis', 'postgres', 'milvus']) {
-      const left = readJson(join(folder, server, 'server.json')) as { mark?: ProcessMark; dataDir?: string } | undefined;
-      if (left?.mark && isSame(left.mark)) {
-        say(`ending ${server} (${left.mark.pid}) of a test run that was killed`);
-        process.kill(left.mark.pid, server === 'postgres' ? 'SIGQUIT' : 'SIGKILL');
-      }
-      if (server === 'postgres' && left?.dataDir) rmSync(left.dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
-    }
-    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    removeStateFolder(folder, say);
   }
+}
+
+/** Removes a run's folder, and its PostgreSQL data where that had to live elsewhere; ends what still runs on them. */
+export function removeStateFolder(folder: string, say: (line: string) => void): void {
+  for (const server of ['redis', 'postgres', 'milvus']) {
+    const left = readJson(join(folder, server, 'server.json')) as { mark?: ProcessMark; dataDir?: string } | undefined;
+    if (left?.mark && isSame(left.mark)) {
+      say(`ending ${server} (${left.mark.pid}) of a test run that was killed`);
+      process.kill(left.mark.pid, server === 'postgres' ? 'SIGQUIT' : 'SIGKILL');
+    }
+    if (left?.dataDir) rmSync(left.dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 }
