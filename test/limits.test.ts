@@ -1,0 +1,410 @@
+// Locks, breakers, rates, session state and live job state on a Redis of this file's own, which it freezes and wipes.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Redis } from 'ioredis';
+import { startModelStub } from '../src/dev/model-stub/server.ts';
+import { MainstayError, type ErrorCode } from '../src/domain/errors.ts';
+import { emptySession, noteStep, parseSession, RECENT_STEPS, type SessionState } from '../src/domain/session.ts';
+import { Breakers, type BreakerOptions, type BreakerState } from '../src/limits/breakers.ts';
+import { guardedCall } from '../src/limits/guarded-call.ts';
+import { JobStates } from '../src/limits/job-state.ts';
+import { LockLease, Locks } from '../src/limits/locks.ts';
+import { Rates } from '../src/limits/rates.ts';
+import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { SessionStates } from '../src/limits/session-state.ts';
+import { makeLog } from '../src/log.ts';
+import { makeAnthropicModel } from '../src/model/anthropic.ts';
+import { redisKeys, redisReady } from '../src/redis.ts';
+import { startOwnRedis, type OwnRedis } from './support/own-redis.ts';
+
+const log = makeLog('silent', 'test');
+const keys = redisKeys('limits-test');
+let own: OwnRedis;
+let redis: Redis;
+
+beforeAll(async () => {
+  own = await startOwnRedis();
+  redis = openLimitsRedis(own.url, log);
+  await redisReady(redis);
+});
+beforeEach(() => own.client.flushall());
+afterAll(async () => {
+  redis.disconnect();
+  await own.stop();
+});
+
+/** Runs `work` while Redis accepts bytes and answers nothing. */
+async function whileFrozen<T>(work: () => Promise<T>): Promise<{ result: T; tookMs: number }> {
+  own.freeze();
+  const startedMs = performance.now();
+  try {
+    return { result: await work(), tookMs: performance.now() - startedMs };
+  } finally {
+    own.thaw();
+    await own.client.ping();
+  }
+}
+const aborted = (signal: AbortSignal): Promise<void> => new Promise((resolve) => { if (signal.aborted) resolve(); else signal.addEventListener('abort', () => resolve(), { once: true }); });
+const codeOfFailure = (call: Promise<unknown>): Promise<string> => call.then(() => 'succeeded', (error: unknown) => (error instanceof MainstayError ? error.code : `foreign: ${String(error)}`));
+const after = (ms: number): Promise<void> => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+describe('locks', () => {
+  const key = keys.lock('acme', 'report');
+
+  test('one holder at a time; only its token renews and releases', async () => {
+    const locks = new Locks(redis);
+    expect(await locks.acquire(key, 'one', 5_000)).toBe('held');
+    expect(await locks.acquire(key, 'two', 5_000)).toBe('busy');
+    expect(await locks.acquire(key, 'one', 5_000)).toBe('held');
+    expect(await locks.renew(key, 'two', 60_000)).toBe('lost');
+    expect(await locks.release(key, 'two')).toBe(false);
+    expect(await own.client.pttl(key)).toBeLessThanOrEqual(5_000);
+    expect(await locks.renew(key, 'one', 60_000)).toBe('held');
+    expect(await own.client.pttl(key)).toBeGreaterThan(5_000);
+    expect(await locks.release(key, 'one')).toBe(true);
+    expect(await locks.acquire(key, 'two', 5_000)).toBe('held');
+  });
+
+  test('a lease is renewed past its life, ends once, and is free afterwards', async () => {
+    const locks = new Locks(redis);
+    const lease = await locks.hold(key, 150);
+    if (!(lease instanceof LockLease)) throw new Error(`not held: ${lease}`);
+    await after(400);
+    lease.throwIfLost();
+    expect(await locks.hold(key, 150)).toBe('busy');
+    await Promise.all([lease.release(), lease.release()]);
+    expect([lease.endReason, lease.signal.aborted]).toEqual(['released', true]);
+    expect(() => lease.throwIfLost()).toThrow(expect.objectContaining({ code: 'lock_busy' }));
+    expect(await own.client.exists(key)).toBe(0);
+  });
+
+  test('a lease whose key was lost or taken tells its holder, and does not touch the new owner', async () => {
+    const lease = await new Locks(redis).hold(key, 150) as LockLease;
+    await own.client.set(key, 'another');
+    await aborted(lease.signal);
+    expect(lease.endReason).toBe('lost');
+    await lease.release();
+    expect(await own.client.get(key)).toBe('another');
+  });
+
+  test('several locks are taken together or not at all', async () => {
+    const locks = new Locks(redis);
+    const wanted = ['c', 'a', 'b', 'a'].map((name) => keys.lock('acme', name));
+    const leases = await locks.holdAll(wanted, 5_000) as LockLease[];
+    expect(leases.map((lease) => lease.key)).toEqual([...new Set(wanted)].sort());
+    await leases[2]?.release();
+    expect(await locks.holdAll([wanted[0] ?? '', wanted[1] ?? ''], 5_000)).toBe('busy');
+    expect(await own.client.exists(wanted[0] ?? '')).toBe(0); // not left behind
+    await Promise.all(leases.map((lease) => lease.release()));
+  });
+
+  test('a frozen Redis gives nobody a lock, within the limit; a holder stops by its own clock', async () => {
+    const locks = new Locks(redis);
+    const lease = await locks.hold(keys.lock('acme', 'mine'), 400) as LockLease;
+    const { result, tookMs } = await whileFrozen(async () => {
+      const answer = await locks.acquire(key, 'one', 5_000);
+      await aborted(lease.signal);
+      return answer;
+    });
+    expect(result).toBe('unavailable');
+    expect(lease.endReason).toBe('lost');
+    expect(tookMs).toBeLessThan(1_000);
+  });
+});
+
+describe('breakers', () => {
+  const open: Breakers[] = [];
+  afterEach(() => { for (const breakers of open.splice(0)) breakers.close(); });
+  /** One process of the fleet: short times, so that a test sees a whole life. */
+  function fleetMember(options: Partial<BreakerOptions> = {}): { breakers: Breakers; seen: string[] } {
+    const seen: string[] = [];
+    const onState = (name: string, state: BreakerState): void => { seen.push(`${name} ${state}`); };
+    const breakers = new Breakers({ redis, keys, log, onState, minimumCalls: 4, openMs: 300, openCapMs: 1_000, probeMs: 400, trustClosedMs: 0, ...options });
+    open.push(breakers);
+    return { breakers, seen };
+  }
+  const failing = (code: ErrorCode, retryAfterMs?: number) => async (): Promise<never> => { throw new MainstayError(code, 'on purpose', retryAfterMs === undefined ? {} : { retryAfterMs }); };
+  const works = async (): Promise<string> => 'fine';
+  async function fail(breakers: Breakers, times: number, code: ErrorCode = 'model_unavailable', name = 'model:m'): Promise<string[]> {
+    const codes: string[] = [];
+    for (let call = 0; call < times; call++) codes.push(await codeOfFailure(breakers.run(name, failing(code))));
+    return codes;
+  }
+  const openMsLeft = async (breakers: Breakers, name = 'model:m'): Promise<number | undefined> => {
+    const error = await breakers.run(name, works).then(() => undefined, (thrown: unknown) => thrown as MainstayError);
+    return error?.retryAfterMs;
+  };
+
+  test('opens at the minimum of calls, not before, for the whole fleet, and says when to come back', async () => {
+    const [one, two] = [fleetMember(), fleetMember()];
+    expect(await fail(one.breakers, 3)).toEqual(['model_unavailable', 'model_unavailable', 'model_unavailable']);
+    expect(await two.breakers.run('model:m', works)).toBe('fine');
+    expect(await fail(one.breakers, 2)).toEqual(['model_unavailable', 'breaker_open']);
+    let called = false;
+    expect(await codeOfFailure(two.breakers.run('model:m', async () => { called = true; }))).toBe('breaker_open');
+    expect(called).toBe(false);
+    expect(await openMsLeft(two.breakers)).toBeGreaterThan(0);
+    expect(await two.breakers.run('model:other', works)).toBe('fine'); // breakers are by name
+    expect([one.seen, two.seen]).toEqual([['model:m closed', 'model:m open'], ['model:m closed', 'model:m open', 'model:other closed']]);
+  });
+
+  test('the caller’s own faults, limits and cancels never open it; a foreign error does', async () => {
+    const { breakers } = fleetMember();
+    for (const code of ['input_invalid', 'tool_input_invalid', 'tool_denied', 'rate_limited', 'model_rejected', 'cancelled', 'fenced'] as const) await fail(breakers, 6, code);
+    expect(await breakers.run('model:m', works)).toBe('fine');
+    const crashes = async (): Promise<never> => { throw new TypeError('a bug in the tool'); };
+    for (let call = 0; call < 6; call++) await codeOfFailure(breakers.run('tool:t', crashes));
+    expect(await codeOfFailure(breakers.run('tool:t', works))).toBe('breaker_open');
+  });
+
+  test('after its time one probe goes out for the whole fleet; its success closes it everywhere', async () => {
+    const fleet = [fleetMember(), fleetMember(), fleetMember()];
+    await fail(fleet[0]?.breakers as Breakers, 4);
+    await after(320);
+    let letGo = (): void => undefined;
+    let probes = 0;
+    const probe = async (): Promise<string> => { probes++; await new Promise<void>((resolve) => { letGo = resolve; }); return 'fine'; };
+    const calls = fleet.map(({ breakers }) => codeOfFailure(breakers.run('model:m', probe)));
+    const refused = await Promise.race([Promise.all(calls.map((call) => call.then((code) => code === 'breaker_open'))), after(200).then(() => 'waiting')]);
+    expect(refused).toBe('waiting'); // the probe is out
+    expect(probes).toBe(1);
+    letGo();
+    expect((await Promise.all(calls)).sort()).toEqual(['breaker_open', 'breaker_open', 'succeeded']);
+    await after(400); // those refused may have been told to wait for the probe's life
+    for (const { breakers } of fleet) expect(await breakers.run('model:m', works)).toBe('fine');
+    expect(await own.client.exists(keys.breaker('model:m'))).toBe(0);
+  });
+
+  test('a failed probe doubles the time; one that proves nothing lets the next be the probe', async () => {
+    const { breakers, seen } = fleetMember();
+    await fail(breakers, 4);
+    await after(320);
+    expect(await codeOfFailure(breakers.run('model:m', failing('input_invalid')))).toBe('input_invalid'); // a filtered error must not close it
+    expect(breakers.stateOf('model:m')).toBe('half_open');
+    expect(await fail(breakers, 1)).toEqual(['model_unavailable']); // is the probe, and fails
+    const untilMs = Number(await own.client.hget(keys.breaker('model:m'), 'openUntil')) - Date.now();
+    expect(untilMs).toBeGreaterThan(450);
+    expect(untilMs).toBeLessThanOrEqual(600);
+    expect(await fail(breakers, 1)).toEqual(['breaker_open']);
+    await after(620);
+    expect(await breakers.run('model:m', works)).toBe('fine');
+    expect(seen.map((line) => line.split(' ')[1])).toEqual(['closed', 'open', 'half_open', 'open', 'half_open', 'closed']);
+  });
+
+  test('a probe whose process died is given up for another', async () => {
+    const { breakers } = fleetMember();
+    await fail(breakers, 4);
+    await after(320);
+    void breakers.run('model:m', () => new Promise(() => undefined)).catch(() => undefined); // never answers
+    await after(20);
+    const other = fleetMember().breakers;
+    expect(await codeOfFailure(other.run('model:m', works))).toBe('breaker_open');
+    await after(420);
+    expect(await other.run('model:m', works)).toBe('fine');
+  });
+
+  test('a callee that names its own time (a spend limit) opens it at once for that long', async () => {
+    const [one, two] = [fleetMember(), fleetMember()];
+    const error = await one.breakers.run('model:m', failing('breaker_open', 900_000)).catch((thrown: unknown) => thrown as MainstayError);
+    expect(error).toMatchObject({ code: 'breaker_open', retryAfterMs: 900_000 });
+    for (const { breakers } of [one, two]) expect(await openMsLeft(breakers)).toBeGreaterThan(890_000);
+  });
+
+  test('with Redis gone each process judges for itself, quickly, and tells the fleet afterwards', async () => {
+    const [one, two] = [fleetMember(), fleetMember()];
+    const { result: codes, tookMs } = await whileFrozen(() => fail(one.breakers, 6));
+    expect(codes).toEqual([...Array.from({ length: 4 }, () => 'model_unavailable'), 'breaker_open', 'breaker_open']);
+    expect(tookMs).toBeLessThan(1_000);
+    expect(await two.breakers.run('model:m', works)).toBe('fine'); // was not told
+    await after(1_000);
+    expect(await codeOfFailure(one.breakers.run('model:m', works))).toBe('breaker_open');
+    expect(await codeOfFailure(two.breakers.run('model:m', works))).toBe('breaker_open');
+  });
+
+  test('with Redis gone a process sends its own probe, which a filtered error does not pass', async () => {
+    const { breakers } = fleetMember();
+    const { result } = await whileFrozen(async () => {
+      await fail(breakers, 4);
+      await after(320);
+      const filtered = await fail(breakers, 2, 'input_invalid');
+      await after(320);
+      return [...filtered, await breakers.run('model:m', works), await breakers.run('model:m', works)];
+    });
+    expect(result).toEqual(['input_invalid', 'breaker_open', 'fine', 'fine']);
+  });
+
+  test('a model that overloads is left alone by the fleet, and a spend limit is asked about once', async () => {
+    const stub = await startModelStub();
+    try {
+      const model = makeAnthropicModel({ apiKey: 'stub', baseUrl: stub.url, log });
+      const ask = ({ breakers }: { breakers: Breakers }, name: string): Promise<string> => codeOfFailure(breakers.run(name, (signal) =>
+        model.turn({ model: 'claude-haiku-5-5', system: '', messages: [{ role: 'user', content: [{ type: 'text', text: 'Hi' }] }], maxTokens: 10 }, { signal })));
+      const [one, two] = [fleetMember(), fleetMember()];
+      stub.addFault({ kind: 'overloaded' }, 20);
+      for (let call = 0; call < 20; call++) await ask(call % 2 ? one : two, 'model:busy');
+      expect(stub.calls()).toHaveLength(7); // four of one process, three of the other
+      stub.reset();
+      stub.addFault({ kind: 'spend_limit' }, 10);
+      for (let call = 0; call < 6; call++) expect(await ask(call % 2 ? one : two, 'model:poor')).toBe('breaker_open');
+      expect(stub.calls()).toHaveLength(1);
+    } finally {
+      await stub.stop();
+    }
+  });
+
+  test('each call has its own signal: one over its time does not disturb another, and its late end is unheard', async () => {
+    const { breakers } = fleetMember();
+    const signals: AbortSignal[] = [];
+    const hangs = (signal: AbortSignal): Promise<string> => { signals.push(signal); return new Promise(() => undefined); };
+    const slow = async (signal: AbortSignal): Promise<string> => { signals.push(signal); await after(100); return 'fine'; };
+    const [late, fine] = await Promise.all([codeOfFailure(breakers.run('tool:t', hangs, { timeoutMs: 40 })), breakers.run('tool:t', slow)]);
+    expect([late, fine]).toEqual(['tool_timeout', 'fine']);
+    expect(signals.map((signal) => signal.aborted)).toEqual([true, false]);
+    const caller = new AbortController();
+    const stopped = codeOfFailure(breakers.run('tool:t', hangs, { signal: caller.signal }));
+    await after(10);
+    caller.abort(new MainstayError('fenced', 'the run was lost'));
+    expect(await stopped).toBe('fenced');
+    expect(await codeOfFailure(guardedCall(hangs, { signal: AbortSignal.abort() }))).toBe('cancelled');
+    expect(signals).toHaveLength(3); // an aborted caller never begins
+  });
+});
+
+describe('rates', () => {
+  const rates = (): Rates => new Rates(redis, keys, { requestsPerMinute: 3, submissionsPerMinute: 2 });
+
+  test('count down, refuse beyond the limit, and say when the window ends', async () => {
+    const answers = [];
+    for (let call = 0; call < 4; call++) answers.push(await rates().request('key-1')); // a new process each time: Redis counts
+    expect(answers.map(({ allowed, remaining }) => [allowed, remaining])).toEqual([[true, 2], [true, 1], [true, 0], [false, 0]]);
+    expect(answers.every(({ limit, resetS }) => limit === 3 && resetS >= 1 && resetS <= 60)).toBe(true);
+    expect((await rates().request('key-2')).allowed).toBe(true);
+  });
+
+  test('tenants and users are counted apart, whatever their names', async () => {
+    for (const user of ['ada', 'ada']) await rates().submission('acme', user);
+    expect((await rates().submission('acme', 'ada')).allowed).toBe(false);
+    for (const [tenant, user] of [['acme', 'bob'], ['globex', 'ada'], ['acme:ada', ''], ['acme', undefined], ['key', 'key-1']] as const) expect(await rates().submission(tenant, user)).toMatchObject({ allowed: true, remaining: 1 });
+    expect(await own.client.keys(`${keys.ratePrefix}*`)).toContain(keys.rate('acme', 'ada'));
+    expect(await own.client.ttl(keys.rate('acme', 'ada'))).toBeGreaterThan(0);
+  });
+
+  test('with Redis gone a process counts for itself', async () => {
+    const mine = rates();
+    const { result, tookMs } = await whileFrozen(async () => {
+      const allowed = [];
+      for (let call = 0; call < 4; call++) allowed.push((await mine.request('key-9')).allowed);
+      return allowed;
+    });
+    expect(result).toEqual([true, true, true, false]);
+    expect(tookMs).toBeLessThan(2_500);
+  });
+});
+
+describe('session state', () => {
+  const states = (ttlS = 60): SessionStates => new SessionStates(redis, keys, log, ttlS);
+  const state = (version: number, intent = 'return a parcel'): SessionState => ({ ...emptySession('2026-11-24T10:00:00Z', version), intent, user: { plan: 'pro' }, scratchpad: { seen: ['a', 1, null] } });
+  const where = ['acme', 'ada', 'chat-1'] as const;
+
+  test('comes back as it was, when it is as new as asked for', async () => {
+    expect(await states().put(...where, state(3))).toBe('written');
+    expect(await states().get(...where, 3)).toEqual(state(3));
+    expect(await states().get(...where, 2)).toEqual(state(3));
+    expect(await states().get(...where, 4)).toBeUndefined();
+    expect(await states().get('acme', 'ada', 'chat-2', 0)).toBeUndefined();
+    expect(await states().get('globex', 'ada', 'chat-1', 0)).toBeUndefined();
+    expect(await states().get('acme', 'ada:chat-1', '', 0)).toBeUndefined();
+  });
+
+  test('is written only upward', async () => {
+    await states().put(...where, state(5, 'five'));
+    expect(await states().put(...where, state(5, 'another five'))).toBe('older');
+    expect(await states().put(...where, state(4, 'four'))).toBe('older');
+    expect((await states().get(...where, 0))?.intent).toBe('five');
+    expect(await states().put(...where, state(10, 'ten'))).toBe('written'); // a number, not a text
+    expect(await states().put(...where, state(9, 'nine'))).toBe('older');
+  });
+
+  test('what cannot be read counts as gone and is replaced', async () => {
+    const key = keys.session(...where);
+    for (const junk of ['', 'not json', '[]', '7', 'null', '{"version":"9"}', JSON.stringify({ ...state(9), flags: { a: 'yes' } })]) {
+      await own.client.set(key, junk);
+      expect(await states().get(...where, 0)).toBeUndefined();
+    }
+    await own.client.set(key, '{"version":"9"}');
+    expect(await states().put(...where, state(1))).toBe('written');
+  });
+
+  test('lives as long as it is used, then is gone', async () => {
+    const key = keys.session(...where);
+    await states(60).put(...where, state(1));
+    expect(await own.client.ttl(key)).toBeGreaterThan(50);
+    await own.client.expire(key, 5);
+    await states(60).get(...where, 0);
+    expect(await own.client.ttl(key)).toBeGreaterThan(50);
+    await own.client.expire(key, 5);
+    expect(await states(60).touch(...where)).toBe(true);
+    expect(await own.client.ttl(key)).toBeGreaterThan(50);
+    expect(await states().touch('acme', 'ada', 'none')).toBe(false);
+    await own.client.pexpire(key, 1);
+    await after(20);
+    expect(await states().get(...where, 0)).toBeUndefined();
+  });
+
+  test('a frozen Redis or a state that cannot be stored is an answer, not an error', async () => {
+    const { result, tookMs } = await whileFrozen(() => Promise.all([states().get(...where, 0), states().put(...where, state(1)), states().touch(...where)]));
+    expect(result).toEqual([undefined, 'failed', false]);
+    expect(tookMs).toBeLessThan(1_000);
+    expect(await states().put('acme', 'ada', 'chat-3', { ...state(1), scratchpad: { big: 'x'.repeat(300_000) } })).toBe('failed');
+  });
+
+  test('recent steps keep the last twenty', () => {
+    const session = emptySession('2026-11-24T10:00:00Z');
+    for (let step = 0; step < RECENT_STEPS + 5; step++) noteStep(session, 'run-1', `step-${step}`, '2026-11-24T10:00:00Z');
+    expect(session.recentSteps).toHaveLength(20);
+    expect(session.recentSteps[0]?.step).toBe('step-5');
+    expect(parseSession(JSON.stringify(session))).toEqual(session);
+  });
+});
+
+describe('live job state', () => {
+  const run = '0190-run';
+  const update = { status: 'running', step: 'think', progress: 0.5, note: 'half way', worker: 'w1', fence: 10n } as const;
+  /** The write is fire and forget: asks until it is seen. */
+  async function shown(jobs: JobStates, expected: object): Promise<void> {
+    for (let tries = 0; tries < 100; tries++) {
+      const state = await jobs.read(run);
+      if (state && Object.entries(expected).every(([name, value]) => state[name as keyof typeof state] === value)) return;
+      await after(5);
+    }
+    expect(await jobs.read(run)).toMatchObject(expected);
+  }
+
+  test('shows the latest, with a life, and never an older fence', async () => {
+    const jobs = new JobStates(redis, keys);
+    expect(await jobs.read(run)).toBeUndefined();
+    for (let percent = 0; percent <= 100; percent++) jobs.write(run, { ...update, progress: percent / 100 });
+    await shown(jobs, { progress: 1, fence: '10', step: 'think', note: 'half way', worker: 'w1' });
+    expect(await own.client.ttl(keys.job(run))).toBeGreaterThan(3_000);
+    new JobStates(redis, keys).write(run, { ...update, step: 'act', fence: 11n });
+    await shown(jobs, { step: 'act', fence: '11' });
+    jobs.write(run, { ...update, step: 'zombie', fence: 9n });
+    jobs.write(run, { ...update, step: 'zombie', fence: 10n });
+    const witness = new JobStates(redis, keys);
+    witness.write('other', update);
+    await after(50);
+    expect(await jobs.read(run)).toMatchObject({ step: 'act', fence: '11' });
+  });
+
+  test('never throws: Redis frozen, numbers out of range, junk in the key', async () => {
+    const jobs = new JobStates(redis, keys);
+    await whileFrozen(async () => {
+      jobs.write(run, update);
+      jobs.write(run, update);
+      expect(await jobs.read(run)).toBeUndefined();
+    });
+    jobs.write(run, { ...update, progress: Number.NaN, note: 'n'.repeat(1_000), fence: 12n });
+    await shown(jobs, { progress: 0, fence: '12', note: 'n'.repeat(200) });
+    await own.client.set(keys.job(run), 'junk');
+    expect(await jobs.read(run)).toBeUndefined();
+  });
+});
