@@ -215,10 +215,13 @@ describe('every fault of the provider has one meaning, and each costs one reques
     await raw.stop();
   });
 
-  test('without a stop reason there is no turn, even with message_stop', async () => {
+  test.each([
+    ['a stop reason', ['message_stop', { type: 'message_stop' }]],
+    ['message_stop', ['message_delta', { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 1 } }]],
+  ] as const)('without %s there is no turn', async (_lacking, event) => {
     const raw = await rawServer([
       ['message_start', { type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', content: [], stop_reason: null, usage: { input_tokens: 1, output_tokens: 1 } } }],
-      ['message_stop', { type: 'message_stop' }],
+      event,
     ]);
     expect((await failureOf(connect({ baseUrl: raw.url }).turn(request(), { signal: signal() }))).code).toBe('model_cut_off');
     await raw.stop();

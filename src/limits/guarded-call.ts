@@ -27,6 +27,6 @@ export function guardedCall<T>(work: (signal: AbortSignal) => Promise<T>, { sign
     if (signal?.aborted) return onAbort();
     signal?.addEventListener('abort', onAbort, { once: true });
     // The reason goes to the caller first: own errors of aborted work are then of no interest.
-    Promise.resolve().then(() => work(own.signal)).then((result) => { end(); resolve(result); }, (error: unknown) => { end(); reject(error as Error); });
+    Promise.resolve().then(() => work(own.signal)).finally(end).then(resolve, reject);
   });
 }

@@ -6,7 +6,7 @@
 //                             month changes, so the breaker of the model opens for the fleet and one probe asks again
 //   529, 5xx, 408, 409, none  model_unavailable
 //   400, 401, 403, 404, …     model_rejected: sending it again changes nothing
-import Anthropic from '@anthropic-ai/sdk';
+import Anthropic, { type APIError } from '@anthropic-ai/sdk';
 import { MainstayError, type ErrorCode } from '../domain/errors.ts';
 import { ModelFailure } from '../domain/model-failure.ts';
 
@@ -27,11 +27,13 @@ const STATUS_OF_TYPE: Readonly<Record<string, number>> = {
   request_too_large: 413, rate_limit_error: 429, api_error: 500, timeout_error: 504, overloaded_error: 529,
 };
 
+type ProviderError = APIError<number | undefined, Headers | undefined, object | undefined>;
+
 /** `nowMs`: wall clock, for a `retry-after` given as a date. */
 export function mainstayErrorOf(error: unknown, nowMs: number): MainstayError {
   if (error instanceof MainstayError) return error;
   if (error instanceof Anthropic.APIConnectionError) return failure('model_unavailable', 'The model provider cannot be reached.', { billed: neverConnected(error) ? 'no' : 'unknown' });
-  if (error instanceof Anthropic.APIError) return ofApiError(error, nowMs);
+  if (error instanceof Anthropic.APIError) return ofApiError(error as ProviderError, nowMs);
   // Everything else broke the stream after it began: a reset connection, a malformed event.
   return failure('model_cut_off', 'The stream broke before the model had finished its turn.', { billed: 'unknown' });
 }
@@ -46,7 +48,7 @@ function neverConnected(error: unknown): boolean {
   return false;
 }
 
-function ofApiError(error: InstanceType<typeof Anthropic.APIError>, nowMs: number): MainstayError {
+function ofApiError(error: ProviderError, nowMs: number): MainstayError {
   const status = error.status ?? STATUS_OF_TYPE[error.type ?? ''] ?? 500;
   // A refusal is answered by its HTTP status; an error inside a stream, or a failing server, may come after generation began.
   const refused = error.status !== undefined && (error.status < 500 || error.status === 529);

@@ -66,7 +66,7 @@ function sqlOf(request: WireRequest, dataset: string): string {
 function columnsIn(output: string): string[] {
   const json = jsonOf(output);
   const columns = json !== null && typeof json === 'object' ? (json as { columns?: unknown }).columns : undefined;
-  return Array.isArray(columns) ? columns.map((column) => (typeof column === 'string' ? column : String((column as { name?: unknown } | null)?.name ?? ''))) : [];
+  return Array.isArray(columns) ? (columns as readonly (string | { name?: string } | null)[]).map((column) => (typeof column === 'string' ? column : column?.name ?? '')) : [];
 }
 
 const citations = (request: WireRequest): string =>

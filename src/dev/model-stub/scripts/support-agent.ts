@@ -43,9 +43,9 @@ interface Ticket { readonly id: string; readonly subject: string; readonly statu
 function ticketsIn(output: string): Ticket[] {
   const json = jsonOf(output);
   const rows = Array.isArray(json) ? json : json !== null && typeof json === 'object' ? Object.values(json).find(Array.isArray) ?? [json] : [];
-  return (rows as Record<string, unknown>[]).flatMap((row) => {
+  return (rows as (Record<string, string | number> | null)[]).flatMap((row) => {
     const id = row?.['id'] ?? row?.['ticket'] ?? row?.['ticket_id'] ?? row?.['ticketId'];
-    return id === undefined ? [] : [{ id: String(id), subject: String(row['subject'] ?? row['title'] ?? ''), status: String(row['status'] ?? 'open') }];
+    return id === undefined ? [] : [{ id: String(id), subject: String(row?.['subject'] ?? row?.['title'] ?? ''), status: String(row?.['status'] ?? 'open') }];
   });
 }
 
