@@ -74,7 +74,7 @@ function downFaults({ file, imports }: Source): string[] {
     const to = layerOf(path);
     if (!from || !to) return [`${file} imports ${path}, which lies outside of the layers`];
     if (to[1] > from[1]) return [`${file} imports ${path}: imports only go down`];
-    if (to[1] === from[1] && to[0] !== from[0] && from[1] < rootHeight && path.startsWith('src/generated/') === false) return [`${file} imports ${path}: neighbours do not import one another; let a layer above join them`];
+    if (to[1] === from[1] && to[0] !== from[0] && from[1] < rootHeight && !path.startsWith('src/generated/')) return [`${file} imports ${path}: neighbours do not import one another; let a layer above join them`];
     if (path.startsWith('src/generated/') && !file.startsWith('src/store/')) return [`${file} imports ${path}: only src/store/ sees Prisma and pg`];
     return [];
   });
