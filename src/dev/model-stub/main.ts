@@ -1,4 +1,4 @@
-// The model stub as a process: `node src/dev/model-stub/main.ts [port]`. Prints its address as the first line of standard
+// The model stub as a process: `node src/dev/model-stub/main.ts [port] [host]`. Prints its address as the first line of standard
 // output and serves until SIGTERM or SIGINT.
 import { startModelStub } from './server.ts';
 
@@ -7,6 +7,6 @@ if (!Number.isInteger(port) || port < 0 || port > 65_535) {
   console.error(`"${process.argv[2]}" is not a port.`);
   process.exit(2);
 }
-const stub = await startModelStub({ port });
+const stub = await startModelStub({ port, host: process.argv[3] ?? '127.0.0.1' });
 console.log(stub.url);
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { void stub.stop().then(() => process.exit(0)); });

@@ -31,13 +31,13 @@ const KEY_HEADERS = ['x-api-key', 'authorization'];
 const MAX_CALLS = 1_000;
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
-/** `port` 0 or none: a free one. `scripts`: asked before the standard ones. */
-export async function startModelStub(options: { port?: number; scripts?: readonly StubScript[] } = {}): Promise<ModelStub> {
+/** `port` 0 or none: a free one. `host`: loopback unless a container must be reached. `scripts`: asked before the standard ones. */
+export async function startModelStub(options: { port?: number; host?: string; scripts?: readonly StubScript[] } = {}): Promise<ModelStub> {
   const stub = new Stub([...(options.scripts ?? []), ...SCRIPTS]);
   const server = createServer((request, response) => { void stub.serve(request, response); });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port ?? 0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port ?? 0, options.host ?? '127.0.0.1', resolve));
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://${options.host ?? '127.0.0.1'}:${(server.address() as AddressInfo).port}`,
     stop: () => new Promise((resolve) => {
       server.close(() => resolve());
       server.closeAllConnections();
