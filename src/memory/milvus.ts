@@ -1,0 +1,305 @@
+// The vector index on Milvus: the only file that sees its SDK. It speaks to Milvus and to Milvus Lite with the same calls.
+// It promises that every request carries the tenant, and that what comes back is looked at again: a row the searcher may
+// not see is dropped and logged as an error, whatever the server thought of our filter. Values reach filters only as
+// template values, never as text. A server that is down at the start is met again at the first call that finds it up.
+import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
+import { monoMs, pause } from '../clock.ts';
+import { MainstayError, messageOf } from '../domain/errors.ts';
+import { isVisible, VECTOR_COLLECTIONS, type Hit, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
+import type { Log } from '../log.ts';
+import { ask, within } from './milvus-calls.ts';
+import { bm25Function, checkIds, checkName, checkRows, checkVector, fieldsOf, generationOf, indexesOf, toFields } from './milvus-schema.ts';
+
+export interface IndexOptions {
+  /** host:port */
+  readonly address: string;
+  /** `user:password` or an API key. */
+  readonly token?: string | undefined;
+  readonly tls: boolean;
+  readonly prefix: string;
+  /** FLAT is exact and as fast on Milvus Lite; HNSW is for Milvus. */
+  readonly denseIndex: 'FLAT' | 'HNSW';
+  readonly dimensions: number;
+  /** The embedder's; another one is another generation of collections. */
+  readonly fingerprint: string;
+  readonly log: Log;
+}
+
+/** One call of the server at most, where the caller sets no limit of his own. */
+const callMs = 10_000;
+/** Loading a large collection after a restart of Milvus. */
+const loadMs = 60_000;
+/** What the start of a process waits for the index before it goes on without. */
+const openMs = 15_000;
+/** Rows of one upsert, ids of one filter, rows of one page: below gRPC's and Milvus' limits at 4,096 dimensions. */
+const chunk = 500;
+const pageRows = 1_000;
+/** HNSW's search width: on 10k rows 512 found all of a filtered 200, the default lost up to half of them. */
+const ef = 512;
+/** What was written and acknowledged is found, at the price of the server's time tick. */
+const consistency_level = ConsistencyLevelEnum.Strong;
+
+interface Session {
+  readonly client: MilvusClient;
+  readonly options: IndexOptions;
+  readonly generation: string;
+  /** Set while the collections are being made or are there; cleared when they turn out to be gone. */
+  prepared: Promise<void> | undefined;
+}
+
+/** Opens the index. Rejects only when the server answers and what it holds cannot be used (`index_rejected`). */
+export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
+  const client = new MilvusClient({
+    address: options.address, ssl: options.tls, ...(options.token ? { token: options.token } : {}),
+    timeout: callMs, maxRetries: 0, // retries have one owner, and it is not the SDK
+    telemetry: { enabled: false }, // otherwise the SDK reports our operations and host name
+    logLevel: 'error', // its debug lines carry contents
+  });
+  client.connectPromise.catch(() => undefined); // each call reports its own failure
+  const session: Session = { client, options, generation: generationOf(options.fingerprint), prepared: undefined };
+  try {
+    await within('the start', openMs, prepare(session));
+  } catch (error) {
+    if (error instanceof MainstayError && error.code === 'index_rejected') { await close(session); throw error; }
+    options.log.warn({ error: messageOf(error) }, 'Milvus is not ready; recall is degraded until it is');
+  }
+  return {
+    generation: session.generation,
+    ready: () => ready(session),
+    upsert: (collection, rows) => upsert(session, collection, rows),
+    delete: (collection, tenant, ids) => remove(session, () => [nameOf(session, collection)], tenant, ids),
+    deleteEverywhere: (collection, tenant, ids) => remove(session, () => generationsOf(session, collection), tenant, ids),
+    search: (collection, request) => within('a search', request.timeoutMs, search(session, collection, request)),
+    versions: (collection, tenant, ids) => versions(session, collection, tenant, ids),
+    ids: (collection, tenant) => allIds(session, collection, tenant),
+    count: (collection, tenant) => count(session, collection, tenant),
+    flush: () => flush(session),
+    dropOtherGenerations: () => dropOtherGenerations(session),
+    close: () => close(session),
+  };
+}
+
+const aliasOf = (session: Session, collection: VectorCollection): string => `${session.options.prefix}_${collection}`;
+const nameOf = (session: Session, collection: VectorCollection): string => `${aliasOf(session, collection)}_${session.generation}`;
+
+/** A call after the collections are there; when the server says they are gone, the next call makes them again. */
+async function asked<T>(session: Session, what: string, call: () => Promise<T>): Promise<T> {
+  await prepare(session);
+  return ask(what, call, () => { session.prepared = undefined; });
+}
+
+// ---- collections
+
+/** Makes what is missing, once; a failure is forgotten, so that the next call tries again. */
+function prepare(session: Session): Promise<void> {
+  if (session.prepared) return session.prepared;
+  const work = makeReady(session);
+  session.prepared = work;
+  work.catch(() => { if (session.prepared === work) session.prepared = undefined; });
+  return work;
+}
+
+async function makeReady(session: Session): Promise<void> {
+  const { client, options } = session;
+  const { version } = await ask('its version', () => client.getVersion());
+  await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => {
+    const name = nameOf(session, collection);
+    if (!(await exists(session, name))) await create(session, name);
+    await checkDimensions(session, name);
+    await makeIndexes(session, name);
+    await load(session, name);
+    await pointAlias(session, aliasOf(session, collection), name);
+  }));
+  options.log.info({ version, embedded: String(version).startsWith('milvus_lite-'), generation: session.generation, denseIndex: options.denseIndex }, 'Milvus is ready');
+}
+
+const exists = async ({ client }: Session, collection_name: string): Promise<boolean> =>
+  Boolean((await ask('a look for a collection', () => client.hasCollection({ collection_name, timeout: callMs }))).value);
+
+async function create(session: Session, collection_name: string): Promise<void> {
+  try {
+    await ask('making a collection', () => session.client.createCollection({
+      collection_name, fields: fieldsOf(session.options.dimensions), functions: [bm25Function],
+      enable_dynamic_field: false, consistency_level: 'Strong', timeout: callMs,
+    }));
+  } catch (error) { // another process may have been first
+    if (!(await exists(session, collection_name))) throw error;
+  }
+}
+
+async function checkDimensions({ client, options }: Session, collection_name: string): Promise<void> {
+  const { schema } = await ask('a description', () => client.describeCollection({ collection_name, timeout: callMs }));
+  const dense = schema.fields.find((field) => field.name === 'dense');
+  const dim = Number(dense?.dim ?? dense?.type_params.find((param) => param.key === 'dim')?.value);
+  if (dim !== options.dimensions) throw new MainstayError('index_rejected', `The collection ${collection_name} keeps vectors of ${dim} numbers, the embedder makes ${options.dimensions}.`);
+}
+
+async function makeIndexes(session: Session, collection_name: string): Promise<void> {
+  const made = await indexed(session, collection_name);
+  for (const index of indexesOf(session.options.denseIndex)) {
+    if (made.has(index.field_name)) continue;
+    try {
+      await ask('making an index', () => session.client.createIndex({ collection_name, ...index, timeout: callMs }));
+    } catch (error) { // another process may have been first
+      if (!(await indexed(session, collection_name)).has(index.field_name)) throw error;
+    }
+  }
+}
+
+/** Names of the fields that have an index; asking for them where none has one is an error of Milvus. */
+async function indexed({ client }: Session, collection_name: string): Promise<Set<string>> {
+  const found = await ask('the indexes', () => client.describeIndex({ collection_name, timeout: callMs })).catch(() => undefined);
+  return new Set(found?.index_descriptions.map((index) => index.field_name));
+}
+
+/** A collection is released after a restart of the server. The SDK's own waiting costs 400 ms even when it is loaded. */
+async function load({ client }: Session, collection_name: string): Promise<void> {
+  await ask('loading', () => client.loadCollectionAsync({ collection_name, timeout: callMs }));
+  for (const endMs = monoMs() + loadMs; ; await pause(200)) {
+    const { progress } = await ask('the progress of loading', () => client.getLoadingProgress({ collection_name, timeout: callMs }));
+    if (Number(progress) >= 100) return;
+    if (monoMs() > endMs) throw new MainstayError('index_unavailable', `Milvus has loaded ${progress} % of ${collection_name}.`);
+  }
+}
+
+/** The alias shows people and tools the newest generation. Our own calls use the full name: two spaces are never mixed. */
+async function pointAlias({ client }: Session, alias: string, collection_name: string): Promise<void> {
+  await ask('moving an alias', () => client.alterAlias({ alias, collection_name, timeout: callMs }))
+    .catch(() => ask('making an alias', () => client.createAlias({ alias, collection_name, timeout: callMs })));
+}
+
+/** Full names of a collection in all generations of this prefix. */
+async function generationsOf(session: Session, collection: VectorCollection): Promise<string[]> {
+  const { data } = await asked(session, 'the list of collections', () => session.client.listCollections({ timeout: callMs }));
+  const pattern = new RegExp(`^${aliasOf(session, collection)}_g[0-9a-f]{12}$`);
+  return data.map(({ name }) => name).filter((name) => pattern.test(name));
+}
+
+async function dropOtherGenerations(session: Session): Promise<string[]> {
+  const names = (await Promise.all(VECTOR_COLLECTIONS.map((collection) => generationsOf(session, collection)))).flat();
+  const others = names.filter((name) => !name.endsWith(`_${session.generation}`));
+  for (const collection_name of others) await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
+  return others;
+}
+
+async function ready(session: Session): Promise<boolean> {
+  try {
+    await within('a health check', 2_000, prepare(session));
+    await within('a health check', 1_000, ask('a health check', () => session.client.getVersion()));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// ---- rows
+
+async function upsert(session: Session, collection: VectorCollection, rows: readonly VectorRow[]): Promise<void> {
+  checkRows(rows, session.options.dimensions);
+  for (const part of chunks(rows)) {
+    const reply = await asked(session, 'an upsert', () => session.client.upsert({
+      collection_name: nameOf(session, collection), data: part.map(toFields), timeout: callMs,
+    }));
+    const written = Number(reply.upsert_cnt);
+    if (written !== part.length) throw new MainstayError('index_unavailable', `Milvus took ${written} of ${part.length} rows.`);
+  }
+}
+
+async function remove(session: Session, names: () => string[] | Promise<string[]>, tenant: string, ids: readonly string[]): Promise<void> {
+  checkName('tenant', tenant);
+  checkIds(ids);
+  if (ids.length === 0) return;
+  for (const collection_name of await names()) {
+    for (const part of chunks(ids)) {
+      await asked(session, 'a delete', () => session.client.delete({
+        collection_name, filter: 'tenant_id == {tenant} and id in {ids}', exprValues: { tenant, ids: part }, consistency_level: 'Strong', timeout: callMs,
+      }));
+    }
+  }
+}
+
+async function versions(session: Session, collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<Map<string, number>> {
+  checkIds(ids);
+  const found: VectorVersion[] = [];
+  for (const part of chunks(ids)) found.push(...await query(session, collection, tenant, 'id in {ids}', { ids: part }, part.length));
+  return new Map(found.map(({ id, version }) => [id, version]));
+}
+
+/** Pages by id: the SDK's iterator returns other rows than there are, and offsets end at 16,384. */
+async function allIds(session: Session, collection: VectorCollection, tenant: string): Promise<VectorVersion[]> {
+  const all: VectorVersion[] = [];
+  for (let last = ''; ;) {
+    const page = await query(session, collection, tenant, 'id > {last}', { last }, pageRows);
+    page.sort((a, b) => (a.id < b.id ? -1 : 1));
+    all.push(...page);
+    const end = page.at(-1);
+    if (!end || page.length < pageRows) return all;
+    last = end.id;
+  }
+}
+
+async function query(session: Session, collection: VectorCollection, tenant: string, and: string, values: Record<string, unknown>, limit: number): Promise<VectorVersion[]> {
+  checkName('tenant', tenant);
+  const { data } = await asked(session, 'a query', () => session.client.query({
+    collection_name: nameOf(session, collection), filter: `tenant_id == {tenant} and ${and}`, exprValues: { tenant, ...values },
+    output_fields: ['id', 'version', 'tenant_id'], limit, params: { iterator: true }, consistency_level, timeout: callMs,
+  }));
+  const rows = data as readonly Record<string, unknown>[];
+  return rows.filter((row) => row['tenant_id'] === tenant).map((row) => ({ id: String(row['id']), version: Number(row['version']) }));
+}
+
+async function count(session: Session, collection: VectorCollection, tenant: string): Promise<number> {
+  checkName('tenant', tenant);
+  const { data } = await asked(session, 'a count', () => session.client.query({
+    collection_name: nameOf(session, collection), filter: 'tenant_id == {tenant}', exprValues: { tenant }, output_fields: ['count(*)'], consistency_level, timeout: callMs,
+  }));
+  return Number((data[0] as Record<string, unknown> | undefined)?.['count(*)'] ?? 0);
+}
+
+const flush = async (session: Session): Promise<void> => {
+  await asked(session, 'a flush', () => session.client.flushSync({ collection_names: VECTOR_COLLECTIONS.map((collection) => nameOf(session, collection)), timeout: loadMs }));
+};
+
+// ---- search
+
+async function search(session: Session, collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }> {
+  checkName('tenant', request.tenant);
+  if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 1_000) throw new MainstayError('index_rejected', 'The limit of a search is 1 to 1,000.');
+  if (request.vector) checkVector(request.vector, session.options.dimensions);
+  const text = request.text?.toWellFormed().replaceAll('\u0000', ' ').trim();
+  const [dense, sparse] = await Promise.all([
+    request.vector ? hits(session, collection, request, { anns_field: 'dense', data: [...request.vector], metric_type: 'COSINE', params: session.options.denseIndex === 'HNSW' ? { ef: Math.max(ef, request.limit) } : {} }) : [],
+    text ? hits(session, collection, request, { anns_field: 'sparse', data: text, metric_type: 'BM25', params: {} }) : [],
+  ]);
+  return { dense, sparse: sparse.map((hit) => ({ ...hit, score: Math.abs(hit.score) })) }; // Milvus Lite's BM25 scores are negative
+}
+
+interface OneList { anns_field: string; data: number[] | string; metric_type: string; params: Record<string, unknown> }
+
+async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
+  const { filter, exprValues } = filterOf(request);
+  const reply = await asked(session, 'a search', () => session.client.search({
+    collection_name: nameOf(session, collection), ...list, filter, exprValues, limit: request.limit,
+    output_fields: ['id', 'tenant_id', 'user_id', 'agent', 'scope'], consistency_level, timeout: request.timeoutMs,
+  }));
+  const rows = reply.results as readonly Record<string, unknown>[];
+  const visible = rows.filter((row) => isVisible({ tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
+  if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
+  return visible.map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 }));
+}
+
+/** Which rows a search may see: the same in both lists, and again in `isVisible`. */
+function filterOf(request: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
+  const seen = ['scope == "workspace"'];
+  if (request.user !== undefined) seen.push('(scope == "user" and user_id == {user})');
+  if (request.agent !== undefined) seen.push('(scope == "agent" and agent == {agent})');
+  const narrow = [request.scope === undefined ? [] : 'scope == {scope}', request.type === undefined ? [] : 'type == {type}'].flat();
+  const { tenant, user, agent, scope, type } = request;
+  const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
+  return { filter: ['tenant_id == {tenant}', `(${seen.join(' or ')})`, ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
+}
+
+const chunks = <T>(items: readonly T[]): T[][] =>
+  Array.from({ length: Math.ceil(items.length / chunk) }, (_, index) => items.slice(index * chunk, (index + 1) * chunk));
+
+const close = async ({ client }: Session): Promise<void> => { await client.closeConnection().catch(() => undefined); };

@@ -1,0 +1,216 @@
+// The vector index on a real Milvus Lite: tenants and users never meet whatever stands in a filter value, what was
+// acknowledged survives a restart, another embedder gets collections of its own, and a server that is down is met again.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { v7 } from 'uuid';
+import { pause } from '../src/clock.ts';
+import { defaultStateDir } from '../src/dev/servers/stack.ts';
+import { startMilvusLite } from '../src/dev/servers/milvus-lite.ts';
+import { freePort } from '../src/dev/servers/ports.ts';
+import { preparePython } from '../src/dev/servers/python.ts';
+import { clipBytes, type VectorIndex, type VectorRow } from '../src/domain/vector-index.ts';
+import { makeLog } from '../src/log.ts';
+import { openIndex } from '../src/memory/milvus.ts';
+import { useStack } from './support/stack.ts';
+
+const stack = await useStack();
+const log = makeLog('silent', 'test');
+const complaints: unknown[] = []; // of rows the server returned in spite of our filter
+log.error = ((...said: unknown[]) => { complaints.push(said); }) as typeof log.error;
+const dimensions = 8;
+const base = { address: stack.milvusAddress, tls: false, prefix: stack.milvusPrefix, denseIndex: stack.milvusDenseIndex, dimensions, fingerprint: 'test:one:8', log } as const;
+
+const row = (over: Partial<VectorRow> = {}): VectorRow => ({
+  id: v7(), tenant: 'acme', user: null, agent: null, scope: 'workspace', type: 'fact', version: 1, text: 'the office opens at nine',
+  vector: [1, 0.1, 0, 0, 0, 0, 0, 0], ...over,
+});
+const near = [1, 0, 0, 0, 0, 0, 0, 0];
+const find = (index: VectorIndex, over: Partial<Parameters<VectorIndex['search']>[1]> = {}) =>
+  index.search('memories', { tenant: 'acme', vector: near, text: 'office', limit: 20, timeoutMs: 5_000, ...over });
+const idsOf = ({ dense, sparse }: { dense: { id: string }[]; sparse: { id: string }[] }) => [dense.map((hit) => hit.id).sort(), sparse.map((hit) => hit.id).sort()];
+
+let index: VectorIndex;
+beforeAll(async () => { index = await openIndex(base); });
+afterAll(async () => { await index.close(); });
+afterEach(() => { expect(complaints).toEqual([]); });
+
+describe('rows', () => {
+  test('what is written is found by meaning and by words, best first, with ranks from 1', async () => {
+    const tenant = 'finds';
+    const close = row({ tenant, text: 'the printer on floor three jams' });
+    const far = row({ tenant, text: 'invoices are paid monthly', vector: [0, 0, 1, 0, 0, 0, 0, 0] });
+    await index.upsert('memories', [close, far]);
+    const { dense, sparse } = await find(index, { tenant, text: 'which printer jams?' });
+    expect(dense.map((hit) => [hit.id, hit.rank])).toEqual([[close.id, 1], [far.id, 2]]);
+    expect(dense[0]?.score).toBeCloseTo(1 / Math.hypot(1, 0.1), 5);
+    expect(sparse.map((hit) => [hit.id, hit.rank])).toEqual([[close.id, 1]]);
+    expect(sparse[0]?.score).toBeGreaterThan(0);
+    expect(await index.ready()).toBe(true);
+    expect((await find(index, { tenant, text: '  ' })).sparse).toEqual([]);
+    expect((await find(index, { tenant, vector: undefined })).dense).toEqual([]);
+    expect((await find(index, { tenant, type: 'preference' })).dense).toEqual([]);
+    expect((await index.search('conversation_summaries', { tenant, vector: near, text: 'printer', limit: 5, timeoutMs: 5_000 }))).toEqual({ dense: [], sparse: [] });
+  });
+
+  test('an upsert replaces, versions confirm, a delete deletes, also from the words', async () => {
+    const tenant = 'changes';
+    const first = row({ tenant, text: 'alpha' });
+    await index.upsert('memories', [first]);
+    await index.upsert('memories', [{ ...first, text: 'beta', version: 2 }]);
+    expect(await index.versions('memories', tenant, [first.id, v7()])).toEqual(new Map([[first.id, 2]]));
+    expect((await find(index, { tenant, text: 'alpha' })).sparse).toEqual([]);
+    expect((await find(index, { tenant, text: 'beta' })).sparse).toHaveLength(1);
+    expect(await index.count('memories', tenant)).toBe(1);
+    await index.delete('memories', 'other', [first.id]);
+    expect(await index.count('memories', tenant)).toBe(1);
+    await index.delete('memories', tenant, [first.id]);
+    expect(await index.count('memories', tenant)).toBe(0);
+    expect(await find(index, { tenant, text: 'beta' })).toEqual({ dense: [], sparse: [] });
+  });
+
+  test('an audit sees every row once, over pages', async () => {
+    const tenant = 'many';
+    const rows = Array.from({ length: 2_300 }, (_, at) => row({ tenant, version: at }));
+    await index.upsert('memories', rows);
+    await index.upsert('memories', [row({ tenant: 'many-too' })]);
+    await index.flush();
+    const found = await index.ids('memories', tenant);
+    expect(found).toEqual(rows.map(({ id, version }) => ({ id, version })).sort((a, b) => (a.id < b.id ? -1 : 1)));
+    expect((await find(index, { tenant, limit: 20 })).dense).toHaveLength(20);
+  });
+
+  test.each<[string, Partial<VectorRow>]>([
+    ['a short vector', { vector: [1] }],
+    ['a number that is none', { vector: [Number.NaN, 0, 0, 0, 0, 0, 0, 0] }],
+    ['an endless number', { vector: [Infinity, 0, 0, 0, 0, 0, 0, 0] }],
+    ['a vector without length', { vector: new Array<number>(8).fill(0) }],
+    ['an id that is no uuid', { id: 'x"] or id != "' }],
+    ['an upper-case id', { id: v7().toUpperCase() }],
+    ['an empty tenant', { tenant: '' }],
+    ['a tenant too long in bytes', { tenant: 'é'.repeat(513) }],
+    ['a text too long in bytes', { text: '語'.repeat(2_731) }],
+    ['half a surrogate pair', { text: 'a\ud800' }],
+    ['a version that is no whole number', { version: 1.5 }],
+    ['a user row without a user', { scope: 'user' }],
+    ['an agent row without an agent', { scope: 'agent' }],
+  ])('%s is refused and nothing of its batch is written', async (_what, wrong) => {
+    const tenant = 'refused';
+    await expect(index.upsert('memories', [row({ tenant }), row({ tenant, ...wrong })])).rejects.toMatchObject({ code: 'index_rejected' });
+    expect(await index.count('memories', tenant)).toBe(0);
+  });
+
+  test('the same id twice in a batch is refused', async () => {
+    const twice = row();
+    await expect(index.upsert('memories', [twice, twice])).rejects.toMatchObject({ code: 'index_rejected' });
+  });
+
+  test('a text is clipped between characters', () => {
+    expect(clipBytes('語語', 5)).toBe('語');
+    expect(clipBytes('a\ud800b')).toBe('a\ufffdb');
+    expect(Buffer.byteLength(clipBytes('é'.repeat(9_000)))).toBe(8_192);
+  });
+});
+
+describe('who sees what', () => {
+  const hostile = ['acme', 'globex', 'acme" or tenant_id != "', "acme' or 1==1 --", '{user}', '{tenant}', 'a\\', 'a\\"', '租户', 'line\nbreak', '" or true or "', '%', 'acme ', '👩‍🚀'];
+
+  test('tenants never meet, whatever they are called', async () => {
+    const canaries = hostile.map((tenant) => row({ tenant: `w${tenant}`, text: 'canary office' }));
+    await index.upsert('memories', canaries);
+    for (const canary of canaries) {
+      expect(idsOf(await find(index, { tenant: canary.tenant, text: 'canary' }))).toEqual([[canary.id], [canary.id]]);
+      expect((await index.ids('memories', canary.tenant)).map(({ id }) => id)).toEqual([canary.id]);
+      expect([...(await index.versions('memories', canary.tenant, canaries.map(({ id }) => id))).keys()]).toEqual([canary.id]);
+    }
+    await index.delete('memories', 'wacme', canaries.map(({ id }) => id));
+    for (const canary of canaries) expect(await index.count('memories', canary.tenant)).toBe(canary.tenant === 'wacme' ? 0 : 1);
+  });
+
+  test('users never meet, whatever they are called; agents keep to their own; the workspace is everybody’s', async () => {
+    const tenant = 'shared';
+    const everyones = row({ tenant });
+    const users = hostile.map((user) => row({ tenant, scope: 'user', user }));
+    const agents = ['support', 'support" or agent != "'].map((agent) => row({ tenant, scope: 'agent', agent, user: 'ann' }));
+    await index.upsert('memories', [everyones, ...users, ...agents]);
+    for (const mine of users) {
+      const expected = [everyones.id, mine.id].sort();
+      expect(idsOf(await find(index, { tenant, user: mine.user ?? '' }))).toEqual([expected, expected]);
+    }
+    for (const own of agents) expect((await find(index, { tenant, agent: own.agent ?? '' })).dense.map(({ id }) => id).sort()).toEqual([everyones.id, own.id].sort());
+    expect(idsOf(await find(index, { tenant }))).toEqual([[everyones.id], [everyones.id]]);
+    expect(idsOf(await find(index, { tenant, user: '' }))).toEqual([[everyones.id], [everyones.id]]);
+    expect((await find(index, { tenant, user: 'acme', scope: 'user' })).dense.map(({ id }) => id)).toEqual([users[0]?.id]);
+  });
+
+  test('a stranger’s text in a search is only words', async () => {
+    const tenant = 'words';
+    await index.upsert('memories', [row({ tenant, text: 'plain words' })]);
+    for (const text of ['"', '\\', "' or 1==1", '{tenant}', '\u0000', '\ud800', 'words" and tenant_id != "words', '*', '语'.repeat(2_000)]) {
+      const { sparse } = await find(index, { tenant, text });
+      expect(sparse.length).toBeLessThanOrEqual(1);
+    }
+  });
+});
+
+describe('generations', () => {
+  test('another embedder gets collections of its own; an erasure reaches all; old ones can be dropped', async () => {
+    const prefix = `${stack.milvusPrefix}_gen`;
+    const one = await openIndex({ ...base, prefix });
+    const kept = row({ tenant: 'gen' });
+    await one.upsert('memories', [kept]);
+    const two = await openIndex({ ...base, prefix, dimensions: 4, fingerprint: 'test:two:4' });
+    expect(two.generation).not.toBe(one.generation);
+    expect(await two.count('memories', 'gen')).toBe(0);
+    await two.upsert('memories', [{ ...kept, vector: [1, 0, 0, 0] }]);
+    await two.deleteEverywhere('memories', 'gen', [kept.id]);
+    expect([await one.count('memories', 'gen'), await two.count('memories', 'gen')]).toEqual([0, 0]);
+    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}`, `${prefix}_conversation_summaries_${one.generation}`]);
+    expect(await two.dropOtherGenerations()).toEqual([]);
+    const again = await openIndex({ ...base, prefix, dimensions: 4, fingerprint: 'test:two:4' });
+    expect(again.generation).toBe(two.generation);
+    // a collection dropped under our feet is made again by the next call but one
+    await expect(one.count('memories', 'gen')).rejects.toMatchObject({ code: 'index_unavailable' });
+    expect(await one.count('memories', 'gen')).toBe(0);
+    await Promise.all([one.close(), two.close(), again.close()]);
+  });
+
+  test('two processes that start at once make one set of collections', async () => {
+    const prefix = `${stack.milvusPrefix}_race`;
+    const both = await Promise.all([openIndex({ ...base, prefix }), openIndex({ ...base, prefix })]);
+    expect(await both[0].ready() && await both[1].ready()).toBe(true);
+    await both[0].upsert('memories', [row({ tenant: 'race' })]);
+    expect(await both[1].count('memories', 'race')).toBe(1);
+    await Promise.all(both.map((one) => one.close()));
+  });
+});
+
+describe('a server that comes and goes', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'mainstay-milvus-'));
+  afterAll(() => { rmSync(dir, { recursive: true, force: true }); });
+
+  test('rows survive a restart, calls fail in time while it is away, the same client goes on', async () => {
+    const { python } = await preparePython(join(defaultStateDir, 'venv'), () => undefined);
+    let server = await startMilvusLite(dir, python);
+    const own = await openIndex({ ...base, address: server.address });
+    const kept = row({ tenant: 'stays' });
+    await own.upsert('memories', [kept]);
+    await server.stop();
+    expect(await own.ready()).toBe(false);
+    await expect(own.search('memories', { tenant: 'stays', vector: near, text: 'office', limit: 1, timeoutMs: 500 })).rejects.toMatchObject({ code: 'index_unavailable' });
+    await expect(own.upsert('memories', [kept])).rejects.toMatchObject({ code: 'index_unavailable' });
+    server = await startMilvusLite(dir, python);
+    while (!(await own.ready())) await pause(10); // gRPC's own back-off; the test's time limit bounds it
+    expect(idsOf(await find(own, { tenant: 'stays' }))).toEqual([[kept.id], [kept.id]]);
+    await own.close();
+    await server.stop();
+  });
+
+  test('a process starts without it', async () => {
+    const away = await openIndex({ ...base, address: `127.0.0.1:${await freePort()}` });
+    expect(await away.ready()).toBe(false);
+    await expect(away.count('memories', 'x')).rejects.toMatchObject({ code: 'index_unavailable' });
+    await away.close();
+  });
+});
