@@ -1,24 +1,24 @@
 // Redis clients by purpose, and every key in one place. Nothing in Redis is the truth: losing all of it costs seconds.
 // The hash tag keeps on one Cluster shard the keys that a script needs together.
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
+import { monoMs } from './clock.ts';
 import type { Log } from './log.ts';
 
 /** `fast` fails within a second (API, caches, locks); `blocking` waits for ever (BullMQ workers, subscriptions). */
 export type RedisPurpose = 'fast' | 'blocking';
 
-export function openRedis(url: string, purpose: RedisPurpose, log: Log, extra: RedisOptions = {}): Redis {
+export function openRedis(url: string, purpose: RedisPurpose, log: Log, extra: { commandTimeout?: number } = {}): Redis {
   const redis = new Redis(url, {
     ...(purpose === 'fast'
-      ? { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: 1_000, autoResendUnfulfilledCommands: false }
+      ? { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: extra.commandTimeout ?? 1_000, autoResendUnfulfilledCommands: false }
       : { maxRetriesPerRequest: null }),
     connectTimeout: 3_000,
     keepAlive: 10_000,
-    retryStrategy: (tries) => Math.min(100 * 2 ** Math.min(tries, 5), 2_000),
-    ...extra,
+    retryStrategy: (tries: number) => Math.min(100 * 2 ** Math.min(tries, 5), 2_000),
   });
-  let lastSaidMs = 0;
+  let lastSaidMs = -1_000;
   redis.on('error', (error) => { // at most one line a second: a dead server must not fill the disk
-    const nowMs = Date.now();
+    const nowMs = monoMs();
     if (nowMs - lastSaidMs < 1_000) return;
     lastSaidMs = nowMs;
     log.warn({ purpose, error: error.message }, 'redis error');

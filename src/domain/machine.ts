@@ -15,6 +15,8 @@ export interface RunInfo {
   readonly session: string | undefined;
   readonly agent: string;
   readonly version: number;
+  /** The model pinned at submission. */
+  readonly model: string;
   /** Failures of this step so far. */
   readonly attempt: number;
   readonly fence: bigint;

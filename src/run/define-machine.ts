@@ -1,0 +1,54 @@
+// `defineMachine`: what a user writes becomes a Machine with every default in place.
+import type { z } from 'zod';
+import type { Machine, RunInfo, Step } from '../domain/machine.ts';
+import { MainstayError } from '../domain/errors.ts';
+import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
+import type { Tool } from '../domain/tool.ts';
+import type { Move } from '../domain/machine.ts';
+
+export interface MachineOptions<I> {
+  /** Lower case letters, digits, `-`, `.`, `_`; stored with every run. */
+  readonly name: string;
+  /** Raise it with every change of steps or data: runs stay on the version they started on. */
+  readonly version: number;
+  readonly description?: string;
+  readonly input: z.ZodType<I>;
+  readonly start: string;
+  readonly steps: Readonly<Record<string, (step: Step<I, never>) => Promise<Move>>>;
+  readonly tools?: readonly Tool<never>[];
+  /** Time limit of one step, milliseconds. */
+  readonly stepTimeoutMs?: number;
+  /** Failures of one step before the run fails. */
+  readonly attempts?: number;
+  /** Whether finished runs go through the memory gate; true unless told. */
+  readonly remembers?: boolean;
+  /** Resources only one run at a time may work on. */
+  readonly locks?: (input: I, run: RunInfo) => readonly string[];
+  readonly budgetMicroUsd?: bigint;
+  readonly model?: string;
+  readonly pool?: string;
+  readonly visible?: boolean;
+}
+
+export function defineMachine<I>(options: MachineOptions<I>): Machine<I> {
+  if (!/^[a-z][a-z0-9._-]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a machine: use lower case letters, digits, ".", "_" and "-".`);
+  if (!Number.isSafeInteger(options.version) || options.version < 1) throw new MainstayError('bad_request', `The version of ${options.name} must be a whole number from 1 on.`);
+  if (!options.steps[options.start]) throw new MainstayError('bad_request', `${options.name} starts at "${options.start}", which is none of its steps.`);
+  return {
+    name: options.name,
+    version: options.version,
+    pool: options.pool ?? 'agent',
+    visible: options.visible ?? true,
+    description: options.description ?? '',
+    input: options.input,
+    start: options.start,
+    steps: options.steps,
+    tools: (options.tools ?? []) as unknown as readonly Tool[],
+    stepTimeoutMs: options.stepTimeoutMs ?? STEP_TIMEOUT_MS,
+    attempts: options.attempts ?? STEP_ATTEMPTS,
+    remembers: options.remembers ?? true,
+    locks: options.locks,
+    budgetMicroUsd: options.budgetMicroUsd,
+    model: options.model,
+  };
+}

@@ -1,0 +1,320 @@
+// Moves one claimed run: call its step, commit the checkpoint under the fence, go on, until it waits, ends, is handed back
+// or is found to be another worker's. It decides nothing by time of its own and never writes after its lease is lost.
+import { monoMs, pause, wallMs } from '../clock.ts';
+import { codeOf, ERRORS, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
+import { storable } from '../domain/json.ts';
+import type { AnyMachine, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
+import { emptySession, noteStep, parseSession, type SessionState } from '../domain/session.ts';
+import { isTerminal, type RunStatus } from '../domain/status.ts';
+import type { Tool } from '../domain/tool.ts';
+import { BACKOFF_CAP_MS, BACKOFF_MS, CRASH_LIMIT, LOCK_RETRY_MS, SESSION_MESSAGES } from '../domain/tunables.ts';
+import type { JobStates } from '../limits/job-state.ts';
+import type { LockLease, Locks } from '../limits/locks.ts';
+import type { SessionStates } from '../limits/session-state.ts';
+import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { RedisKeys } from '../redis.ts';
+import type { ClaimedRun } from '../store/engine/claim.ts';
+import type { Commit } from '../store/engine/commit.ts';
+import { sessionMessages, sessionRow } from '../store/engine/context.ts';
+import type { Engine } from '../store/engine/engine.ts';
+import { recordedCalls, recordResultIfHeld } from '../store/engine/ledger.ts';
+import { callTool, type ToolDeps } from '../tools/call-tool.ts';
+import { callModel, type ModelDeps } from './call-model.ts';
+import type { Registry } from './registry.ts';
+import { Exit, StepScope, type Left, type StepCalls } from './step-scope.ts';
+import type { Recaller } from './recaller.ts';
+
+export interface ExecuteDeps {
+  readonly engine: Engine;
+  readonly registry: Registry;
+  readonly tools: ToolDeps;
+  readonly models: ModelDeps;
+  readonly recaller: Recaller;
+  readonly sessions: SessionStates;
+  readonly jobs: JobStates;
+  readonly locks: Locks;
+  readonly keys: RedisKeys;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly worker: string;
+}
+
+/** What the worker holds over a run it executes: why it is to stop, and whether checkpoints are to be handed back. */
+export interface Hold {
+  readonly incarnation: string;
+  /** Aborts with reason `cancelled`, `fenced` or `drain`. */
+  readonly signal: AbortSignal;
+  draining(): boolean;
+  /** Shows people where the run is. */
+  show(data: Record<string, unknown>): void;
+}
+
+export interface Ended { readonly status: RunStatus | 'fenced'; readonly wakeInMs: number }
+
+type Outcome = { readonly move: Move } | Left;
+
+export async function executeRun(deps: ExecuteDeps, run: ClaimedRun, hold: Hold): Promise<Ended> {
+  const machine = deps.registry.get(run.agent, run.version);
+  const execution = new Execution(deps, run, hold, machine);
+  if (!machine) return execution.fail(new MainstayError('internal', `This worker does not know ${run.agent}@${run.version}.`));
+  if (run.cancelRequested) return execution.cancel();
+  if (run.crashes >= CRASH_LIMIT) return execution.fail(new MainstayError('poison', `The run ended its worker ${run.crashes} times in step "${run.nextStep}".`));
+  return execution.moveOn(machine);
+}
+
+class Execution {
+  readonly #deps: ExecuteDeps;
+  readonly #run: ClaimedRun;
+  readonly #hold: Hold;
+  readonly #log: Log;
+  readonly #machine: AnyMachine | undefined;
+  #seq: number;
+  #step: string;
+  #data: unknown;
+  #attempt: number;
+  #input: unknown;
+  #session: SessionState | undefined;
+  #progress = 0;
+
+  constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: AnyMachine | undefined) {
+    this.#deps = deps;
+    this.#run = run;
+    this.#hold = hold;
+    this.#machine = machine;
+    this.#seq = run.stepSeq;
+    this.#step = run.nextStep;
+    this.#data = run.data;
+    this.#attempt = run.attempt;
+    this.#input = run.input;
+    this.#log = deps.log.child({ tenant: run.tenant, run: run.id, fence: run.fence.toString(), agent: run.agent });
+  }
+
+  async moveOn(machine: AnyMachine): Promise<Ended> {
+    const parsed = machine.input.safeParse(this.#run.input);
+    if (!parsed.success) return this.fail(new MainstayError('data_invalid', 'The stored input no longer matches the schema of this version.'));
+    this.#input = parsed.data;
+    this.#session = await this.#loadSession();
+    let resumed = this.#run.stepClaims > 1;
+    for (;;) {
+      const leases = await this.#lock(machine);
+      if (!leases) return this.#commit({ status: 'waiting', waitReason: 'rate', wakeInMs: LOCK_RETRY_MS });
+      const startedMs = monoMs();
+      const outcome = await this.#callStep(machine, resumed).finally(() => Promise.all(leases.map((lease) => lease.release())));
+      const ended = await this.#settle(machine, outcome, monoMs() - startedMs);
+      if (ended) return ended;
+      resumed = false;
+    }
+  }
+
+  /** Commits what came of a step; undefined = the same worker goes on. */
+  async #settle(machine: AnyMachine, outcome: Outcome, durationMs: number): Promise<Ended | undefined> {
+    if (this.#hold.signal.aborted) return this.#stopped();
+    if ('park' in outcome) return this.#commit({ status: 'waiting', waitReason: outcome.park.reason, wakeInMs: outcome.park.delayMs ?? null });
+    if ('error' in outcome) return this.#failed(machine, outcome.error, durationMs);
+    const { move } = outcome;
+    try {
+      if (move.kind === 'done') return await this.#done(machine, move, durationMs);
+      if (!machine.steps[move.step]) throw new MainstayError('step_unknown', `${machine.name} moved to "${move.step}", which is none of its steps.`);
+      const step = { name: this.#step, next: move.step, data: storable(move.data, `the data for step "${move.step}"`), durationMs };
+      if (move.kind === 'sleep') return await this.#commit({ status: 'waiting', waitReason: 'timer', wakeInMs: Math.max(0, move.delayMs), step });
+      const ended = await this.#commit({ status: this.#hold.draining() ? 'queued' : 'running', step, stepMs: machine.stepTimeoutMs });
+      if (ended.status !== 'running') return ended;
+      this.#observeStep('next', durationMs);
+      if (this.#session) noteStep(this.#session, this.#run.id, this.#step, new Date(wallMs()).toISOString());
+      this.#seq++;
+      this.#step = move.step;
+      this.#data = JSON.parse(step.data);
+      this.#attempt = 0;
+      return undefined;
+    } catch (error) {
+      if (codeOf(error) === 'internal') throw error;
+      return this.fail(error);
+    }
+  }
+
+  async #callStep(machine: AnyMachine, resumed: boolean): Promise<Outcome> {
+    const run = this.#run;
+    const recorded = resumed || this.#attempt > 0 ? await recordedCalls(this.#deps.engine.pool, run.tenant, run.id, this.#seq + 1) : [];
+    const late = new AbortController();
+    const deadline = setTimeout(() => late.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
+    const signal = AbortSignal.any([this.#hold.signal, late.signal]);
+    const exit = new Exit();
+    const scope = new StepScope({
+      run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
+      place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
+      tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])), calls: this.#calls(signal),
+    }, exit);
+    this.#show('running', undefined);
+    const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
+    try {
+      if (!step) throw new MainstayError('step_unknown', `${machine.name} has no step "${this.#step}".`);
+      const code = (async (): Promise<Outcome> => {
+        const move = await step(scope);
+        await exit.settled(); // calls the step did not wait for are waited for here
+        return exit.wanted ?? { move };
+      })().catch((error: unknown): Outcome => exit.wanted ?? { error });
+      return await Promise.race([code, exit.left, whenAborted(signal, code)]);
+    } catch (error) {
+      return { error };
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  #calls(signal: AbortSignal): StepCalls {
+    const { engine, tools, models, recaller } = this.#deps;
+    const run = this.#run;
+    return {
+      tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool, args, argsHash, place, user: run.user ?? undefined, signal, recorded }),
+      model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
+      record: async (name, argsHash, place, result) => {
+        if (!(await recordResultIfHeld(engine.pool, place, name, argsHash, result))) throw new MainstayError('fenced', 'Another worker holds the run.');
+      },
+      recall: (query, place) => recaller.recall({ tenant: run.tenant, user: run.user ?? undefined, agent: run.agent, run: run.id, stepSeq: place.stepSeq, query, signal }),
+      cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id }, trace, memories),
+      history: async () => (run.session === null || run.user === null ? [] : sessionMessages(engine.pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
+      progress: (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); },
+    };
+  }
+
+  #done(machine: AnyMachine, move: Extract<Move, { kind: 'done' }>, durationMs: number): Promise<Ended> {
+    const output = storable(move.output, 'the output');
+    return this.#commit({ status: 'completed', step: { name: this.#step, next: null, data: null, durationMs }, output, remember: machine.remembers, messages: move.messages, event: { type: 'run.completed', data: '{}' } });
+  }
+
+  #failed(machine: AnyMachine, error: unknown, durationMs: number): Promise<Ended> | Ended {
+    const code = codeOf(error, 'step_failed');
+    if (code === 'fenced') return this.#fenced('step');
+    const attempts = this.#attempt + 1;
+    this.#log.warn({ step: this.#step, code, attempts, error: messageOf(error) }, 'step failed');
+    if (ERRORS[code].on === 'terminal') return this.fail(error);
+    if (attempts >= machine.attempts) return this.fail(new MainstayError('attempts_exhausted', `Step "${this.#step}" failed ${attempts} times; the last time with ${code}: ${messageOf(error).slice(0, 300)}`));
+    this.#observeStep('retry', durationMs);
+    const backOff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.#attempt);
+    const wakeInMs = (error instanceof MainstayError ? error.retryAfterMs : undefined) ?? backOff / 2 + Math.random() * (backOff / 2);
+    return this.#commit({ status: 'queued', wakeInMs, failedAttempt: true, event: { type: 'step.failed', data: JSON.stringify({ step: this.#step, attempt: attempts, code, message: messageOf(error).slice(0, 500) }) } });
+  }
+
+  fail(error: unknown): Promise<Ended> {
+    const code: ErrorCode = codeOf(error, 'step_failed');
+    const message = messageOf(error).replaceAll('\u0000', '').slice(0, 1_000);
+    return this.#commit({ status: 'failed', errorCode: code, errorMessage: message, event: { type: 'run.failed', data: JSON.stringify({ step: this.#step, code, message }) } });
+  }
+
+  cancel(): Promise<Ended> {
+    return this.#commit({ status: 'cancelled', errorCode: 'cancelled', errorMessage: null, event: { type: 'run.cancelled', data: JSON.stringify({ step: this.#step }) } });
+  }
+
+  /** The worker's signal ended the step: a cancel ends the run, a drain hands it back, a lost lease writes nothing. */
+  #stopped(): Promise<Ended> | Ended {
+    const reason: unknown = this.#hold.signal.reason;
+    if (reason === 'cancelled') return this.cancel();
+    if (reason === 'drain') return this.#commit({ status: 'queued' });
+    return this.#fenced('lease');
+  }
+
+  #fenced(operation: string): Ended {
+    this.#deps.metrics.fencedCommits.inc({ operation });
+    this.#log.warn({ operation }, 'fenced: another worker holds the run');
+    return { status: 'fenced', wakeInMs: 0 };
+  }
+
+  async #commit(change: Partial<Omit<Commit, 'messages' | 'wakeInMs'>> & { status: RunStatus; wakeInMs?: number | null; messages?: readonly SessionMessage[] }): Promise<Ended> {
+    const run = this.#run;
+    const ends = isTerminal(change.status);
+    const session = ends ? this.#endSession() : undefined;
+    const { messages, wakeInMs, ...rest } = change;
+    const commit: Commit = {
+      tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
+      inboxSeq: run.inboxSeq, event: null, output: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
+      wakeInMs: wakeInMs === undefined ? 0 : wakeInMs ?? FOR_EVER_MS, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
+    };
+    const answer = await this.#send(commit);
+    if (answer.fenced) return this.#fenced('commit');
+    if (answer.cancelRequested && answer.status === 'running') {
+      if (commit.step) { this.#seq++; this.#step = commit.step.next ?? this.#step; }
+      return this.cancel();
+    }
+    if (session && run.user !== null && run.session !== null) await this.#deps.sessions.put(run.tenant, run.user, run.session, session);
+    this.#show(answer.status, undefined);
+    if (isTerminal(answer.status)) this.#observeEnd(answer.status);
+    return { status: answer.status, wakeInMs: answer.status === 'queued' || change.waitReason === 'outcome' ? 0 : commit.wakeInMs };
+  }
+
+  /** A store that is away is asked again for as long as the lease lasts: the step's result must not be lost with a hiccup. */
+  async #send(commit: Commit): ReturnType<Engine['commitIfHeld']> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#deps.engine.commitIfHeld(commit);
+      } catch (error) {
+        this.#log.warn({ error: messageOf(error), tries }, 'commit failed');
+        if (this.#hold.signal.aborted && this.#hold.signal.reason !== 'cancelled') return { fenced: true };
+        if (tries >= 600) throw error;
+        await pause(Math.min(2_000, 100 * 2 ** tries), this.#hold.signal);
+      }
+    }
+  }
+
+  async #loadSession(): Promise<SessionState | undefined> {
+    const { tenant, user, session, sessionVersion } = this.#run;
+    if (user === null || session === null) return undefined;
+    const version = sessionVersion ?? 0;
+    const cached = await this.#deps.sessions.get(tenant, user, session, version);
+    if (cached && cached.version === version) return cached;
+    const row = await sessionRow(this.#deps.engine.pool, tenant, user, session);
+    const kept = row ? parseSession(JSON.stringify(row.state)) : undefined;
+    return kept ? { ...kept, version } : emptySession(new Date(wallMs()).toISOString(), version);
+  }
+
+  #endSession(): SessionState | undefined {
+    if (!this.#session) return undefined;
+    noteStep(this.#session, this.#run.id, this.#step, new Date(wallMs()).toISOString());
+    this.#session.conversation.runs++;
+    this.#session.version = (this.#run.sessionVersion ?? 0) + 1;
+    return this.#session;
+  }
+
+  async #lock(machine: AnyMachine): Promise<LockLease[] | undefined> {
+    const resources = machine.locks?.(this.#input as never, this.#info()) ?? [];
+    if (resources.length === 0) return [];
+    const held = await this.#deps.locks.holdAll(resources.map((resource) => this.#deps.keys.lock(this.#run.tenant, resource)));
+    return Array.isArray(held) ? held : undefined;
+  }
+
+  #info(): RunInfo {
+    const { tenant, id, user, session, agent, version, model, fence, parent, metadata } = this.#run;
+    return { tenant, id, user: user ?? undefined, session: session ?? undefined, agent, version, model: model ?? '', attempt: this.#attempt, fence, parent: parent ?? undefined, metadata: metadata as RunInfo['metadata'] };
+  }
+
+  #show(status: RunStatus, note: string | undefined): void {
+    const { id, tenant, agent, fence } = this.#run;
+    this.#deps.jobs.write(id, { status, step: this.#step, progress: this.#progress, ...(note === undefined ? {} : { note }), worker: this.#deps.worker, fence });
+    this.#hold.show({ run: id, tenant, agent, status, step: this.#step, progress: this.#progress });
+  }
+
+  #observeStep(outcome: string, durationMs: number): void {
+    this.#deps.metrics.stepSeconds.observe({ agent: this.#deps.metrics.bound('agent', this.#run.agent), step: this.#deps.metrics.bound('step', this.#step), outcome }, durationMs / 1_000);
+  }
+
+  #observeEnd(status: RunStatus): void {
+    const agent = this.#deps.metrics.bound('agent', this.#run.agent);
+    this.#deps.metrics.runsFinished.inc({ agent, status });
+    this.#deps.metrics.runSeconds.observe({ agent, status }, Math.max(0, wallMs() - this.#run.createdMs) / 1_000);
+    this.#log.info({ status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
+  }
+}
+
+/** A wait that only an answer ends: no time wakes it. Ten years, since the row's due time is also its place in the index. */
+const FOR_EVER_MS = 10 * 365 * 86_400_000;
+/** A step that heeds its signal gets this long to return after an abort; then it is left behind. */
+const ABORT_GRACE_MS = 500;
+
+async function whenAborted(signal: AbortSignal, code: Promise<Outcome>): Promise<Outcome> {
+  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  const left = new AbortController();
+  const outcome = await Promise.race([code, pause(ABORT_GRACE_MS, left.signal).then(() => undefined)]);
+  left.abort();
+  if (outcome && 'move' in outcome) return outcome;
+  return { error: signal.reason instanceof Error ? signal.reason : new MainstayError('step_timeout', 'The step was aborted.') };
+}

@@ -1,0 +1,118 @@
+// Maintenance: offers what the ready queue has lost, rebuilds it after a wipe, sends finished runs to memory, indexes what
+// is not indexed, retires dead workers, and keeps the gauges. Every part is safe when two do it at once; one leader, by an
+// advisory lock, keeps it from being done twice for nothing.
+import { pause } from '../clock.ts';
+import { messageOf } from '../domain/errors.ts';
+import { RUN_STATUSES } from '../domain/status.ts';
+import { READY_OFFER_MAX, SWEEP_MS } from '../domain/tunables.ts';
+import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Service } from '../service.ts';
+import type { Engine } from '../store/engine/engine.ts';
+import { runnablePage, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
+import { retireDeadWorkers } from '../store/engine/workers.ts';
+import { asOffer, type PoolQueue } from './offer-run.ts';
+
+export interface MaintainDeps {
+  readonly engine: Engine;
+  readonly queues: ReadonlyMap<string, PoolQueue>;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Submits the remembering run of a finished one; safe to call twice. */
+  readonly remember: (run: OwedRun) => Promise<void>;
+  /** Indexes what is not in the vector index; answers how many rows it moved. */
+  readonly index: () => Promise<number>;
+}
+
+const START = { tenant: '', id: '00000000-0000-0000-0000-000000000000' };
+/** First key of the leader's advisory lock; the second is 1. */
+const LOCK_CLASS = 0x6d61;
+
+export class Maintenance implements Service {
+  readonly name = 'maintenance';
+  readonly #deps: MaintainDeps;
+  readonly #stopping = new AbortController();
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(deps: MaintainDeps) { this.#deps = deps; }
+
+  start(): Promise<void> {
+    this.#loop = this.#sweeping();
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#loop;
+  }
+
+  async #sweeping(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      await this.#asLeader(() => this.sweep()).catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'sweep failed'));
+      await pause(SWEEP_MS, this.#stopping.signal);
+    }
+  }
+
+  async #asLeader(work: () => Promise<void>): Promise<void> {
+    const client = await this.#deps.engine.pool.connect();
+    try {
+      const { rows } = await client.query<{ leader: boolean }>('SELECT pg_try_advisory_lock($1, 1) AS leader', [LOCK_CLASS]);
+      if (!rows[0]?.leader) return;
+      try { await work(); } finally { await client.query('SELECT pg_advisory_unlock($1, 1)', [LOCK_CLASS]); }
+    } finally {
+      client.release();
+    }
+  }
+
+  /** One round of everything; each part goes on when another fails. */
+  async sweep(): Promise<void> {
+    const parts: [string, () => Promise<unknown>][] = [
+      ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
+      ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
+    ];
+    for (const [name, part] of parts) {
+      if (this.#stopping.signal.aborted) return;
+      await part().catch((error: unknown) => this.#deps.log.warn({ part: name, error: messageOf(error) }, 'a part of the sweep failed'));
+    }
+  }
+
+  async #offerAll(pool: string, queue: PoolQueue): Promise<void> {
+    const fill = async (): Promise<void> => {
+      let found = 0;
+      for (let after = START; ;) {
+        const page = await runnablePage(this.#deps.engine.pool, pool, after, READY_OFFER_MAX);
+        found += await queue.ready.offerMany(page.map(asOffer));
+        const last = page.at(-1);
+        if (!last || page.length < READY_OFFER_MAX || this.#stopping.signal.aborted) break;
+        after = { tenant: last.tenant, id: last.id };
+      }
+      if (found > 0) this.#deps.log.debug({ pool, found }, 'offered runs that the ready queue did not hold');
+    };
+    if (!(await queue.ready.isKnown())) {
+      await queue.ready.rebuild(fill);
+      this.#deps.log.info({ pool }, 'ready queue rebuilt from Postgres');
+    } else {
+      await fill();
+      await queue.ready.ring();
+    }
+  }
+
+  async #remember(): Promise<void> {
+    for (const run of await runsOwedToMemory(this.#deps.engine.pool, 200)) await this.#deps.remember(run);
+  }
+
+  async #gauge(): Promise<void> {
+    const { metrics, engine, queues } = this.#deps;
+    const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
+    for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);
+    for (const [pool, queue] of queues) {
+      const work = await workOf(engine.pool, pool);
+      metrics.oldestReadySeconds.set({ pool }, work.oldestMs / 1_000);
+      metrics.runnable.set({ pool }, work.runnable + work.running + work.dueSoon);
+      const depth = await queue.ready.depth();
+      metrics.readyHeld.set({ pool }, depth.held);
+      metrics.readyTenants.set({ pool }, depth.tenants);
+      for (const [state, count] of Object.entries(await queue.wakeUps.counts())) metrics.wakeUps.set({ pool, state }, count);
+    }
+  }
+}

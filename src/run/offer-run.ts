@@ -1,0 +1,37 @@
+// Offers a run to the ready queue of its pool, or leaves word for later. Only a hint: never rejects, and whatever is lost
+// here maintenance finds in Postgres.
+import { DELAYED_JOB_MS } from '../domain/tunables.ts';
+import { messageOf } from '../domain/errors.ts';
+import type { Log } from '../log.ts';
+import { orderOf, type Offer, type ReadyQueue } from '../queue/ready-queue.ts';
+import type { WakeUps } from '../queue/wake-ups.ts';
+import type { Ready } from '../store/engine/sweeps.ts';
+
+export interface PoolQueue { readonly ready: ReadyQueue; readonly wakeUps: WakeUps }
+
+export const asOffer = (run: Ready): Offer => ({ tenant: run.tenant, run: run.id, order: orderOf(run.priority, run.createdMs), weight: run.weight, cap: run.cap ?? undefined });
+
+export class Dispatcher {
+  readonly #queues: ReadonlyMap<string, PoolQueue>;
+  readonly #log: Log;
+
+  constructor(queues: ReadonlyMap<string, PoolQueue>, log: Log) {
+    this.#queues = queues;
+    this.#log = log;
+  }
+
+  async offer(run: Ready, dueInMs: number): Promise<void> {
+    const queue = this.#queues.get(run.pool);
+    if (!queue) return;
+    try {
+      if (dueInMs <= 0) await queue.ready.offer(asOffer(run));
+      else if (dueInMs <= DELAYED_JOB_MS) await queue.wakeUps.offerLater({ tenant: run.tenant, run: run.id }, dueInMs);
+    } catch (error) {
+      this.#log.debug({ run: run.id, error: messageOf(error) }, 'not offered: maintenance will');
+    }
+  }
+
+  async withdraw(pool: string, tenant: string, run: string): Promise<void> {
+    await this.#queues.get(pool)?.ready.remove(tenant, run).catch(() => undefined); // a refused claim does the same
+  }
+}

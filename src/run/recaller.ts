@@ -1,0 +1,7 @@
+// What the executor asks of memory: recall for a step, and which of the recalled memories an answer used.
+import type { Recall } from '../domain/machine.ts';
+
+export interface Recaller {
+  recall(request: { tenant: string; user: string | undefined; agent: string; run: string; stepSeq: number; query: string; signal: AbortSignal }): Promise<Recall>;
+  cite(run: { tenant: string; run: string }, trace: string, memories: readonly string[]): Promise<void>;
+}

@@ -1,0 +1,159 @@
+// The `step` a machine's code receives: every call gets a path, a record and a guard. When the step runs again, recorded
+// successes are returned; where name or arguments differ from the record the run ends with `step_diverged` (a read is called
+// again). A park is never an exception user code could catch: the call simply does not return, and once all other open
+// calls have settled the step is left behind and later called again from its own top.
+import { createHash } from 'node:crypto';
+import { codeOf, MainstayError } from '../domain/errors.ts';
+import { canonicalJson, storable, type Json } from '../domain/json.ts';
+import type { Move, Recall, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
+import type { ModelRequest, ModelTurn } from '../domain/model.ts';
+import type { SessionState } from '../domain/session.ts';
+import type { Tool } from '../domain/tool.ts';
+import type { Place, RecordedCall } from '../store/engine/ledger.ts';
+import { Park } from '../tools/call-tool.ts';
+
+/** What the executor does for a step: the calls themselves. */
+export interface StepCalls {
+  tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
+  model(request: ModelRequest, argsHash: string, place: Place, attempt: number): Promise<ModelTurn | Park>;
+  record(name: string, argsHash: string, place: Place, result: string): Promise<void>;
+  recall(query: string, place: Place): Promise<Recall>;
+  cite(trace: string, memories: readonly string[]): Promise<void>;
+  history(): Promise<readonly SessionMessage[]>;
+  progress(fraction: number, note: string | undefined): void;
+}
+
+export interface StepState {
+  readonly run: RunInfo;
+  readonly input: unknown;
+  readonly data: unknown;
+  readonly session: SessionState | undefined;
+  readonly signal: AbortSignal;
+  readonly place: Omit<Place, 'path'>;
+  readonly tools: ReadonlyMap<string, Tool>;
+  readonly recorded: ReadonlyMap<string, RecordedCall>;
+  readonly calls: StepCalls;
+}
+
+/** How a step was left without a move: parked, or ended by an error no code may catch. */
+export type Left = { readonly park: Park } | { readonly error: unknown };
+
+/** Shared by a step and its branches: what is open, and whether the step is to be left. */
+export class Exit {
+  readonly left: Promise<Left>;
+  #open = 0;
+  #why: Left | undefined;
+  #resolve: (left: Left) => void = () => undefined;
+  #idle: (() => void)[] = [];
+
+  constructor() { this.left = new Promise((resolve) => { this.#resolve = resolve; }); }
+
+  begin(): void { this.#open++; }
+  end(): void {
+    if (--this.#open > 0) return;
+    if (this.#why) this.#resolve(this.#why);
+    for (const one of this.#idle.splice(0)) one();
+  }
+  /** The first reason stands. The calling promise never settles. */
+  leave(why: Left): void { this.#why ??= why; }
+  get wanted(): Left | undefined { return this.#why; }
+  /** Resolves when no call is open. */
+  settled(): Promise<void> { return this.#open === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve)); }
+}
+
+const NEVER = new Promise<never>(() => undefined);
+
+export class StepScope implements Step<unknown, unknown> {
+  readonly #state: StepState;
+  readonly #exit: Exit;
+  readonly #prefix: string;
+  #count = 0;
+
+  constructor(state: StepState, exit: Exit, prefix = '') {
+    this.#state = state;
+    this.#exit = exit;
+    this.#prefix = prefix;
+  }
+
+  get run(): RunInfo { return this.#state.run; }
+  get input(): unknown { return this.#state.input; }
+  get data(): unknown { return this.#state.data; }
+  get signal(): AbortSignal { return this.#state.signal; }
+  get session(): SessionState | undefined { return this.#state.session; }
+  history(): Promise<readonly SessionMessage[]> { return this.#state.calls.history(); }
+  progress(fraction: number, note?: string): void { this.#state.calls.progress(fraction, note); }
+  cite(trace: string, memories: readonly string[]): Promise<void> { return this.#state.calls.cite(trace, memories); }
+
+  next(step: string, data: unknown): Move { return { kind: 'next', step, data }; }
+  done(output: unknown, messages: readonly SessionMessage[] = []): Move { return { kind: 'done', output, messages }; }
+  sleep(delayMs: number, step: string, data: unknown): Move { return { kind: 'sleep', step, data, delayMs }; }
+
+  tool(name: string, args: unknown): Promise<Json> {
+    const tool = this.#state.tools.get(name);
+    const hash = hashOf({ tool: name, args });
+    return this.#call('tool', name, hash, tool?.effect === 'read', async (place, recorded) => {
+      if (!tool) throw new MainstayError('tool_unknown', `The machine has no tool "${name}".`);
+      return this.#state.calls.tool(tool, args, hash, place, recorded);
+    });
+  }
+
+  model(request: ModelRequest): Promise<ModelTurn> {
+    const hash = hashOf(request);
+    return this.#call('model', request.model, hash, false, (place, recorded) => this.#state.calls.model(request, hash, place, (recorded?.attempts ?? 0) + 1));
+  }
+
+  record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const hash = hashOf(name);
+    return this.#call('record', name, hash, false, async (place) => {
+      const result = await work(this.#state.signal);
+      await this.#state.calls.record(name, hash, place, storable(result, `the result of ${name}`));
+      return result;
+    });
+  }
+
+  recall(query: string): Promise<Recall> {
+    const hash = hashOf({ recall: query });
+    return this.#call('record', 'recall', hash, false, async (place) => {
+      const recall = await this.#state.calls.recall(query, place);
+      await this.#state.calls.record('recall', hash, place, storable(recall, 'the recall'));
+      return recall;
+    });
+  }
+
+  all<T>(branches: readonly ((branch: Step<unknown, unknown>) => Promise<T>)[]): Promise<T[]> {
+    const path = this.#path();
+    return Promise.all(branches.map((branch, at) => branch(new StepScope(this.#state, this.#exit, `${path}.${at}`))));
+  }
+
+  #path(): string {
+    const number = this.#count++;
+    return this.#prefix === '' ? String(number) : `${this.#prefix}.${number}`;
+  }
+
+  async #call<T>(kind: RecordedCall['kind'], name: string, hash: string, mayDiffer: boolean, work: (place: Place, recorded: RecordedCall | undefined) => Promise<T | Park>): Promise<T> {
+    const path = this.#path();
+    if (this.#exit.wanted) return NEVER; // the step is being left: nothing new begins
+    const recorded = this.#state.recorded.get(path);
+    const same = recorded !== undefined && recorded.kind === kind && recorded.name === name && recorded.argsHash === hash;
+    this.#exit.begin();
+    try {
+      if (recorded && !same && !mayDiffer) {
+        this.#exit.leave({ error: new MainstayError('step_diverged', `At ${path} the record holds ${recorded.kind} ${recorded.name}, the step now calls ${kind} ${name} or with other arguments.`) });
+        return await NEVER;
+      }
+      if (same && recorded.status === 'succeeded') return recorded.result as T;
+      this.#state.signal.throwIfAborted();
+      const result = await work({ ...this.#state.place, path }, same ? recorded : undefined);
+      if (!(result instanceof Park)) return result;
+      this.#exit.leave({ park: result });
+    } catch (error) {
+      if (codeOf(error) !== 'fenced') throw error;
+      this.#exit.leave({ error });
+    } finally {
+      this.#exit.end();
+    }
+    return NEVER;
+  }
+}
+
+const hashOf = (value: unknown): string => createHash('sha256').update(canonicalJson(value)).digest('hex');

@@ -1,0 +1,141 @@
+// Submit a run: the one use case behind every door. Checks everything first, so that bad input changes nothing; commits one
+// row; then offers it. Accepted means the row is committed, whether or not Redis is there.
+import { createHash } from 'node:crypto';
+import { MainstayError } from '../domain/errors.ts';
+import { canonicalJson, storable } from '../domain/json.ts';
+import type { AnyMachine } from '../domain/machine.ts';
+import { MULTITASK_STRATEGIES, type MultitaskStrategy } from '../domain/status.ts';
+import { MAX_NAME, MAX_PRIORITY } from '../domain/tunables.ts';
+import { newId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Engine } from '../store/engine/engine.ts';
+import { isConnectionError } from '../store/engine/pool.ts';
+import type { NewRun, Submitted } from '../store/engine/submit.ts';
+import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
+import type { Dispatcher } from './offer-run.ts';
+import type { Registry } from './registry.ts';
+
+export interface SubmitRequest {
+  readonly tenant: string;
+  /** Who asks, for metrics: http, intake, cli, internal. */
+  readonly door: string;
+  readonly agent: string;
+  readonly input: unknown;
+  readonly user?: string | undefined;
+  readonly session?: string | undefined;
+  /** -1000 to 1000; higher goes first among the tenant's own runs. */
+  readonly priority?: number | undefined;
+  readonly metadata?: unknown;
+  /** ISO 8601 with zone */
+  readonly startAt?: string | undefined;
+  readonly delayMs?: number | undefined;
+  readonly multitaskStrategy?: MultitaskStrategy | undefined;
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface SubmitResult {
+  /** uuid */
+  readonly id: string;
+  readonly created: boolean;
+  readonly status: string;
+}
+
+export interface SubmitDeps {
+  readonly engine: Engine;
+  readonly registry: Registry;
+  readonly dispatcher: Dispatcher;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  /** Model of agents that name none. */
+  readonly defaultModel: string;
+}
+
+export type SubmitRun = (request: SubmitRequest) => Promise<SubmitResult>;
+
+const YEAR_MS = 366 * 86_400_000;
+
+export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
+  return async (request) => {
+    const machine = deps.registry.newest(request.agent);
+    if (!machine.visible && request.door !== 'internal') throw new MainstayError('agent_unknown', `There is no agent "${request.agent}".`);
+    const run = newRun(machine, request, deps.defaultModel);
+    const submitted = await store(deps, run, request.multitaskStrategy ?? 'enqueue');
+    if (submitted.requestHash !== run.requestHash) throw new MainstayError('idempotency_conflict', 'The idempotency key was used before with another request.');
+    if (submitted.created) {
+      deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', machine.name), door: deps.metrics.bound('door', request.door) });
+      await offerIfFirst(deps, run, submitted);
+    }
+    return { id: submitted.id, created: submitted.created, status: submitted.status };
+  };
+}
+
+async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy): Promise<Submitted> {
+  try {
+    if (strategy === 'enqueue' || run.session === null) return await deps.engine.submit(run);
+    const submitted = await deps.engine.submitUnlessBusy(run);
+    if (!submitted) throw new MainstayError('session_busy', `The session "${run.session}" has an unfinished run.`);
+    return submitted;
+  } catch (error) {
+    if (isConnectionError(error)) throw new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
+    throw error;
+  }
+}
+
+/** Commit, then look: of two racing submits and an end, one always sees who the head of the session is. */
+async function offerIfFirst(deps: SubmitDeps, run: NewRun, submitted: Submitted): Promise<void> {
+  try {
+    const head = run.session === null ? await readyRun(deps.engine.pool, run.tenant, run.id) : await sessionHead(deps.engine.pool, run.tenant, run.user ?? '', run.session);
+    if (head && head.id === submitted.id) await deps.dispatcher.offer(head, head.dueInMs);
+  } catch (error) {
+    deps.log.warn({ run: run.id, error: String(error) }, 'accepted, but not offered: maintenance will');
+  }
+}
+
+function newRun(machine: AnyMachine, request: SubmitRequest, defaultModel: string): NewRun {
+  const user = name('user', request.user);
+  const session = name('session', request.session);
+  if (session !== null && user === null) throw new MainstayError('bad_request', 'A session belongs to a user: name the user too.', { fields: [{ path: 'user', message: 'required with session' }] });
+  const priority = request.priority ?? 0;
+  if (!Number.isInteger(priority) || Math.abs(priority) > MAX_PRIORITY) throw new MainstayError('bad_request', `priority must be a whole number from -${MAX_PRIORITY} to ${MAX_PRIORITY}.`, { fields: [{ path: 'priority', message: 'out of range' }] });
+  if (request.multitaskStrategy !== undefined && !MULTITASK_STRATEGIES.includes(request.multitaskStrategy)) throw new MainstayError('bad_request', `multitask_strategy must be one of ${MULTITASK_STRATEGIES.join(', ')}.`);
+  const input = validInput(machine, request.input);
+  const metadata = request.metadata ?? {};
+  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
+  const start = startOf(request);
+  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null });
+  return {
+    tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: null,
+    start: machine.start, priority, idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
+    metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start,
+  };
+}
+
+/** The input as the schema understands it, as JSON text. */
+function validInput(machine: AnyMachine, input: unknown): string {
+  storable(input, 'input');
+  const parsed = machine.input.safeParse(input);
+  if (!parsed.success) {
+    const fields = parsed.error.issues.slice(0, 20).map((issue) => ({ path: ['input', ...issue.path.map(String)].join('.'), message: issue.message }));
+    throw new MainstayError('input_invalid', `The input does not match the schema of "${machine.name}": ${fields.map((field) => `${field.path}: ${field.message}`).join('; ').slice(0, 500)}`, { fields });
+  }
+  return storable(parsed.data, 'input');
+}
+
+/** A caller's name: there, not blank, not too long, printable. Undefined becomes null. */
+function name(what: string, text: string | undefined): string | null {
+  if (text === undefined) return null;
+  if (typeof text !== 'string' || text.trim() === '' || text.length > MAX_NAME || /[\p{Cc}\p{Cs}]/u.test(text)) {
+    throw new MainstayError('bad_request', `${what} must have 1 to ${MAX_NAME} printable characters.`, { fields: [{ path: what, message: 'not a name' }] });
+  }
+  return text;
+}
+
+function startOf({ startAt, delayMs }: SubmitRequest): { startAt: string | null; delayMs: number } {
+  if (startAt !== undefined && delayMs !== undefined) throw new MainstayError('bad_request', 'Give startAt or delayMs, not both.', { fields: [{ path: 'delayMs', message: 'not with startAt' }] });
+  if (delayMs !== undefined && (!Number.isFinite(delayMs) || delayMs < 0 || delayMs > YEAR_MS)) throw new MainstayError('bad_request', 'delayMs must be from 0 to a year.', { fields: [{ path: 'delayMs', message: 'out of range' }] });
+  if (startAt === undefined) return { startAt: null, delayMs: delayMs ?? 0 };
+  const whole = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.test(startAt) ? new Date(startAt) : undefined;
+  if (!whole || Number.isNaN(whole.getTime())) throw new MainstayError('bad_request', 'startAt must be a time such as 2026-11-24T09:00:00Z, with its zone.', { fields: [{ path: 'startAt', message: 'not a time' }] });
+  return { startAt: whole.toISOString(), delayMs: 0 };
+}

@@ -1,0 +1,107 @@
+// The claim: one UPDATE that takes the right to move a run on and mints a new fence. It takes a queued or due run, a
+// waiting one whose time has come, or a running one whose holder is dead or whose step is long past its deadline, and only
+// the head of its session. The grouped form never fails for one bad run: the session's unique index is met row by row.
+import { STEP_GRACE_MS } from '../../domain/tunables.ts';
+import type { EnginePool } from './pool.ts';
+
+export interface ClaimedRun {
+  readonly tenant: string;
+  readonly id: string;
+  readonly agent: string;
+  readonly version: number;
+  readonly user: string | null;
+  readonly session: string | null;
+  readonly parent: string | null;
+  readonly fence: bigint;
+  readonly stepSeq: number;
+  readonly nextStep: string;
+  readonly attempt: number;
+  readonly crashes: number;
+  readonly stepClaims: number;
+  readonly inboxSeq: number;
+  readonly eventSeq: number;
+  readonly cancelRequested: boolean;
+  readonly input: unknown;
+  readonly metadata: unknown;
+  /** Data of the last checkpoint; null before the first. */
+  readonly data: unknown;
+  readonly sessionVersion: number | null;
+  readonly priority: number;
+  readonly createdMs: number;
+  readonly queuedMs: number;
+  readonly model: string | null;
+  readonly budgetMicroUsd: bigint | null;
+}
+
+export interface ClaimRequest { readonly tenant: string; readonly id: string }
+
+// A run is runnable when it is due, or when nobody alive holds it. $3 incarnation, $4 machines known, $5 step time limit
+const RUNNABLE = `(r.status IN ('queued', 'waiting') AND r.wake_at <= now()
+    OR r.status = 'running' AND r.claimed_by <> $3 AND (r.step_deadline_at + interval '${STEP_GRACE_MS} ms' < now()
+      OR NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL)))
+  AND r.agent || '@' || r.version = ANY ($4)
+  AND (r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
+    AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting')))`;
+
+const TAKE = (pick: string): string => `
+WITH c AS MATERIALIZED (${pick}),
+before AS (SELECT r.tenant_id, r.id, r.status, r.started_at FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i),
+u AS (
+  UPDATE agent_runs r SET status = 'running', wait_reason = NULL, fence = nextval('fence_seq'), claimed_by = $3,
+    step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int,
+    holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int
+  FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${RUNNABLE}
+  RETURNING r.*
+), e AS (
+  INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT u.tenant_id, u.id, u.event_seq, 'run.started'
+  FROM u JOIN before b ON b.tenant_id = u.tenant_id AND b.id = u.id WHERE b.started_at IS NULL
+), m AS ( -- the reserve of an attempt that an older fence left open is spent: nobody will learn its usage
+  UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
+  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND u.step_claims > 1 RETURNING k.tenant_id, k.agent, k.reserved_micro_usd
+), b AS (
+  UPDATE budgets b SET reserved_micro_usd = greatest(0, b.reserved_micro_usd - m.amount), spent_micro_usd = b.spent_micro_usd + m.amount
+  FROM (SELECT tenant_id, subject, sum(reserved_micro_usd)::bigint AS amount FROM m, LATERAL (VALUES ('tenant'), ('agent:' || m.agent)) v(subject) GROUP BY 1, 2) m
+  WHERE b.tenant_id = m.tenant_id AND b.subject = m.subject
+)
+SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
+  u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
+  u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd",
+  (SELECT s.data FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS data,
+  (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
+  (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs"
+FROM u`;
+
+const BY_ID = TAKE(`SELECT r.tenant_id AS t, r.id AS i FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
+  WHERE ${RUNNABLE} ORDER BY 1, 2 FOR UPDATE OF r`);
+// The fallback: due runs of a pool, oldest first within a tenant's first few, whoever else is asking.
+const DUE = TAKE(`SELECT r.tenant_id AS t, r.id AS i FROM agent_runs r WHERE r.pool = $1
+    AND (r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() OR r.status = 'running') AND ${RUNNABLE}
+  ORDER BY r.wake_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED`);
+
+/** Claims by id, in one statement; answers in the order asked, undefined where the run was not to be had. */
+export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[], incarnation: string, machines: readonly string[], stepMs: number): Promise<(ClaimedRun | undefined)[]> {
+  const claim = (some: readonly ClaimRequest[]): Promise<ClaimedRun[]> =>
+    pool.query<ClaimedRun>({ name: 'claim', text: BY_ID, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] }).then((answer) => answer.rows);
+  let rows: ClaimedRun[];
+  try {
+    rows = await claim(asked);
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    rows = (await Promise.all(asked.map((one) => claim([one]).catch((each: unknown) => { if (isUniqueViolation(each)) return []; throw each; })))).flat();
+  }
+  const byId = new Map(rows.map((row) => [`${row.tenant} ${row.id}`, row]));
+  return asked.map((one) => byId.get(`${one.tenant} ${one.id}`));
+}
+
+/** Claims up to `limit` due runs of a pool straight from Postgres. */
+export async function claimDue(pool: EnginePool, runPool: string, limit: number, incarnation: string, machines: readonly string[], stepMs: number): Promise<ClaimedRun[]> {
+  try {
+    const answer = await pool.query<ClaimedRun>({ name: 'claim-due', text: DUE, values: [runPool, limit, incarnation, machines, stepMs] });
+    return answer.rows;
+  } catch (error) {
+    if (isUniqueViolation(error)) return []; // another took the head of the same session meanwhile: next second
+    throw error;
+  }
+}
+
+const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';

@@ -1,0 +1,136 @@
+// The commit: one statement moves a run on under its fence, with its step row, its event and, at the end, its session,
+// messages and totals. A run that another has claimed answers `fenced`: abort, write nothing more, retry nothing.
+import type { RunStatus, WaitReason } from '../../domain/status.ts';
+import { isConnectionError, type EnginePool } from './pool.ts';
+
+export interface Commit {
+  readonly tenant: string;
+  readonly id: string;
+  readonly fence: bigint;
+  readonly claimedBy: string;
+  /** The step that was current when the commit was made. */
+  readonly stepSeq: number;
+  /** Present: the step succeeded and becomes a checkpoint. */
+  readonly step: { readonly name: string; readonly next: string | null; readonly data: string | null; readonly durationMs: number } | null;
+  /** `running`: the same worker goes on; `queued`: back to the ready queue (retry, drain). */
+  readonly status: RunStatus;
+  readonly waitReason: WaitReason | null;
+  readonly wakeInMs: number;
+  /** Step time limit of the next step, when going on. */
+  readonly stepMs: number;
+  readonly failedAttempt: boolean;
+  readonly inboxSeq: number;
+  readonly event: { readonly type: string; readonly data: string } | null;
+  readonly output: string | null;
+  readonly errorCode: string | null;
+  readonly errorMessage: string | null;
+  readonly remember: boolean;
+  /** JSON text of the session's state, written by the end of a root run. */
+  readonly sessionState: string | null;
+  /** JSON text: [{ role, content }] */
+  readonly messages: string | null;
+}
+
+export type Committed =
+  | { readonly fenced: true }
+  | { readonly fenced: false; readonly status: RunStatus; readonly cancelRequested: boolean; readonly eventSeq: number };
+
+const FENCED: Committed = { fenced: true };
+
+const ENDED = `('completed', 'failed', 'cancelled', 'expired')`;
+const COMMIT = `
+WITH c AS MATERIALIZED (
+  SELECT * FROM json_to_recordset($1::json) AS c(t text, i uuid, fence bigint, holder uuid, seq int, step text, next text, data json, ms int, advance int,
+    status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, error_code text,
+    error_message text, memory memory_state, session_state json, messages json)
+), held AS (
+  SELECT r.tenant_id, r.id FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
+  WHERE r.fence = c.fence AND r.claimed_by = c.holder AND r.step_seq = c.seq ORDER BY 1, 2 FOR UPDATE OF r
+), u AS (
+  UPDATE agent_runs r SET
+    step_seq = r.step_seq + c.advance, next_step = coalesce(c.next, r.next_step),
+    status = CASE WHEN c.status = 'waiting' AND r.inbox_seq <> c.inbox THEN 'queued' ELSE c.status END,
+    wait_reason = CASE WHEN c.status = 'waiting' AND r.inbox_seq = c.inbox THEN c.reason END,
+    wake_at = CASE WHEN c.status = 'running' OR c.status IN ${ENDED} THEN r.wake_at WHEN c.status = 'waiting' AND r.inbox_seq <> c.inbox THEN now() ELSE now() + c.wake * interval '1 ms' END,
+    fence = CASE WHEN c.status = 'running' THEN r.fence ELSE -r.fence END,
+    claimed_by = CASE WHEN c.status = 'running' THEN r.claimed_by END,
+    step_deadline_at = CASE WHEN c.status = 'running' THEN now() + c.step_ms * interval '1 ms' END,
+    step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN c.status = 'running' THEN 1 ELSE 0 END,
+    attempt = CASE WHEN c.advance = 1 THEN 0 ELSE r.attempt + c.failed END,
+    crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END,
+    event_seq = r.event_seq + c.advance + (c.event IS NOT NULL)::int,
+    output = coalesce(c.output, r.output), error_code = c.error_code, error_message = c.error_message,
+    finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
+    holds_session = r.holds_session AND c.status NOT IN ${ENDED},
+    memory_state = CASE WHEN c.status IN ${ENDED} THEN c.memory ELSE r.memory_state END,
+    input_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.input_tokens END,
+    output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
+    cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
+  FROM c JOIN held h ON h.tenant_id = c.t AND h.id = c.i
+  WHERE r.tenant_id = c.t AND r.id = c.i
+  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at,
+    c.step, c.next, c.data, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
+), s AS (
+  INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, duration_ms)
+  SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int, fence, step, next, data, ms FROM u WHERE advance = 1
+), e AS (
+  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, event, event_data FROM u WHERE event IS NOT NULL
+), w AS (
+  UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
+  FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
+), g AS (
+  INSERT INTO messages (tenant_id, user_id, session_id, run_id, role, content)
+  SELECT u.tenant_id, u.user_id, u.session_id, u.id, m.value ->> 'role', m.value ->> 'content'
+  FROM u, LATERAL json_array_elements(u.messages) WITH ORDINALITY AS m(value, ord) WHERE u.session_id IS NOT NULL AND u.messages IS NOT NULL ORDER BY u.id, m.ord
+)
+SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
+
+interface CommitRow { tenant: string; id: string; status: RunStatus; eventSeq: number; cancelRequested: boolean }
+
+/** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. */
+export async function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  try {
+    return await commitTogether(pool, commits);
+  } catch (error) {
+    if (commits.length === 1) return [await readBack(pool, commits[0] as Commit, error as Error)];
+    return Promise.all(commits.map((one) => commitTogether(pool, [one]).then((answer) => answer[0] as Committed, (each: Error) => readBack(pool, one, each))));
+  }
+}
+
+async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
+  const { rows } = await pool.query<CommitRow>({ name: 'commit', text: COMMIT, values: [`[${commits.map(asJson).join(',')}]`] });
+  const byId = new Map(rows.map((row) => [`${row.tenant} ${row.id}`, row]));
+  return commits.map((one) => {
+    const row = byId.get(`${one.tenant} ${one.id}`);
+    return row ? { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq } : FENCED;
+  });
+}
+
+/** After a lost reply: the step row of this seq and fence is the commit's own id; for others the negated fence is. */
+async function readBack(pool: EnginePool, one: Commit, error: Error): Promise<Committed | Error> {
+  if (!isConnectionError(error)) return error;
+  try {
+    const { rows } = await pool.query<CommitRow & { mine: boolean }>(
+      `SELECT r.tenant_id AS tenant, r.id, r.status::text AS status, r.event_seq AS "eventSeq", r.cancel_requested_at IS NOT NULL AS "cancelRequested",
+         CASE WHEN $5 THEN EXISTS (SELECT FROM run_steps s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.seq = $4 + 1 AND s.fence = $3) ELSE r.fence = -$3::bigint END AS mine
+       FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = $2`,
+      [one.tenant, one.id, one.fence, one.stepSeq, one.step !== null],
+    );
+    const row = rows[0];
+    if (row?.mine) return { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq };
+    return (await commitTogether(pool, [one]))[0] as Committed;
+  } catch (again) {
+    return again as Error;
+  }
+}
+
+/** JSON columns arrive as text that is JSON already: they are placed, not encoded again. */
+function asJson(one: Commit): string {
+  const plain = JSON.stringify({
+    t: one.tenant, i: one.id, fence: one.fence.toString(), holder: one.claimedBy, seq: one.stepSeq, step: one.step?.name ?? null, next: one.step?.next ?? null,
+    ms: Math.round(one.step?.durationMs ?? 0), advance: one.step ? 1 : 0, status: one.status, reason: one.waitReason, wake: one.wakeInMs, step_ms: one.stepMs,
+    failed: one.failedAttempt ? 1 : 0, inbox: one.inboxSeq, event: one.event?.type ?? null, error_code: one.errorCode, error_message: one.errorMessage,
+    memory: one.remember ? 'due' : 'none',
+  });
+  return `${plain.slice(0, -1)},"data":${one.step?.data ?? 'null'},"event_data":${one.event?.data ?? '{}'},"output":${one.output ?? 'null'},"session_state":${one.sessionState ?? 'null'},"messages":${one.messages ?? 'null'}}`;
+}

@@ -1,0 +1,43 @@
+// The engine's door to Postgres: the hot statements, grouped per process, and the rest as they are. Every call carries its
+// tenant; answers are matched by the tenant and id that came back, never by position alone.
+import { Grouped } from '../../grouped.ts';
+import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
+import { commitRunsIfHeld, type Commit, type Committed } from './commit.ts';
+import type { EnginePool } from './pool.ts';
+import { submitRuns, submitUnlessBusy, type NewRun, type Submitted } from './submit.ts';
+
+export class Engine {
+  readonly pool: EnginePool;
+  readonly #submits: Grouped<NewRun, Submitted>;
+  readonly #commits: Grouped<Commit, Committed | Error>;
+
+  constructor(pool: EnginePool) {
+    this.pool = pool;
+    this.#submits = new Grouped((runs) => submitRuns(pool, runs));
+    this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits));
+  }
+
+  submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
+  submitUnlessBusy(run: NewRun): Promise<Submitted | undefined> { return submitUnlessBusy(this.pool, run); }
+
+  /** Throws what the statement threw for this run alone; `fenced` is an answer, not an error. */
+  async commitIfHeld(commit: Commit): Promise<Committed> {
+    const answer = await this.#commits.add(commit);
+    if (answer instanceof Error) throw answer;
+    return answer;
+  }
+
+  /** The claims of one worker: grouped among its slots. */
+  claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {
+    const claims = new Grouped<ClaimRequest, ClaimedRun | undefined>((asked) => claimRuns(this.pool, asked, incarnation, machines, stepMs));
+    return {
+      claim: (tenant, id) => claims.add({ tenant, id }),
+      claimDue: (limit) => claimDue(this.pool, runPool, limit, incarnation, machines, stepMs),
+    };
+  }
+}
+
+export interface Claimer {
+  claim(tenant: string, id: string): Promise<ClaimedRun | undefined>;
+  claimDue(limit: number): Promise<ClaimedRun[]>;
+}

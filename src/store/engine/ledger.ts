@@ -1,0 +1,161 @@
+// The ledgers of a step: tool calls (intent before, result after), model calls (reserve before, usage after) and records.
+// Every write first takes the run's row FOR SHARE with fence and claim in its WHERE, in the same statement: a worker that
+// has lost the run writes nothing. The one exception: whoever wrote an intent may fill its result once.
+import type { Usage } from '../../domain/model.ts';
+import type { ToolCallStatus, ToolEffect } from '../../domain/status.ts';
+import { inTransaction, type EnginePool } from './pool.ts';
+
+/** Where a call stands: which run, under which claim, which step, which path inside it. */
+export interface Place {
+  readonly tenant: string;
+  readonly run: string;
+  readonly fence: bigint;
+  readonly claimedBy: string;
+  /** Seq the step will have when it is committed. */
+  readonly stepSeq: number;
+  readonly path: string;
+}
+
+const HELD = `held AS (SELECT tenant_id, id, user_id, agent FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status = 'running' FOR SHARE)`;
+const placeOf = (place: Place): unknown[] => [place.tenant, place.run, place.fence, place.claimedBy, place.stepSeq, place.path];
+
+export interface RecordedCall {
+  readonly kind: 'tool' | 'model' | 'record';
+  readonly path: string;
+  readonly name: string;
+  /** hex */
+  readonly argsHash: string;
+  readonly status: string;
+  readonly result: unknown;
+  readonly errorCode: string | null;
+  readonly errorMessage: string | null;
+  readonly attempts: number;
+  readonly startedMsAgo: number;
+}
+
+/** Everything a step has on record, read when it runs again. */
+export async function recordedCalls(pool: EnginePool, tenant: string, run: string, stepSeq: number): Promise<RecordedCall[]> {
+  const { rows } = await pool.query<RecordedCall>(`
+    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo"
+      FROM step_records WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
+    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8
+      FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
+    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0
+      FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
+  return rows;
+}
+
+export async function recordResultIfHeld(pool: EnginePool, place: Place, name: string, argsHash: string, result: string): Promise<boolean> {
+  const { rowCount } = await pool.query(`WITH ${HELD} INSERT INTO step_records (tenant_id, run_id, step_seq, path, fence, name, args_hash, result)
+    SELECT tenant_id, id, $5, $6, $3, $7, decode($8, 'hex'), $9::json FROM held ON CONFLICT DO NOTHING`, [...placeOf(place), name, argsHash, result]);
+  return rowCount === 1;
+}
+
+export interface ToolIntent {
+  readonly key: string;
+  readonly tool: string;
+  readonly version: number;
+  readonly effect: ToolEffect;
+  readonly argsHash: string;
+  /** JSON text */
+  readonly request: string;
+}
+
+/** Writes or renews the intent of a tool call. False = fenced. A call with a result on record is never reopened. */
+export async function openToolCallIfHeld(pool: EnginePool, place: Place, intent: ToolIntent): Promise<boolean> {
+  const { rowCount } = await pool.query(`WITH ${HELD}
+    INSERT INTO tool_calls AS k (tenant_id, run_id, step_seq, path, key, user_id, fence, tool, tool_version, effect, status, args_hash, request)
+    SELECT tenant_id, id, $5, $6, $7, user_id, $3, $8, $9, $10::tool_effect, 'intent', decode($11, 'hex'), $12::json FROM held
+    ON CONFLICT (tenant_id, run_id, step_seq, path) DO UPDATE SET status = 'intent', fence = excluded.fence, attempts = k.attempts + 1, finished_at = NULL,
+      error_code = NULL, error_message = NULL, tool = excluded.tool, args_hash = excluded.args_hash, request = excluded.request
+    WHERE k.status <> 'succeeded'`, [...placeOf(place), intent.key, intent.tool, intent.version, intent.effect, intent.argsHash, intent.request]);
+  return rowCount === 1;
+}
+
+export interface ToolOutcome {
+  readonly status: Exclude<ToolCallStatus, 'intent'>;
+  /** JSON text, null without a result */
+  readonly response: string | null;
+  readonly meta: string;
+  readonly errorCode: string | null;
+  readonly errorMessage: string | null;
+  readonly durationMs: number;
+}
+
+/**
+ * Fills the result of an intent, once. A result is a fact, not a move: it counts also after a takeover, and it wakes a run
+ * that waits for this outcome. The newer claim's intent is not overwritten by an older one's failure.
+ */
+export async function fillToolResult(pool: EnginePool, place: Place, outcome: ToolOutcome): Promise<boolean> {
+  const { rowCount } = await pool.query(`
+    WITH f AS (
+      UPDATE tool_calls SET status = $5::tool_call_status, response = $6::json, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now()
+      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND (fence = $11 AND status IN ('intent', 'unknown') OR $5::text = 'succeeded' AND status IN ('intent', 'unknown'))
+      RETURNING tenant_id, run_id
+    ), w AS (
+      UPDATE agent_runs r SET status = 'queued', wait_reason = NULL, wake_at = now(), inbox_seq = r.inbox_seq + 1 FROM f
+      WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.status = 'waiting' AND r.wait_reason = 'outcome' AND $5::text IN ('succeeded', 'not_applied')
+    ) SELECT FROM f`,
+    [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence]);
+  return rowCount === 1;
+}
+
+export interface ModelIntent {
+  readonly attempt: number;
+  readonly model: string;
+  readonly argsHash: string;
+  readonly reservedMicroUsd: bigint;
+}
+
+/** Books the worst case of a model call against run, agent and tenant. `exhausted` names the budget that has no room. */
+export function reserveModelCallIfHeld(pool: EnginePool, place: Place, intent: ModelIntent): Promise<'reserved' | 'fenced' | { exhausted: string }> {
+  return inTransaction(pool, async (client) => {
+    const held = await client.query<{ agent: string; budget: bigint | null }>(
+      `SELECT agent, budget_micro_usd AS budget FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status = 'running' FOR UPDATE`, placeOf(place).slice(0, 4));
+    const run = held.rows[0];
+    if (!run) return 'fenced' as const;
+    if (run.budget !== null) {
+      const spent = await client.query<{ amount: bigint }>(
+        `SELECT coalesce(sum(CASE status WHEN 'open' THEN reserved_micro_usd ELSE cost_micro_usd END), 0)::bigint AS amount FROM model_calls WHERE tenant_id = $1 AND run_id = $2`, [place.tenant, place.run]);
+      if ((spent.rows[0]?.amount ?? 0n) + intent.reservedMicroUsd > run.budget) return { exhausted: 'run' };
+    }
+    const budgets = await client.query<{ subject: string; room: bigint }>(
+      `SELECT subject, limit_micro_usd - spent_micro_usd - reserved_micro_usd AS room FROM budgets WHERE tenant_id = $1 AND subject IN ('tenant', 'agent:' || $2) ORDER BY subject FOR UPDATE`, [place.tenant, run.agent]);
+    const full = budgets.rows.find((budget) => budget.room < intent.reservedMicroUsd);
+    if (full) return { exhausted: full.subject };
+    await client.query(`UPDATE budgets SET reserved_micro_usd = reserved_micro_usd + $3 WHERE tenant_id = $1 AND subject = ANY ($2)`, [place.tenant, budgets.rows.map((budget) => budget.subject), intent.reservedMicroUsd]);
+    await client.query(
+      `INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, reserved_micro_usd) VALUES ($1, $2, $4, $5, $6, $3, $7, $8, 'open', decode($9, 'hex'), $10)`,
+      [place.tenant, place.run, place.fence, place.stepSeq, place.path, intent.attempt, run.agent, intent.model, intent.argsHash, intent.reservedMicroUsd]);
+    return 'reserved' as const;
+  });
+}
+
+export interface ModelOutcome {
+  readonly status: 'settled' | 'failed' | 'booked';
+  readonly response: string | null;
+  readonly stopReason: string | null;
+  readonly requestId: string | null;
+  readonly errorCode: string | null;
+  readonly usage: Usage;
+  readonly costMicroUsd: bigint;
+  readonly durationMs: number;
+}
+
+/** Settles an attempt: frees its reserve and books what it cost. True usage may also correct an attempt that a claim has booked. */
+export async function settleModelCall(pool: EnginePool, place: Place, attempt: number, outcome: ModelOutcome): Promise<void> {
+  const { usage } = outcome;
+  await pool.query(`
+    WITH before AS (SELECT * FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND attempt = $5
+        AND (status = 'open' OR status = 'booked' AND $6::text = 'settled') FOR UPDATE),
+    f AS (
+      UPDATE model_calls k SET status = $6::model_call_status, response = $7::json, stop_reason = $8, request_id = $9, error_code = $10, input_tokens = $11,
+        cache_write_5m_tokens = $12, cache_write_1h_tokens = $13, cache_read_tokens = $14, output_tokens = $15, cost_micro_usd = $16, duration_ms = $17, finished_at = now()
+      FROM before b WHERE k.tenant_id = b.tenant_id AND k.run_id = b.run_id AND k.step_seq = b.step_seq AND k.path = b.path AND k.attempt = b.attempt
+      RETURNING k.tenant_id, k.agent, b.status AS was, b.reserved_micro_usd AS reserved, b.cost_micro_usd AS booked
+    )
+    UPDATE budgets g SET reserved_micro_usd = greatest(0, g.reserved_micro_usd - CASE f.was WHEN 'open' THEN f.reserved ELSE 0 END), spent_micro_usd = greatest(0, g.spent_micro_usd + $16 - f.booked)
+    FROM f WHERE g.tenant_id = f.tenant_id AND g.subject IN ('tenant', 'agent:' || f.agent)`,
+    [place.tenant, place.run, place.stepSeq, place.path, attempt, outcome.status, outcome.response, outcome.stopReason, outcome.requestId, outcome.errorCode, usage.inputTokens,
+      usage.cacheWrite5mTokens, usage.cacheWrite1hTokens, usage.cacheReadTokens, usage.outputTokens, outcome.costMicroUsd, Math.round(outcome.durationMs)]);
+}

@@ -1,0 +1,55 @@
+// The engine's own connections to Postgres, with the role that sees all tenants. Statements here are short and never span
+// a model or tool call. A connection that met an error inside a transaction is closed, not reused.
+import pg from 'pg';
+import type { Log } from '../../log.ts';
+
+/** int8 as bigint and json as its text: the engine parses a document where it needs one, once. */
+const TYPES = {
+  getTypeParser: (oid: number, format?: 'text' | 'binary') => {
+    if (oid === 20) return (text: string) => BigInt(text);
+    return pg.types.getTypeParser(oid, format) as (text: string) => unknown;
+  },
+};
+
+export type EnginePool = pg.Pool;
+export type Row = Record<string, unknown>;
+
+/** url: DATABASE_ENGINE_URL, or the owner's with `asRole`. max: connections of this process. */
+export function openEnginePool(url: string, asRole: boolean, max: number, log: Log): EnginePool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    types: TYPES as unknown as pg.CustomTypesConfig,
+    connectionTimeoutMillis: 5_000,
+    statement_timeout: 15_000,
+    idle_in_transaction_session_timeout: 15_000,
+    keepAlive: true,
+    application_name: 'mainstay-engine',
+    options: `${asRole ? '-c role=mainstay_engine ' : ''}-c jit=off`,
+  });
+  pool.on('error', (error) => log.warn({ error: error.message }, 'postgres connection lost'));
+  return pool;
+}
+
+/** Runs `work` in one transaction; rolls back and closes the connection on an error. */
+export async function inTransaction<T>(pool: EnginePool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    const result = await work(client);
+    await client.query('COMMIT');
+    client.release();
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined); // the connection may be gone; it is closed next
+    client.release(true);
+    throw error;
+  }
+}
+
+/** True for errors of the connection or the server, not of the statement: the outcome of a write is then unknown. */
+export function isConnectionError(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code !== 'string') return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(String((error as Error | null)?.message));
+  return code.startsWith('08') || code.startsWith('57P') || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
+}

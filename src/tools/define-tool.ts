@@ -1,0 +1,45 @@
+// `defineTool`: what a user writes becomes a Tool with every default in place. The safe default is `unkeyed`: a tool that
+// says nothing of its effect is never called twice.
+import type { z } from 'zod';
+import { MainstayError } from '../domain/errors.ts';
+import type { ToolEffect } from '../domain/status.ts';
+import type { Tool, ToolContext } from '../domain/tool.ts';
+
+export interface ToolOptions<I, O> {
+  /** Lower case letters, digits, `_`; the model calls it by this. */
+  readonly name: string;
+  readonly version?: number;
+  readonly description: string;
+  readonly input: z.ZodType<I>;
+  readonly effect?: ToolEffect;
+  /** How long the callee honours our key, milliseconds; a day unless told. */
+  readonly keyTtlMs?: number;
+  readonly timeoutMs?: number;
+  readonly scopes?: readonly string[];
+  readonly dataset?: (args: I) => string | undefined;
+  readonly lock?: (args: I) => string | undefined;
+  readonly run: (args: I, context: ToolContext) => Promise<O>;
+  readonly lookup?: (key: string, context: ToolContext) => Promise<{ result: O } | 'not_applied' | undefined>;
+  readonly notApplied?: (error: unknown) => boolean;
+}
+
+const DAY_MS = 86_400_000;
+
+export function defineTool<I, O>(options: ToolOptions<I, O>): Tool<I, O> {
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a tool: use lower case letters, digits and "_".`);
+  return {
+    name: options.name,
+    version: options.version ?? 1,
+    description: options.description,
+    input: options.input,
+    effect: options.effect ?? 'unkeyed',
+    keyTtlMs: options.keyTtlMs ?? DAY_MS,
+    timeoutMs: options.timeoutMs ?? 30_000,
+    scopes: options.scopes ?? [],
+    dataset: options.dataset,
+    lock: options.lock,
+    run: options.run,
+    lookup: options.lookup,
+    notApplied: options.notApplied,
+  };
+}
