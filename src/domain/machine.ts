@@ -89,9 +89,8 @@ export interface Step<I = unknown, D = unknown> {
   progress(fraction: number, note?: string): void;
 }
 
-export type StepFunction<I, D = never> = (step: Step<I, D>) => Promise<Move>;
-
-export interface Machine<I = unknown> {
+/** A machine as the engine holds it: the types of input and data are checked where it is defined, and forgotten here. */
+export interface Machine {
   readonly name: string;
   readonly version: number;
   /** The pool of workers that runs it: `agent` or, for the product's own, `memory`. */
@@ -99,20 +98,19 @@ export interface Machine<I = unknown> {
   /** False: a machine of the product's own, whose runs lists leave out. */
   readonly visible: boolean;
   readonly description: string;
-  readonly input: z.ZodType<I>;
+  readonly input: z.ZodType;
   readonly start: string;
-  readonly steps: Readonly<Record<string, (step: Step<I, never>) => Promise<Move>>>;
+  readonly steps: Readonly<Record<string, (step: Step<never, never>) => Promise<Move>>>;
   readonly tools: readonly Tool[];
   readonly stepTimeoutMs: number;
   readonly attempts: number;
   /** Whether its finished runs are remembered. */
   readonly remembers: boolean;
   /** Resources held while a step runs; other runs that declare the same wait. */
-  readonly locks: ((input: I, run: RunInfo) => readonly string[]) | undefined;
+  readonly locks: ((input: never, run: RunInfo) => readonly string[]) | undefined;
   /** The most a run may spend on the model, micro-dollars; undefined = no limit of its own. */
   readonly budgetMicroUsd: bigint | undefined;
   readonly model: string | undefined;
 }
 
-export type AnyMachine = Machine<never>;
 export const machineKey = (name: string, version: number): string => `${name}@${version}`;

@@ -42,12 +42,12 @@ const MAX_TOKENS = 2_048;
 /** After this many failures of a step a tool's error is told to the model instead of being tried again. */
 const TOOL_TRIES = 2;
 
-export function defineAgent(options: AgentOptions): Machine<AgentInput> {
+export function defineAgent(options: AgentOptions): Machine {
   const tools = (options.tools ?? []) as unknown as readonly Tool[];
   const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const limits = { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS };
-  return defineMachine<AgentInput>({
+  return defineMachine({
     name: options.name,
     version: options.version,
     description: options.description ?? '',

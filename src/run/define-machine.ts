@@ -1,10 +1,9 @@
 // `defineMachine`: what a user writes becomes a Machine with every default in place.
 import type { z } from 'zod';
-import type { Machine, RunInfo, Step } from '../domain/machine.ts';
+import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
-import type { Move } from '../domain/machine.ts';
 
 export interface MachineOptions<I> {
   /** Lower case letters, digits, `-`, `.`, `_`; stored with every run. */
@@ -30,7 +29,7 @@ export interface MachineOptions<I> {
   readonly visible?: boolean;
 }
 
-export function defineMachine<I>(options: MachineOptions<I>): Machine<I> {
+export function defineMachine<I>(options: MachineOptions<I>): Machine {
   if (!/^[a-z][a-z0-9._-]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a machine: use lower case letters, digits, ".", "_" and "-".`);
   if (!Number.isSafeInteger(options.version) || options.version < 1) throw new MainstayError('bad_request', `The version of ${options.name} must be a whole number from 1 on.`);
   if (!options.steps[options.start]) throw new MainstayError('bad_request', `${options.name} starts at "${options.start}", which is none of its steps.`);

@@ -3,7 +3,7 @@
 import { monoMs, pause, wallMs } from '../clock.ts';
 import { codeOf, ERRORS, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
-import type { AnyMachine, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
+import type { Machine, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
 import { emptySession, noteStep, parseSession, type SessionState } from '../domain/session.ts';
 import { isTerminal, type RunStatus } from '../domain/status.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -68,7 +68,7 @@ class Execution {
   readonly #run: ClaimedRun;
   readonly #hold: Hold;
   readonly #log: Log;
-  readonly #machine: AnyMachine | undefined;
+  readonly #machine: Machine | undefined;
   #seq: number;
   #step: string;
   #data: unknown;
@@ -77,7 +77,7 @@ class Execution {
   #session: SessionState | undefined;
   #progress = 0;
 
-  constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: AnyMachine | undefined) {
+  constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: Machine | undefined) {
     this.#deps = deps;
     this.#run = run;
     this.#hold = hold;
@@ -90,7 +90,7 @@ class Execution {
     this.#log = deps.log.child({ tenant: run.tenant, run: run.id, fence: run.fence.toString(), agent: run.agent });
   }
 
-  async moveOn(machine: AnyMachine): Promise<Ended> {
+  async moveOn(machine: Machine): Promise<Ended> {
     const parsed = machine.input.safeParse(this.#run.input);
     if (!parsed.success) return this.fail(new MainstayError('data_invalid', 'The stored input no longer matches the schema of this version.'));
     this.#input = parsed.data;
@@ -108,7 +108,7 @@ class Execution {
   }
 
   /** Commits what came of a step; undefined = the same worker goes on. */
-  async #settle(machine: AnyMachine, outcome: Outcome, durationMs: number): Promise<Ended | undefined> {
+  async #settle(machine: Machine, outcome: Outcome, durationMs: number): Promise<Ended | undefined> {
     if (this.#hold.signal.aborted) return this.#stopped();
     if ('park' in outcome) return this.#commit({ status: 'waiting', waitReason: outcome.park.reason, wakeInMs: outcome.park.delayMs ?? null });
     if ('error' in outcome) return this.#failed(machine, outcome.error, durationMs);
@@ -133,7 +133,7 @@ class Execution {
     }
   }
 
-  async #callStep(machine: AnyMachine, resumed: boolean): Promise<Outcome> {
+  async #callStep(machine: Machine, resumed: boolean): Promise<Outcome> {
     const run = this.#run;
     const recorded = resumed || this.#attempt > 0 ? await recordedCalls(this.#deps.engine.pool, run.tenant, run.id, this.#seq + 1) : [];
     const late = new AbortController();
@@ -178,12 +178,12 @@ class Execution {
     };
   }
 
-  #done(machine: AnyMachine, move: Extract<Move, { kind: 'done' }>, durationMs: number): Promise<Ended> {
+  #done(machine: Machine, move: Extract<Move, { kind: 'done' }>, durationMs: number): Promise<Ended> {
     const output = storable(move.output, 'the output');
     return this.#commit({ status: 'completed', step: { name: this.#step, next: null, data: null, durationMs }, output, remember: machine.remembers, messages: move.messages, event: { type: 'run.completed', data: '{}' } });
   }
 
-  #failed(machine: AnyMachine, error: unknown, durationMs: number): Promise<Ended> | Ended {
+  #failed(machine: Machine, error: unknown, durationMs: number): Promise<Ended> | Ended {
     const code = codeOf(error, 'step_failed');
     if (code === 'fenced') return this.#fenced('step');
     const attempts = this.#attempt + 1;
@@ -275,7 +275,7 @@ class Execution {
     return this.#session;
   }
 
-  async #lock(machine: AnyMachine): Promise<LockLease[] | undefined> {
+  async #lock(machine: Machine): Promise<LockLease[] | undefined> {
     const resources = machine.locks?.(this.#input as never, this.#info()) ?? [];
     if (resources.length === 0) return [];
     const held = await this.#deps.locks.holdAll(resources.map((resource) => this.#deps.keys.lock(this.#run.tenant, resource)));

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
-import type { AnyMachine } from '../domain/machine.ts';
+import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy } from '../domain/status.ts';
 import { MAX_NAME, MAX_PRIORITY } from '../domain/tunables.ts';
 import { newId } from '../ids.ts';
@@ -92,7 +92,7 @@ async function offerIfFirst(deps: SubmitDeps, run: NewRun, submitted: Submitted)
   }
 }
 
-function newRun(machine: AnyMachine, request: SubmitRequest, defaultModel: string): NewRun {
+function newRun(machine: Machine, request: SubmitRequest, defaultModel: string): NewRun {
   const user = name('user', request.user);
   const session = name('session', request.session);
   if (session !== null && user === null) throw new MainstayError('bad_request', 'A session belongs to a user: name the user too.', { fields: [{ path: 'user', message: 'required with session' }] });
@@ -112,7 +112,7 @@ function newRun(machine: AnyMachine, request: SubmitRequest, defaultModel: strin
 }
 
 /** The input as the schema understands it, as JSON text. */
-function validInput(machine: AnyMachine, input: unknown): string {
+function validInput(machine: Machine, input: unknown): string {
   storable(input, 'input');
   const parsed = machine.input.safeParse(input);
   if (!parsed.success) {

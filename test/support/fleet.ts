@@ -1,0 +1,76 @@
+// A fleet inside the test's process: the production parts, wired as the roots wire them, for machines of the test's own.
+// The model is the stub behind its HTTP wire. Memory is left out here unless a recaller is given.
+import { readConfig, type Config } from '../../src/config.ts';
+import type { Machine } from '../../src/domain/machine.ts';
+import { startModelStub, type ModelStub } from '../../src/dev/model-stub/server.ts';
+import { openRedis } from '../../src/redis.ts';
+import type { Recaller } from '../../src/run/recaller.ts';
+import { RunWorker, type WorkerDeps } from '../../src/run/run-worker.ts';
+import { assembleBase, assembleExecution, assembleLimits, type Base, type Limits } from '../../workers/assemble.ts';
+import { atFileEnd, type TestStack } from './stack.ts';
+import { pause, monoMs } from '../../src/clock.ts';
+
+export interface TestRun { status: string; output: unknown; error_code: string | null; error_message: string | null; step_seq: number; crashes: number; attempt: number; wait_reason: string | null; fence: string; started_at: Date | null; finished_at: Date | null; cost_micro_usd: string }
+
+export class Fleet {
+  readonly base: Base;
+  readonly limits: Limits;
+  readonly stub: ModelStub;
+  readonly #recaller: Recaller;
+  readonly #workers: RunWorker[] = [];
+
+  constructor(base: Base, limits: Limits, stub: ModelStub, recaller: Recaller) {
+    this.base = base;
+    this.limits = limits;
+    this.stub = stub;
+    this.#recaller = recaller;
+  }
+
+  async worker(change: Partial<WorkerDeps> = {}): Promise<RunWorker> {
+    const { base } = this;
+    const pool = change.pool ?? 'agent';
+    const worker = new RunWorker({
+      ...assembleExecution(base, this.limits, this.#recaller, `w${this.#workers.length + 1}`), pool, queue: base.queues.get(pool)!, dispatcher: base.dispatcher, redisUrl: base.config.REDIS_URL,
+      subscriber: openRedis(base.config.REDIS_URL, 'blocking', base.log), concurrency: 10, leaseMs: base.config.LEASE_MS, drainMs: 2_000, onEnded: () => Promise.resolve(), ...change,
+    });
+    this.#workers.push(worker);
+    await worker.start();
+    return worker;
+  }
+
+  async run(tenant: string, id: string): Promise<TestRun> {
+    const { rows } = await this.base.engine.pool.query<TestRun>(`SELECT status::text, output, error_code, error_message, step_seq, crashes, attempt, wait_reason::text, fence::text, started_at, finished_at, cost_micro_usd::text FROM agent_runs WHERE tenant_id = $1 AND id = $2`, [tenant, id]);
+    if (!rows[0]) throw new Error(`no run ${id}`);
+    return rows[0];
+  }
+
+  /** Waits until the run's row satisfies `holds`; fails after 15 s, naming what it last saw. */
+  async until(tenant: string, id: string, holds: (run: TestRun) => boolean): Promise<TestRun> {
+    for (const endMs = monoMs() + 15_000; ;) {
+      const run = await this.run(tenant, id);
+      if (holds(run)) return run;
+      if (monoMs() > endMs) throw new Error(`still not so after 15 s: ${JSON.stringify(run)}`);
+      await pause(15);
+    }
+  }
+
+  ended(tenant: string, id: string): Promise<TestRun> { return this.until(tenant, id, (run) => run.finished_at !== null); }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    this.limits.close();
+    await this.base.close();
+    await this.stub.stop();
+  }
+}
+
+const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test has no memory')), cite: () => Promise.resolve() };
+
+export async function startFleet(stack: TestStack, machines: readonly Machine[], change: Partial<Record<keyof Config, string>> = {}, recaller: Recaller = noMemory): Promise<Fleet> {
+  const stub = await startModelStub();
+  const config = readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '2000', ...change });
+  const base = await assembleBase(config, 'test', machines);
+  const fleet = new Fleet(base, assembleLimits(base), stub, recaller);
+  atFileEnd(() => fleet.close());
+  return fleet;
+}

@@ -1,0 +1,102 @@
+// Builds the parts of a process from its configuration. Nothing here decides anything; each root picks what it needs and
+// starts it. Closing goes in reverse and never hangs: what cannot be closed is left to the end of the process.
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Redis } from 'ioredis';
+import type { Config } from '../src/config.ts';
+import type { Machine } from '../src/domain/machine.ts';
+import { Breakers } from '../src/limits/breakers.ts';
+import { JobStates } from '../src/limits/job-state.ts';
+import { Locks } from '../src/limits/locks.ts';
+import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { SessionStates } from '../src/limits/session-state.ts';
+import { makeLog, type Log } from '../src/log.ts';
+import { makeMetrics, type Metrics } from '../src/metrics.ts';
+import { makeAnthropicModel } from '../src/model/anthropic.ts';
+import type { Model } from '../src/domain/model.ts';
+import { ReadyQueue } from '../src/queue/ready-queue.ts';
+import { WakeUps } from '../src/queue/wake-ups.ts';
+import { openRedis, redisKeys, redisReady, type RedisKeys } from '../src/redis.ts';
+import type { ExecuteDeps } from '../src/run/execute-run.ts';
+import { Dispatcher, type PoolQueue } from '../src/run/offer-run.ts';
+import type { Recaller } from '../src/run/recaller.ts';
+import { Registry } from '../src/run/registry.ts';
+import { makeSubmitRun, type SubmitRun } from '../src/run/submit-run.ts';
+import { Engine } from '../src/store/engine/engine.ts';
+import { openEnginePool } from '../src/store/engine/pool.ts';
+
+export const POOLS = ['agent', 'memory'] as const;
+
+/** What every process has. */
+export interface Base {
+  readonly config: Config;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly keys: RedisKeys;
+  readonly redis: Redis;
+  readonly engine: Engine;
+  readonly registry: Registry;
+  readonly queues: ReadonlyMap<string, PoolQueue>;
+  readonly dispatcher: Dispatcher;
+  readonly submit: SubmitRun;
+  close(): Promise<void>;
+}
+
+/** Loads the agents of this installation. */
+export async function loadMachines(config: Config): Promise<readonly Machine[]> {
+  const loaded = (await import(pathToFileURL(resolve(config.AGENTS_MODULE)).href)) as { machines?: readonly Machine[] };
+  if (!Array.isArray(loaded.machines)) throw new Error(`AGENTS_MODULE ${config.AGENTS_MODULE} exports no array \`machines\``);
+  return loaded.machines;
+}
+
+export async function assembleBase(config: Config, processName: string, machines: readonly Machine[]): Promise<Base> {
+  const log = makeLog(config.LOG_LEVEL, processName);
+  const metrics = makeMetrics(processName);
+  const keys = redisKeys(config.REDIS_PREFIX);
+  const redis = openRedis(config.REDIS_URL, 'fast', log);
+  await redisReady(redis).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
+  const pool = openEnginePool(config.DATABASE_ENGINE_URL ?? config.DATABASE_URL, config.DATABASE_ENGINE_URL === undefined, 8, log);
+  const engine = new Engine(pool);
+  const registry = new Registry(machines);
+  const queues = new Map(POOLS.map((name) => {
+    const wakeUps = new WakeUps({ redis, keys, pool: name, log });
+    return [name as string, { wakeUps, ready: new ReadyQueue({ redis, wakeUps, keys, pool: name }) }];
+  }));
+  const dispatcher = new Dispatcher(queues, log);
+  const submit = makeSubmitRun({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL });
+  return {
+    config, log, metrics, keys, redis, engine, registry, queues, dispatcher, submit,
+    async close() {
+      for (const queue of queues.values()) await queue.wakeUps.close();
+      redis.disconnect();
+      await pool.end().catch(() => undefined); // the process ends anyway
+    },
+  };
+}
+
+export interface Limits { readonly breakers: Breakers; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; close(): void }
+
+export function assembleLimits({ config, log, keys, metrics }: Base): Limits {
+  const redis = openLimitsRedis(config.REDIS_URL, log);
+  const STATES = { closed: 0, half_open: 1, open: 2 } as const;
+  const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]) });
+  return {
+    breakers, locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys),
+    close() { breakers.close(); redis.disconnect(); },
+  };
+}
+
+export function assembleModel({ config, log }: Base): Model {
+  return makeAnthropicModel({ apiKey: config.ANTHROPIC_API_KEY ?? 'none', log, ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }) });
+}
+
+/** What a worker needs to execute runs. */
+export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
+  const { engine, registry, keys, metrics, log } = base;
+  const { breakers, locks, sessions, jobs } = limits;
+  return {
+    engine, registry, sessions, jobs, locks, keys, metrics, log, worker, recaller,
+    tools: { pool: engine.pool, breakers, locks, keys, metrics },
+    models: { pool: engine.pool, model: assembleModel(base), breakers, metrics },
+  };
+}
