@@ -48,6 +48,8 @@ export const configSchema = z.object({
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info').describe('pino level.'),
   BOARD_USER: z.string().default('admin').describe('User of the Bull Board.'),
   BOARD_PASSWORD: z.string().min(8).optional().describe('Password of the Bull Board; without one the board is off.'),
+  TICKET_DESK_URL: z.string().url().default('http://127.0.0.1:7410').describe('Address of the ticket desk the support example works with (`examples/ticket-desk.ts`).'),
+  DATA_SOURCE_URL: z.string().url().default('http://127.0.0.1:7411').describe('Address of the data source the data and report examples work with (`examples/data-source.ts`).'),
   METRICS_TOKEN: z.string().min(8).optional().describe('Bearer token of the API’s /metrics; unset: open, so keep the port private.'),
 });
 

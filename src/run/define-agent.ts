@@ -21,7 +21,7 @@ export interface AgentOptions {
   /** Unset: MODEL of the configuration, pinned at submission. */
   readonly model?: string;
   readonly instructions: string;
-  readonly tools?: readonly Tool<never>[];
+  readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
   readonly memory?: boolean;
   readonly limits?: { readonly maxTurns?: number; readonly maxTokens?: number; readonly budgetMicroUsd?: bigint };
@@ -43,7 +43,7 @@ const MAX_TOKENS = 2_048;
 const TOOL_TRIES = 2;
 
 export function defineAgent(options: AgentOptions): Machine {
-  const tools = (options.tools ?? []) as unknown as readonly Tool[];
+  const tools = options.tools ?? [];
   const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const limits = { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS };

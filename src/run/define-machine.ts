@@ -14,7 +14,7 @@ export interface MachineOptions<I> {
   readonly input: z.ZodType<I>;
   readonly start: string;
   readonly steps: Readonly<Record<string, (step: Step<I, never>) => Promise<Move>>>;
-  readonly tools?: readonly Tool<never>[];
+  readonly tools?: readonly Tool[];
   /** Time limit of one step, milliseconds. */
   readonly stepTimeoutMs?: number;
   /** Failures of one step before the run fails. */
@@ -42,7 +42,7 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
     input: options.input,
     start: options.start,
     steps: options.steps,
-    tools: (options.tools ?? []) as unknown as readonly Tool[],
+    tools: options.tools ?? [],
     stepTimeoutMs: options.stepTimeoutMs ?? STEP_TIMEOUT_MS,
     attempts: options.attempts ?? STEP_ATTEMPTS,
     remembers: options.remembers ?? true,

@@ -25,9 +25,10 @@ export interface ToolOptions<I, O> {
 
 const DAY_MS = 86_400_000;
 
-export function defineTool<I, O>(options: ToolOptions<I, O>): Tool<I, O> {
+/** The types of arguments and result stay inside: a list of tools is a list of `Tool`. */
+export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
   if (!/^[a-z][a-z0-9_]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a tool: use lower case letters, digits and "_".`);
-  return {
+  const tool: Tool<I, O> = {
     name: options.name,
     version: options.version ?? 1,
     description: options.description,
@@ -42,4 +43,5 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool<I, O> {
     lookup: options.lookup,
     notApplied: options.notApplied,
   };
+  return tool as unknown as Tool; // whoever calls it parses the arguments with its schema first
 }
