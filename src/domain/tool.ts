@@ -14,12 +14,13 @@ export interface ToolContext {
   readonly signal: AbortSignal;
 }
 
-export interface Tool<I = unknown, O = unknown> {
+/** A tool as the engine holds it: the types of arguments and result are checked where it is defined, and forgotten here. */
+export interface Tool {
   readonly name: string;
   readonly version: number;
   /** What the model is told. */
   readonly description: string;
-  readonly input: z.ZodType<I>;
+  readonly input: z.ZodType;
   readonly effect: ToolEffect;
   /** For `keyed`: how long the callee remembers the key. Beyond it the tool counts as unkeyed. */
   readonly keyTtlMs: number;
@@ -27,12 +28,12 @@ export interface Tool<I = unknown, O = unknown> {
   /** Scopes the run's user must hold, all of them, at the moment of the call. */
   readonly scopes: readonly string[];
   /** The dataset these arguments read: the run's user must be permitted it, and the access is audited. */
-  readonly dataset: ((args: I) => string | undefined) | undefined;
+  readonly dataset: ((args: never) => string | undefined) | undefined;
   /** The resource these arguments work on: one run at a time holds it. */
-  readonly lock: ((args: I) => string | undefined) | undefined;
-  readonly run: (args: I, context: ToolContext) => Promise<O>;
+  readonly lock: ((args: never) => string | undefined) | undefined;
+  readonly run: (args: never, context: ToolContext) => Promise<unknown>;
   /** Asks the callee what became of a call: its result, `not_applied`, or undefined when it cannot say. */
-  readonly lookup: ((key: string, context: ToolContext) => Promise<{ result: O } | 'not_applied' | undefined>) | undefined;
+  readonly lookup: ((key: string, context: ToolContext) => Promise<{ result: unknown } | 'not_applied' | undefined>) | undefined;
   /** True for errors that prove nothing was done (refused before the effect). All others of an unkeyed call are unknown. */
   readonly notApplied: ((error: unknown) => boolean) | undefined;
 }

@@ -78,7 +78,7 @@ export async function callTool(deps: ToolDeps, request: ToolCallRequest): Promis
     return earlier.result;
   }
 
-  const resource = tool.lock?.(parsed.data);
+  const resource = tool.lock?.(parsed.data as never);
   let lease: LockLease | undefined;
   if (resource !== undefined) {
     const held = await deps.locks.hold(deps.keys.lock(place.tenant, resource));
@@ -96,7 +96,7 @@ export async function callTool(deps: ToolDeps, request: ToolCallRequest): Promis
 async function callAndFill(deps: ToolDeps, { tool, signal }: ToolCallRequest, args: unknown, context: ToolContext, fill: (outcome: Omit<ToolOutcome, 'durationMs'>, sinceMs: number) => Promise<boolean>): Promise<Json | Park> {
   const startedMs = monoMs();
   try {
-    const result = await deps.breakers.run(`tool:${tool.name}`, (callSignal) => tool.run(args, { ...context, signal: callSignal }).catch((error: unknown) => { throw asToolError(tool, error); }), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
+    const result = await deps.breakers.run(`tool:${tool.name}`, (callSignal) => tool.run(args as never, { ...context, signal: callSignal }).catch((error: unknown) => { throw asToolError(tool, error); }), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
     const json = (result ?? null) as Json;
     const text = storable(json, `the result of ${tool.name}`, MAX_TOOL_OUTPUT_BYTES);
     await fill({ status: 'succeeded', response: text, meta: JSON.stringify({ bytes: Buffer.byteLength(text) }), errorCode: null, errorMessage: null }, startedMs);
@@ -126,7 +126,7 @@ async function settleEarlier({ tool, recorded }: ToolCallRequest, context: ToolC
 /** Deny by default: scopes and dataset are asked of Postgres at this moment; every access to a dataset leaves its line. */
 async function refusal(deps: ToolDeps, { tool, args, user, place }: ToolCallRequest): Promise<MainstayError | undefined> {
   const parsed = tool.input.safeParse(args);
-  const dataset = parsed.success ? tool.dataset?.(parsed.data) : undefined;
+  const dataset = parsed.success ? tool.dataset?.(parsed.data as never) : undefined;
   if (tool.scopes.length === 0 && dataset === undefined) return undefined;
   const permitted: Pick<Permissions, 'scopes' | 'datasets'> = user === undefined ? { scopes: [], datasets: [] } : await permissionsOf(deps.pool, place.tenant, user);
   const missing = tool.scopes.find((scope) => !permitted.scopes.includes(scope));

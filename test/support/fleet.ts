@@ -17,7 +17,7 @@ export class Fleet {
   readonly limits: Limits;
   readonly stub: ModelStub;
   readonly #recaller: Recaller;
-  readonly #workers: RunWorker[] = [];
+  readonly workers: RunWorker[] = [];
 
   constructor(base: Base, limits: Limits, stub: ModelStub, recaller: Recaller) {
     this.base = base;
@@ -30,10 +30,10 @@ export class Fleet {
     const { base } = this;
     const pool = change.pool ?? 'agent';
     const worker = new RunWorker({
-      ...assembleExecution(base, this.limits, this.#recaller, `w${this.#workers.length + 1}`), pool, queue: base.queues.get(pool)!, dispatcher: base.dispatcher, redisUrl: base.config.REDIS_URL,
+      ...assembleExecution(base, this.limits, this.#recaller, `w${this.workers.length + 1}`), pool, queue: base.queues.get(pool)!, dispatcher: base.dispatcher, redisUrl: base.config.REDIS_URL,
       subscriber: openRedis(base.config.REDIS_URL, 'blocking', base.log), concurrency: 10, leaseMs: base.config.LEASE_MS, drainMs: 2_000, onEnded: () => Promise.resolve(), ...change,
     });
-    this.#workers.push(worker);
+    this.workers.push(worker);
     await worker.start();
     return worker;
   }
@@ -57,7 +57,7 @@ export class Fleet {
   ended(tenant: string, id: string): Promise<TestRun> { return this.until(tenant, id, (run) => run.finished_at !== null); }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.stop()));
+    await Promise.all(this.workers.map((worker) => worker.stop()));
     this.limits.close();
     await this.base.close();
     await this.stub.stop();

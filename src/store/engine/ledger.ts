@@ -90,7 +90,7 @@ export async function fillToolResult(pool: EnginePool, place: Place, outcome: To
   const { rowCount } = await pool.query(`
     WITH f AS (
       UPDATE tool_calls SET status = $5::tool_call_status, response = $6::json, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now()
-      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND (fence = $11 AND status IN ('intent', 'unknown') OR $5::text = 'succeeded' AND status IN ('intent', 'unknown'))
+      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND status IN ('intent', 'unknown') AND (fence <= $11 OR $5::text = 'succeeded')
       RETURNING tenant_id, run_id
     ), w AS (
       UPDATE agent_runs r SET status = 'queued', wait_reason = NULL, wake_at = now(), inbox_seq = r.inbox_seq + 1 FROM f
