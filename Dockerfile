@@ -31,7 +31,8 @@ WORKDIR /app
 ENV npm_config_update_notifier=false
 COPY package.json package-lock.json .npmrc ./
 COPY scripts/image-packages.mjs ./scripts/
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
+RUN --mount=type=cache,target=/root/.npm node scripts/image-packages.mjs keep \
+  && npm install --ignore-scripts --no-audit --no-fund --prefer-offline \
   && node scripts/image-packages.mjs trim
 
 # Prisma's command line is a development package, so migrations have their own, smaller selection of the same lock file.

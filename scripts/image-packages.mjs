@@ -1,5 +1,6 @@
 // What the images leave out of node_modules.
-//   node scripts/image-packages.mjs keep NAME…   rewrites ./package.json to these packages (versions stay the lock file's)
+//   node scripts/image-packages.mjs keep [NAME…]  rewrites ./package.json to these packages, without names to those of
+//                                                production; `npm install` after it takes the lock file's versions
 //   node scripts/image-packages.mjs trim         removes files of ./node_modules that this platform can never load
 // Only for image builds: it changes the folder it is called in. A path it expects and does not find is an error, so
 // that an update of a package cannot quietly bring 400 MB back.
@@ -9,16 +10,18 @@ import { join } from 'node:path';
 const [verb, ...names] = process.argv.slice(2);
 if (verb === 'keep') keep(names);
 else if (verb === 'trim') trim();
-else throw new Error('usage: image-packages.mjs keep NAME… | trim');
+else throw new Error('usage: image-packages.mjs keep [NAME…] | trim');
 
 function keep(wanted) {
   const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
   const all = { ...manifest.dependencies, ...manifest.optionalDependencies, ...manifest.devDependencies };
   const unknown = wanted.filter((name) => !all[name]);
   if (unknown.length > 0) throw new Error(`not in package.json: ${unknown.join(', ')}`);
-  manifest.dependencies = Object.fromEntries(wanted.map((name) => [name, all[name]]));
-  delete manifest.devDependencies;
-  delete manifest.optionalDependencies;
+  if (wanted.length > 0) {
+    manifest.dependencies = Object.fromEntries(wanted.map((name) => [name, all[name]]));
+    delete manifest.optionalDependencies;
+  }
+  delete manifest.devDependencies; // `--omit=dev` alone leaves Prisma's command line: it is an optional peer of the client
   writeFileSync('package.json', `${JSON.stringify(manifest, null, 2)}\n`);
 }
 
