@@ -1,0 +1,269 @@
+// Embedders: the real built-in model finds a paraphrase, in both runtimes and compiled; a wrong folder is refused, a missing
+// one is said aloud; the HTTP ones are tried against a server of this file; the cache is one that may fail.
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync, writeFileSync, existsSync, readFileSync } from 'node:fs';
+import { createServer, type IncomingHttpHeaders, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { readConfig } from '../src/config.ts';
+import type { Embedder } from '../src/domain/embedder.ts';
+import { makeLog } from '../src/log.ts';
+import { builtinEmbedder } from '../src/memory/embedders/builtin.ts';
+import { cachedEmbedder, forgetEmbeddings } from '../src/memory/embedders/cached.ts';
+import { lexicalEmbedder } from '../src/memory/embedders/lexical.ts';
+import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
+import { openaiEmbedder } from '../src/memory/embedders/openai.ts';
+import { voyageEmbedder } from '../src/memory/embedders/voyage.ts';
+import { openRedis, redisKeys, redisReady } from '../src/redis.ts';
+import { useStack } from './support/stack.ts';
+
+const stack = await useStack();
+const log = makeLog('silent', 'test');
+const scratch = mkdtempSync(join(tmpdir(), 'mainstay-embedder-'));
+afterAll(() => { rmSync(scratch, { recursive: true, force: true }); });
+
+const dot = (a: readonly number[] = [], b: readonly number[] = []): number => a.reduce((sum, value, at) => sum + value * (b[at] ?? 0), 0);
+const norm = (a: readonly number[] = []): number => Math.sqrt(dot(a, a));
+
+const withModel = stack.embedderDir === undefined ? describe.skip : describe;
+withModel('the built-in model', () => {
+  const dir = stack.embedderDir ?? '';
+  let builtin: Embedder;
+  beforeAll(async () => { builtin = await builtinEmbedder({ dir, log }); });
+  afterAll(async () => { await builtin.close(); });
+
+  test('a paraphrase without a shared word is nearer than something unrelated', async () => {
+    const [query] = await builtin.embed(['How should I reach the customer?'], 'query');
+    const [same, other] = await builtin.embed(['Ann likes to be contacted by e-mail.', 'The nightly build compiles in four minutes.'], 'document');
+    expect(query).toHaveLength(384);
+    expect(norm(query)).toBeCloseTo(1, 5);
+    expect(dot(query, same)).toBeGreaterThan(dot(query, other) + 0.2);
+    expect(builtin).toMatchObject({ fingerprint: 'builtin:all-minilm-l6-v2-int8:384', dimensions: 384, semantic: true });
+  });
+
+  test('a text has the same vector alone and among others, and any text has one', async () => {
+    const odd = ['', ' ', '\u0000', 'a\ud800', '語'.repeat(10_000), 'x'.repeat(100_000), '👩‍🚀', 'one\ntwo'];
+    const together = await builtin.embed(odd, 'document');
+    for (const [at, text] of odd.entries()) expect(await builtin.embed([text], 'document')).toEqual([together[at]]);
+    for (const vector of together) expect(norm(vector)).toBeCloseTo(1, 5);
+    expect(await builtin.embed([], 'query')).toEqual([]);
+  });
+
+  test('a query overtakes documents', async () => {
+    const order: string[] = [];
+    const documents = Array.from({ length: 20 }, (_, at) => builtin.embed([`document ${at} `.repeat(40)], 'document').then(() => order.push('document')));
+    await builtin.embed(['a query'], 'query').then(() => order.push('query'));
+    expect(order.length).toBeLessThanOrEqual(3); // at most what was running, before it
+    await Promise.all(documents);
+    expect(order).toHaveLength(21);
+  });
+
+  test('WASM gives nearly the same vectors', async () => {
+    const wasm = await builtinEmbedder({ dir, log, runtime: 'wasm' });
+    const texts = ['The user prefers e-mail.', 'Invoices are due within 30 days.'];
+    const [theirs, ours] = [await wasm.embed(texts, 'document'), await builtin.embed(texts, 'document')];
+    for (const at of texts.keys()) expect(dot(theirs[at], ours[at])).toBeGreaterThan(0.995);
+    await wasm.close();
+    await expect(wasm.embed(['late'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+  });
+
+  test('closing fails what waits', async () => {
+    const brief = await builtinEmbedder({ dir, log });
+    const waiting = Promise.allSettled(['one', 'two', 'three'].map((text) => brief.embed([text], 'document')));
+    await brief.close();
+    expect((await waiting).filter(({ status }) => status === 'rejected').length).toBeGreaterThanOrEqual(2);
+  });
+
+  test('prefixes of the manifest are put before queries and documents', async () => {
+    const folder = join(scratch, 'prefixed');
+    cpSync(dir, folder, { recursive: true });
+    const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+    writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ ...manifest, id: 'prefixed', queryPrefix: 'query: ', documentPrefix: 'passage: ' }));
+    const prefixed = await builtinEmbedder({ dir: folder, log });
+    expect(await prefixed.embed(['tea'], 'query')).toEqual(await builtin.embed(['query: tea'], 'document'));
+    expect(await prefixed.embed(['tea'], 'document')).toEqual(await builtin.embed(['passage: tea'], 'query'));
+    expect(prefixed.fingerprint).toBe('builtin:prefixed:384');
+    await prefixed.close();
+  });
+
+  test.each<[string, (folder: string) => void]>([
+    ['another model.onnx', (folder) => { writeFileSync(join(folder, 'model.onnx'), 'not a model'); }],
+    ['another tokenizer.json', (folder) => { writeFileSync(join(folder, 'tokenizer.json'), '{}'); }],
+    ['no model.onnx', (folder) => { rmSync(join(folder, 'model.onnx')); }],
+    ['a manifest that is no JSON', (folder) => { writeFileSync(join(folder, 'manifest.json'), '{'); }],
+    ['a manifest without dimensions', (folder) => { writeFileSync(join(folder, 'manifest.json'), '{"id":"x"}'); }],
+    ['no manifest', (folder) => { rmSync(join(folder, 'manifest.json')); }],
+  ])('a folder with %s is refused', async (what, spoil) => {
+    const folder = join(scratch, what.replaceAll(' ', '-'));
+    cpSync(dir, folder, { recursive: true });
+    spoil(folder);
+    const config = readConfig({ ...stack.env, EMBEDDER: 'builtin', EMBEDDER_MODEL_DIR: folder });
+    await expect(makeEmbedder(config, log)).rejects.toMatchObject({ code: 'embedder_invalid' });
+  });
+});
+
+describe('the choice', () => {
+  test('a missing folder: words only, said aloud', async () => {
+    const said: unknown[] = [];
+    const loud = makeLog('silent', 'test');
+    loud.error = ((...words: unknown[]) => { said.push(words); });
+    const embedder = await makeEmbedder(readConfig({ ...stack.env, EMBEDDER: 'builtin', EMBEDDER_MODEL_DIR: join(scratch, 'nowhere') }), loud);
+    expect(embedder.semantic).toBe(false);
+    expect(JSON.stringify(said)).toContain('NO SEMANTIC RECALL');
+    expect(existsSync(join(scratch, 'nowhere'))).toBe(false);
+  });
+
+  test('each adapter by its name; a missing key or length is an error', async () => {
+    const made = async (env: Record<string, string>) => (await makeEmbedder(readConfig({ ...stack.env, ...env }), log)).fingerprint;
+    expect(await made({ EMBEDDER: 'lexical' })).toBe('lexical:grams34-words:384');
+    expect(await made({ EMBEDDER: 'voyage', VOYAGE_API_KEY: 'k' })).toBe('voyage:voyage-4-lite:1024');
+    expect(await made({ EMBEDDER: 'openai' })).toBe('openai:text-embedding-3-small:1536');
+    expect(await made({ EMBEDDER: 'openai', EMBEDDER_MODEL: 'bge-m3', EMBEDDER_DIMENSIONS: '1024' })).toBe('openai:bge-m3:1024');
+    await expect(made({ EMBEDDER: 'voyage' })).rejects.toMatchObject({ code: 'embedder_invalid' });
+    await expect(made({ EMBEDDER: 'openai', EMBEDDER_MODEL: 'bge-m3' })).rejects.toMatchObject({ code: 'embedder_invalid' });
+  });
+});
+
+describe('the lexical embedder', () => {
+  const lexical = lexicalEmbedder();
+  test('shared words and spelling are near, other words are not, and any text has a direction', async () => {
+    const [query, same, spelt, other, empty] = await lexical.embed(['open invoices', 'two invoices are open', 'an invoice', 'the cat sleeps', '!?'], 'query');
+    expect(dot(query, same)).toBeGreaterThan(0.5);
+    expect(dot(query, spelt)).toBeGreaterThan(dot(query, other));
+    for (const vector of [query, same, empty]) expect(norm(vector)).toBeCloseTo(1, 9);
+    expect(await lexical.embed(['open invoices'], 'document')).toEqual([query]);
+  });
+
+  test('vectors are the same on every machine and in every release', async () => {
+    const [vector = []] = await lexical.embed(['Grüße 42'], 'query');
+    expect(vector.flatMap((value, at) => (value === 0 ? [] : [`${at}:${value.toFixed(3)}`])).join(' ')).toBe('31:-0.213 45:-0.426 132:0.426 136:0.426 142:0.213 152:0.213 155:-0.213 190:0.213 207:-0.213 233:0.213 246:-0.213 289:-0.213 348:-0.213');
+  });
+});
+
+describe('over HTTP', () => {
+  interface Seen { url: string; headers: IncomingHttpHeaders; body: { input: string[] } & Record<string, unknown> }
+  let server: Server;
+  let baseUrl = '';
+  let seen: Seen[] = [];
+  let answer: (body: Seen['body'], response: ServerResponse) => void;
+  const good = (body: Seen['body'], response: ServerResponse): void => {
+    const data = body.input.map((text, index) => ({ index, embedding: [text.length, 1, 0, 0] })).reverse(); // out of order
+    response.end(JSON.stringify({ data }));
+  };
+
+  beforeAll(async () => {
+    server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
+        const body = JSON.parse(Buffer.concat(chunks).toString()) as Seen['body'];
+        seen.push({ url: request.url ?? '', headers: request.headers, body });
+        answer(body, response);
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
+  });
+  beforeEach(() => { seen = []; answer = good; });
+  afterAll(async () => { server.closeAllConnections(); server.close(); await once(server, 'close'); });
+
+  const voyage = (over: object = {}) => voyageEmbedder({ apiKey: 'secret-key', baseUrl, dimensions: 4, ...over });
+
+  test('Voyage: batches of 128, the kind of text, in order, at length 1', async () => {
+    const texts = Array.from({ length: 300 }, (_, at) => 'x'.repeat(at + 1));
+    const vectors = await voyage().embed(texts, 'document');
+    expect(vectors.map((vector) => Math.round((vector[0] ?? 0) / (vector[1] ?? 1)))).toEqual(texts.map((text) => text.length));
+    for (const vector of vectors) expect(norm(vector)).toBeCloseTo(1, 9);
+    expect(seen.map(({ url, body }) => [url, body.input.length, body['input_type'], body['model'], body['output_dimension']])).toEqual(
+      [128, 128, 44].map((size) => ['/v1/embeddings', size, 'document', 'voyage-4-lite', 4]));
+    expect(seen[0]?.headers.authorization).toBe('Bearer secret-key');
+    await voyage().embed(['q'], 'query');
+    expect(seen.at(-1)?.body['input_type']).toBe('query');
+    expect(await voyage().embed([], 'query')).toEqual([]);
+  });
+
+  test('OpenAI-compatible: no dimensions for a model that knows none, no header without a key, an empty text is no empty text', async () => {
+    const embedder = openaiEmbedder({ baseUrl: `${baseUrl}/`, model: 'local', dimensions: 4 });
+    expect(await embedder.embed(['', 'a\ud800'], 'query')).toHaveLength(2);
+    expect(seen[0]).toMatchObject({ url: '/v1/embeddings', body: { model: 'local', input: ['-', 'a\ufffd'], encoding_format: 'float' } });
+    expect(seen[0]?.body).not.toHaveProperty('dimensions');
+    expect(seen[0]?.headers).not.toHaveProperty('authorization');
+    answer = (_body, response) => response.end('{"data":[]}');
+    await expect(openaiEmbedder({ baseUrl, dimensions: 512 }).embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+    expect(seen.at(-1)?.body['dimensions']).toBe(512);
+  });
+
+  const reply = (data: unknown) => (_body: unknown, response: ServerResponse): void => { response.end(JSON.stringify({ data })); };
+  const vector = [1, 2, 3, 4];
+  test.each<[string, typeof answer]>([
+    ['no JSON', (_body, response) => response.end('<html>')],
+    ['no data', (_body, response) => response.end('{}')],
+    ['too few', reply([{ index: 0, embedding: vector }])],
+    ['one twice', reply([{ index: 0, embedding: vector }, { index: 0, embedding: vector }])],
+    ['one too many', reply([0, 1, 2].map((index) => ({ index, embedding: vector })))],
+    ['another length', reply([0, 1].map((index) => ({ index, embedding: [1, 2] })))],
+    ['no length', reply([0, 1].map((index) => ({ index, embedding: [0, 0, 0, 0] })))],
+    ['null for a number', reply([0, 1].map((index) => ({ index, embedding: [null, 1, 1, 1] })))],
+    ['a hang-up', (_body, response) => { response.destroy(); }],
+    ['a redirect', (_body, response) => { response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end(); }],
+  ])('a reply with %s is embedder_failed', async (_what, wrong) => {
+    answer = wrong;
+    await expect(voyage().embed(['a', 'b'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+  });
+
+  test('a refusal keeps status and retry-after and shows no key; silence ends in time; closing ends the wait', async () => {
+    answer = (_body, response) => { response.writeHead(429, { 'retry-after': '7' }).end('slow down, secret-key'); };
+    const refused = await voyage().embed(['a'], 'query').catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: 'embedder_failed', retryAfterMs: 7_000, message: expect.stringContaining('429') });
+    expect(String(refused)).not.toContain('secret-key');
+    answer = () => undefined;
+    await expect(voyage({ timeoutMs: 50 }).embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed', message: expect.stringContaining('50 ms') });
+    const closing = voyage();
+    answer = () => { void closing.close(); };
+    await expect(closing.embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed', message: expect.stringContaining('closed') });
+  });
+});
+
+describe('the cache', () => {
+  const counting = (): Embedder & { asked: string[] } => {
+    const lexical = lexicalEmbedder();
+    const asked: string[] = [];
+    return { ...lexical, asked, embed: (texts, kind) => { asked.push(...texts.map((text) => `${kind} ${text}`)); return lexical.embed(texts, kind); } };
+  };
+
+  test('each text is embedded once per kind, in order; forgetting forgets; no text stands in a key', async () => {
+    const redis = openRedis(stack.redisUrl, 'fast', log);
+    await redisReady(redis);
+    const keys = redisKeys(stack.redisPrefix);
+    const inner = counting();
+    const cached = cachedEmbedder(inner, redis, keys);
+    const first = await cached.embed(['b secret', 'a', 'b secret'], 'document');
+    await redis.ping(); // replies come in order: the writes are done
+    expect(await cached.embed(['b secret', 'a', 'b secret'], 'document')).toEqual(first);
+    expect(inner.asked).toEqual(['document b secret', 'document a']);
+    await cached.embed(['a', 'c'], 'query');
+    expect(inner.asked.slice(2)).toEqual(['query a', 'query c']);
+    const names = await redis.keys(`${stack.redisPrefix}:embedding:*`);
+    expect(names).toHaveLength(4);
+    expect(names.join()).not.toContain('secret');
+    for (const name of names) expect(await redis.ttl(name)).toBeGreaterThan(0);
+    await forgetEmbeddings(redis, keys, inner.fingerprint, ['b secret', 'a', 'c']);
+    expect(await redis.keys(`${stack.redisPrefix}:embedding:*`)).toEqual([]);
+    await redis.quit();
+  });
+
+  test('a spoilt entry or a Redis that is gone only costs time', async () => {
+    const redis = openRedis(stack.redisUrl, 'fast', log);
+    await redisReady(redis);
+    const inner = counting();
+    const cached = cachedEmbedder(inner, redis, redisKeys(`${stack.redisPrefix}-spoilt`));
+    const first = await cached.embed(['a'], 'query');
+    await redis.ping();
+    for (const name of await redis.keys(`${stack.redisPrefix}-spoilt:embedding:*`)) await redis.set(name, 'AAAA');
+    expect(await cached.embed(['a'], 'query')).toEqual(first);
+    await redis.quit();
+    expect(await cached.embed(['a'], 'query')).toEqual(first);
+    expect(inner.asked).toHaveLength(3);
+  });
+});
