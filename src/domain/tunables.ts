@@ -79,4 +79,4 @@ export const INTAKE_BACKOFF_CAP_MS = 60_000;
 export const INTAKE_KEPT = 10_000;
 export const INTAKE_KEPT_S = 86_400;
 /** BullMQ may hang in `close` when Redis is gone; after this its connections are cut. */
-export const QUEUE_CLOSE_MS = 5_000;
+export const QUEUE_CLOSE_MS = 2_000;

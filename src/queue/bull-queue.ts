@@ -79,5 +79,12 @@ export function openBlockingConnection(url: string, log: Log): BlockingConnectio
     clients.push(copy);
     return copy;
   };
-  return { redis, cut: () => { for (const client of clients) client.disconnect(); } };
+  return { redis, cut: () => clients.forEach(cutForGood) };
+}
+
+/** A loop of BullMQ's that is still winding down would connect again, and with our retries keep the process alive for ever. */
+function cutForGood(client: Redis): void {
+  client.options.retryStrategy = () => null;
+  client.connect = () => Promise.reject(new Error('Connection is closed.'));
+  if (client.status !== 'end') client.disconnect(); // a second time would only leave a timer behind
 }

@@ -2,6 +2,7 @@
 // waits for them up to a deadline, and then cuts the connections, because BullMQ's own close hangs while Redis is away.
 // BullMQ decides nothing here: jobs may come twice, and its errors are said at most once a second.
 import { Worker, type Job } from 'bullmq';
+import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { Service } from '../service.ts';
@@ -29,31 +30,49 @@ export interface InHand {
 export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer: (inHand: InHand) => Promise<unknown>): Service {
   const stopping = new AbortController();
   const warn = sampledWarning(options.log, `worker of ${options.queue}`);
+  const answers = new Set<Promise<unknown>>();
+  const tracked = (inHand: InHand): Promise<unknown> => {
+    const given = answer(inHand);
+    answers.add(given);
+    return given.finally(() => answers.delete(given));
+  };
   let open: { worker: Worker; connection: BlockingConnection } | undefined;
   return {
     name: `worker of ${options.queue}`,
     async start() {
       const connection = openBlockingConnection(options.url, options.log);
-      const worker = new Worker(options.queue, (job, token) => answer({ job, token, signal: stopping.signal, warn }), {
+      const worker = new Worker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), {
         connection: connection.redis,
         prefix: options.keys.bull,
         concurrency: options.concurrency,
-        skipVersionCheck: true,
         // A stall is the crash of a worker and says nothing about the job: Postgres counts what counts.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
         ...keeps,
       });
       worker.on('error', (error) => { if (!stopping.signal.aborted) warn(error); });
       open = { worker, connection };
+      // A worker closed in the turn it began to run starts its lock timer afterwards and never ends it.
+      await new Promise((resolve) => { setImmediate(resolve); });
     },
     async stop() {
       stopping.abort();
       if (!open) return;
       const { worker, connection } = open;
       open = undefined;
-      const clean = await within(worker.close(), options.drainMs);
-      if (!clean) options.log.warn({ queue: options.queue, drainMs: options.drainMs }, 'jobs did not end in time, connections are cut');
+      await endWorker(worker, answers, options);
       connection.cut();
     },
   };
+}
+
+/**
+ * Ends a worker in bounded time: no new jobs, the answers in hand until the drain deadline, BullMQ's acknowledgements for
+ * a moment more. Only a pause can be given up and followed by a forced close; a plain close cannot.
+ */
+async function endWorker(worker: Worker, answers: ReadonlySet<Promise<unknown>>, options: BullWorkerOptions): Promise<void> {
+  const acknowledged = worker.pause();
+  const answered = await within(Promise.allSettled(answers), options.drainMs);
+  if (!answered) options.log.warn({ queue: options.queue, drainMs: options.drainMs, inHand: answers.size }, 'jobs did not end in time, connections are cut');
+  const clean = answered && (await within(acknowledged, Math.min(options.drainMs, QUEUE_CLOSE_MS)));
+  await within(worker.close(!clean), QUEUE_CLOSE_MS);
 }

@@ -1,0 +1,124 @@
+// What Prometheus sees of a process: one registry per process, made by a function and handed down. Labels are closed sets or
+// names that code registers (agents, steps, tools, models, pools, routes), never a tenant, user, run or job: label values
+// are never freed. Names that could come from outside go through `bound`, which folds the surplus into `other`.
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Seconds. From a warm step (a few ms) to a long model turn; a step's limit is 300 s. */
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+/** Distinct values of one label at most; beyond it `other`. A thousand series per metric is what scrapers take lightly. */
+const LABEL_VALUES_MAX = 100;
+
+/** `breaker_state`: closed lets calls pass, half lets one probe pass, open none. */
+export const BREAKER_STATES = { closed: 0, half: 1, open: 2 } as const;
+
+export interface Metrics {
+  readonly registry: Registry;
+  /** The label's value, or `other` once `label` has had LABEL_VALUES_MAX different ones. */
+  bound(label: string, value: string): string;
+
+  // queue
+  readonly readyHeld: Gauge<'pool'>;
+  readonly readyTenants: Gauge<'pool'>;
+  readonly oldestReadySeconds: Gauge<'pool'>;
+  readonly wakeUps: Gauge<'pool' | 'state'>;
+  readonly runs: Gauge<'status'>;
+  readonly runnable: Gauge<'pool'>;
+  // the life of a run
+  readonly runsSubmitted: Counter<'agent' | 'door'>;
+  readonly runsFinished: Counter<'agent' | 'status'>;
+  readonly runSeconds: Histogram<'agent' | 'status'>;
+  readonly queueWaitSeconds: Histogram<'pool'>;
+  readonly claims: Counter<'outcome'>;
+  readonly fencedCommits: Counter<'operation'>;
+  readonly reclaims: Counter<'reason'>;
+  readonly stepSeconds: Histogram<'agent' | 'step' | 'outcome'>;
+  // tools and model
+  readonly toolSeconds: Histogram<'tool' | 'outcome'>;
+  readonly modelSeconds: Histogram<'model' | 'outcome'>;
+  readonly modelTokens: Counter<'model' | 'kind'>;
+  readonly modelCostMicroUsd: Counter<'model'>;
+  readonly breakerState: Gauge<'breaker'>;
+  // memory
+  readonly gateVerdicts: Counter<'decision' | 'stage'>;
+  readonly recallSeconds: Histogram<'outcome'>;
+  readonly recallDegraded: Counter<'reason'>;
+  // the edge
+  readonly httpSeconds: Histogram<'method' | 'route' | 'status'>;
+}
+
+/** All metrics of a process, with Node's own; each carries `process` (`api`, `agent-worker`, …) as a label. */
+export function makeMetrics(processName: string): Metrics {
+  const registry = new Registry();
+  registry.setDefaultLabels({ process: processName });
+  collectDefaultMetrics({ register: registry });
+  return { registry, bound: makeBound(), ...queueMetrics(registry), ...runMetrics(registry), ...callMetrics(registry), ...memoryMetrics(registry) };
+}
+
+function queueMetrics(registry: Registry) {
+  const gauge = gaugesOf(registry);
+  return {
+    readyHeld: gauge('ready_held_runs', 'Runs held by the ready queue.', ['pool']),
+    readyTenants: gauge('ready_tenants', 'Tenants that have a run in the ready queue.', ['pool']),
+    oldestReadySeconds: gauge('oldest_ready_run_seconds', 'Age of the oldest run that could start, from Postgres. Alert on it: it sees every kind of stuck queue.', ['pool']),
+    wakeUps: gauge('wake_ups', 'BullMQ wake-ups by state: waiting, delayed, active.', ['pool', 'state']),
+    runs: gauge('runs', 'Unfinished runs by status, from Postgres.', ['status']),
+    runnable: gauge('runnable_runs', 'Runs queued, running or due within a minute: what the fleet is scaled by.', ['pool']),
+  };
+}
+
+function runMetrics(registry: Registry) {
+  const counter = countersOf(registry);
+  const seconds = histogramsOf(registry);
+  return {
+    runsSubmitted: counter('runs_submitted_total', 'Runs accepted, by door: http, intake, schedule, internal.', ['agent', 'door']),
+    runsFinished: counter('runs_finished_total', 'Runs that ended, by terminal status.', ['agent', 'status']),
+    runSeconds: seconds('run_seconds', 'From submission to the end of a run.', ['agent', 'status']),
+    queueWaitSeconds: seconds('queue_wait_seconds', 'From due to claimed.', ['pool']),
+    claims: counter('claims_total', 'Claims by outcome: claimed, or why they were refused.', ['outcome']),
+    fencedCommits: counter('fenced_commits_total', 'Writes refused because another worker holds the run.', ['operation']),
+    reclaims: counter('reclaims_total', 'Runs taken back from a worker, by reason: lease, crash, deadline.', ['reason']),
+    stepSeconds: seconds('step_seconds', 'Time of one step, by outcome: next, done, wait, retry, failed, fenced.', ['agent', 'step', 'outcome']),
+    httpSeconds: seconds('http_request_seconds', 'HTTP requests by route pattern and status.', ['method', 'route', 'status']),
+  };
+}
+
+function callMetrics(registry: Registry) {
+  const counter = countersOf(registry);
+  const seconds = histogramsOf(registry);
+  return {
+    toolSeconds: seconds('tool_seconds', 'Time of one tool call, by the status of its ledger row.', ['tool', 'outcome']),
+    modelSeconds: seconds('model_seconds', 'Time of one model call; outcome: ok, or the error code.', ['model', 'outcome']),
+    modelTokens: counter('model_tokens_total', 'Tokens by kind: input, output, cache_read, cache_write.', ['model', 'kind']),
+    modelCostMicroUsd: counter('model_cost_micro_usd_total', 'Cost of model calls in millionths of a US dollar.', ['model']),
+    breakerState: gaugesOf(registry)('breaker_state', '0 closed, 1 half open, 2 open.', ['breaker']),
+  };
+}
+
+function memoryMetrics(registry: Registry) {
+  const counter = countersOf(registry);
+  return {
+    gateVerdicts: counter('gate_verdicts_total', 'Verdicts of the memory gate, with the stage that decided.', ['decision', 'stage']),
+    recallSeconds: histogramsOf(registry)('recall_seconds', 'Time of one recall; outcome: full, degraded, failed.', ['outcome']),
+    recallDegraded: counter('recall_degraded_total', 'Recalls that went on without a part, by reason.', ['reason']),
+  };
+}
+
+const PREFIX = 'mainstay_';
+const countersOf = (registry: Registry) => <const L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
+  new Counter({ name: PREFIX + name, help, labelNames: [...labelNames], registers: [registry] });
+const gaugesOf = (registry: Registry) => <const L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
+  new Gauge({ name: PREFIX + name, help, labelNames: [...labelNames], registers: [registry] });
+const histogramsOf = (registry: Registry) => <const L extends string>(name: string, help: string, labelNames: readonly L[]): Histogram<L> =>
+  new Histogram({ name: PREFIX + name, help, labelNames: [...labelNames], buckets: SECONDS, registers: [registry] });
+
+function makeBound(): (label: string, value: string) => string {
+  const seen = new Map<string, Set<string>>();
+  return (label, value) => {
+    const values = seen.get(label) ?? new Set();
+    seen.set(label, values);
+    if (values.has(value)) return value;
+    if (values.size >= LABEL_VALUES_MAX) return 'other';
+    values.add(value);
+    return value;
+  };
+}

@@ -1,0 +1,33 @@
+// The registry of a process: every metric is there under its name, nothing is labelled by who or which run, and labels from
+// outside cannot grow without end.
+import { expect, test } from '@jest/globals';
+import { makeMetrics } from '../src/metrics.ts';
+
+test('a process shows its metrics with its name, and two registries do not meet', async () => {
+  const [api, worker] = [makeMetrics('api'), makeMetrics('agent-worker')];
+  api.claims.inc({ outcome: 'claimed' });
+  api.stepSeconds.observe({ agent: 'support', step: 'think', outcome: 'next' }, 0.2);
+  worker.breakerState.set({ breaker: 'model' }, 2);
+  const text = await api.registry.metrics();
+  expect(text).toContain('mainstay_claims_total{outcome="claimed",process="api"} 1');
+  expect(text).toContain('mainstay_step_seconds_bucket{le="0.25",process="api",agent="support",step="think",outcome="next"} 1');
+  expect(text).toContain('process_cpu_seconds_total');
+  expect(text).not.toContain('mainstay_breaker_state{');
+  expect(await worker.registry.metrics()).toContain('mainstay_breaker_state{breaker="model",process="agent-worker"} 2');
+});
+
+test('no metric is labelled by tenant, user, session, run or job', () => {
+  const metrics = makeMetrics('api').registry.getMetricsAsArray() as unknown as { name: string; labelNames?: string[] }[];
+  const ours = metrics.filter(({ name }) => name.startsWith('mainstay_'));
+  expect(ours).toHaveLength(23);
+  for (const { labelNames } of ours) expect((labelNames ?? []).filter((label) => /tenant|user|session|run|job|id$/.test(label))).toEqual([]);
+});
+
+test('a label takes a hundred values, then `other`', () => {
+  const { bound } = makeMetrics('api');
+  const first = Array.from({ length: 100 }, (_, i) => bound('tool', `tool-${i}`));
+  expect(new Set(first).size).toBe(100);
+  expect(bound('tool', 'one-more')).toBe('other');
+  expect(bound('tool', 'tool-7')).toBe('tool-7');
+  expect(bound('agent', 'one-more')).toBe('one-more');
+});
