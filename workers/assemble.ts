@@ -45,8 +45,9 @@ export interface Base {
 /** Loads the agents of this installation. */
 export async function loadMachines(config: Config): Promise<readonly Machine[]> {
   const loaded = (await import(pathToFileURL(resolve(config.AGENTS_MODULE)).href)) as { machines?: readonly Machine[] };
-  if (!Array.isArray(loaded.machines)) throw new Error(`AGENTS_MODULE ${config.AGENTS_MODULE} exports no array \`machines\``);
-  return loaded.machines;
+  const { machines } = loaded;
+  if (!machines) throw new Error(`AGENTS_MODULE ${config.AGENTS_MODULE} exports no array \`machines\``);
+  return machines;
 }
 
 export async function assembleBase(config: Config, processName: string, machines: readonly Machine[]): Promise<Base> {
@@ -60,7 +61,7 @@ export async function assembleBase(config: Config, processName: string, machines
   const registry = new Registry(machines);
   const queues = new Map(POOLS.map((name) => {
     const wakeUps = new WakeUps({ redis, keys, pool: name, log });
-    return [name as string, { wakeUps, ready: new ReadyQueue({ redis, wakeUps, keys, pool: name }) }];
+    return [name, { wakeUps, ready: new ReadyQueue({ redis, wakeUps, keys, pool: name }) }];
   }));
   const dispatcher = new Dispatcher(queues, log);
   const submit = makeSubmitRun({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL });

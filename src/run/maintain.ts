@@ -112,7 +112,7 @@ export class Maintenance implements Service {
       const depth = await queue.ready.depth();
       metrics.readyHeld.set({ pool }, depth.held);
       metrics.readyTenants.set({ pool }, depth.tenants);
-      for (const [state, count] of Object.entries(await queue.wakeUps.counts())) metrics.wakeUps.set({ pool, state }, count);
+      for (const [state, count] of Object.entries<number>({ ...(await queue.wakeUps.counts()) })) metrics.wakeUps.set({ pool, state }, count);
     }
   }
 }

@@ -28,7 +28,8 @@ const DAY_MS = 86_400_000;
 /** The types of arguments and result stay inside: a list of tools is a list of `Tool`. */
 export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
   if (!/^[a-z][a-z0-9_]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a tool: use lower case letters, digits and "_".`);
-  const tool: Tool<I, O> = {
+  // whoever calls it parses the arguments with its schema first
+  return {
     name: options.name,
     version: options.version ?? 1,
     description: options.description,
@@ -43,5 +44,4 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     lookup: options.lookup,
     notApplied: options.notApplied,
   };
-  return tool as unknown as Tool; // whoever calls it parses the arguments with its schema first
 }

@@ -19,7 +19,7 @@ export function openEnginePool(url: string, asRole: boolean, max: number, log: L
   const pool = new pg.Pool({
     connectionString: url,
     max,
-    types: TYPES as unknown as pg.CustomTypesConfig,
+    types: TYPES,
     connectionTimeoutMillis: 5_000,
     statement_timeout: 15_000,
     idle_in_transaction_session_timeout: 15_000,

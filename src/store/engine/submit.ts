@@ -104,7 +104,7 @@ export function submitUnlessBusy(pool: EnginePool, run: NewRun): Promise<Submitt
       [run.tenant, run.user, run.session, run.idempotencyKey],
     );
     if (busy.rowCount) return undefined;
-    return (await submitRuns(client as unknown as Queryable, [run]))[0];
+    return (await submitRuns(client, [run]))[0];
   });
 }
 
