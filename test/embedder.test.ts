@@ -6,6 +6,7 @@ import { createServer, type IncomingHttpHeaders, type Server, type ServerRespons
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { readConfig } from '../src/config.ts';
 import type { Embedder } from '../src/domain/embedder.ts';
@@ -67,6 +68,19 @@ withModel('the built-in model', () => {
     for (const at of texts.keys()) expect(dot(theirs[at], ours[at])).toBeGreaterThan(0.995);
     await wasm.close();
     await expect(wasm.embed(['late'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+  });
+
+  test('a thread that dies fails the text it held; the others get a new thread', async () => {
+    const threads: Worker[] = [];
+    const seen = (thread: Worker): void => { threads.push(thread); };
+    process.on('worker', seen);
+    const own = await builtinEmbedder({ dir, log });
+    const texts = Promise.allSettled(Array.from({ length: 20 }, (_, at) => own.embed([`text ${at} `.repeat(60)], 'document')));
+    await threads[0]?.terminate();
+    expect((await texts).filter(({ status }) => status === 'rejected')).toEqual([expect.objectContaining({ reason: expect.objectContaining({ code: 'embedder_failed' }) })]);
+    expect(threads).toHaveLength(2);
+    process.off('worker', seen);
+    await own.close();
   });
 
   test('closing fails what waits', async () => {
