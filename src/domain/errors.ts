@@ -56,6 +56,7 @@ export const ERRORS = {
   outcome_unknown: { status: 409, on: 'wait', advice: 'An effect was begun and its outcome is not known: settle the tool call by hand.' },
   lock_busy: { status: 423, on: 'wait', advice: 'Nothing: another run holds the resource; this one goes on when it is free.' },
   breaker_open: { status: 503, on: 'wait', advice: 'Nothing: the callee fails too often; the run goes on when a probe succeeds.' },
+  budget_exceeded: { status: 402, on: 'terminal', advice: 'The run has no room left in its own budget for another model call; raise `limits.budgetMicroUsd` and submit again.' },
   budget_exhausted: { status: 402, on: 'wait', advice: 'Raise the budget; the run goes on by itself.' },
   // the model
   model_unpriced: { status: 422, on: 'terminal', advice: 'Add the model to the price table, or use one that is in it.' },

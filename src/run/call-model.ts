@@ -28,7 +28,7 @@ export async function callModel(deps: ModelDeps, place: Place, request: ModelReq
   const reserved = await reserveModelCallIfHeld(deps.pool, place, { attempt, model: request.model, argsHash, reservedMicroUsd });
   if (reserved === 'fenced') throw new MainstayError('fenced', 'Another worker holds the run.');
   if (reserved !== 'reserved') {
-    if (reserved.exhausted === 'run') throw new MainstayError('attempts_exhausted', 'The run has spent its own budget.');
+    if (reserved.exhausted === 'run') throw new MainstayError('budget_exceeded', 'The run has no room left in its own budget.');
     return new Park('budget', BUDGET_RETRY_MS);
   }
   const startedMs = monoMs();
