@@ -46,7 +46,7 @@ function answer(databases: ReadonlyMap<string, DatabaseSync>, { route, query, bo
   const database = databases.get(dataset);
   if (!database) return { status: 404, body: { error: `there is no dataset "${dataset}": ${[...databases.keys()].join(', ')}` } };
   if (route === 'GET /describe') return { status: 200, body: { dataset, columns: DATASETS[dataset]?.columns.map(([name, type]) => ({ name, type })), rows: DATASETS[dataset]?.rows.length } };
-  if (route === 'POST /query') return { status: 200, body: select(database, String(body['sql'] ?? '')) };
+  if (route === 'POST /query') return { status: 200, body: select(database, typeof body['sql'] === 'string' ? body['sql'] : '') };
   return { status: 404, body: { error: `no such path: ${route}` } };
 }
 
@@ -56,7 +56,7 @@ function select(database: DatabaseSync, sql: string): { columns: readonly string
   const rows: Record<string, unknown>[] = [];
   for (const row of database.prepare(sql).iterate()) {
     if (rows.length >= MAX_ROWS) break;
-    rows.push(row as Record<string, unknown>);
+    rows.push(row);
   }
   return { columns: Object.keys(rows[0] ?? {}), rows };
 }
