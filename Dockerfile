@@ -53,7 +53,7 @@ COPY scripts/fetch-embedder.mjs ./scripts/
 COPY src/clock.ts ./src/
 COPY src/domain ./src/domain
 COPY src/dev/servers ./src/dev/servers
-RUN node scripts/fetch-embedder.mjs /app/embedder && rm -f /app/embedder/.checked
+RUN node scripts/fetch-embedder.mjs /app/embedder && rm -f /app/embedder/.checked && chmod -R a+rX /app/embedder
 
 FROM ${NODE_IMAGE} AS embedder-none
 RUN mkdir -p /app/embedder
