@@ -19,6 +19,9 @@ export interface JsonServer {
 
 const MAX_BODY_BYTES = 256 * 1024;
 
+/** Loopback, but for a program that is started with `--any-host`: in a container others must reach it. */
+const host = (): string => (process.argv.includes('--any-host') ? '0.0.0.0' : '127.0.0.1');
+
 /** Serves on loopback; `port` 0 is a free one. */
 export async function serveJson(port: number, answer: (asked: Asked) => Answer): Promise<JsonServer> {
   const server = createServer((request, response) => {
@@ -30,7 +33,7 @@ export async function serveJson(port: number, answer: (asked: Asked) => Answer):
       .catch((error: unknown): Answer => ({ status: 400, body: { error: error instanceof Error ? error.message : String(error) } }))
       .then(({ status, body }) => response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body)));
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host(), resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     stop: () => new Promise((resolve) => {
