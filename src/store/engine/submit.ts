@@ -100,7 +100,7 @@ export function submitUnlessBusy(pool: EnginePool, run: NewRun): Promise<Submitt
   return inTransaction(pool, async (client) => {
     await client.query(`INSERT INTO sessions (tenant_id, user_id, id) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, user_id, id) DO UPDATE SET next_seq = sessions.next_seq`, [run.tenant, run.user, run.session]);
     const busy = await client.query(
-      `SELECT FROM agent_runs WHERE tenant_id = $1 AND user_id = $2 AND session_id = $3 AND status IN ('queued', 'running', 'waiting') AND idempotency_key IS DISTINCT FROM $4 LIMIT 1`,
+      `SELECT FROM agent_runs WHERE tenant_id = $1 AND user_id = $2 AND session_id = $3 AND status IN ('queued', 'running', 'waiting') AND ($4::text IS NULL OR idempotency_key IS DISTINCT FROM $4) LIMIT 1`,
       [run.tenant, run.user, run.session, run.idempotencyKey],
     );
     if (busy.rowCount) return undefined;
