@@ -1,0 +1,130 @@
+// Do we know this already? Four questions in order: does it only repeat what recall put into this run's own prompt (an echo),
+// is it word for word there, does its slot hold a value, and is there a near duplicate. Cosine opens the last question and
+// never answers it: numbers, dates, denial, names, units and signs must agree, and pairs are judged, never chains.
+import type { Considered, Decided, GateInput, LiveMemory, Neighbour } from './gate-input.ts';
+import { sameOwner, sameValue, signs, isSingleValued } from './gate-identity.ts';
+import type { Thresholds } from './gate-thresholds.ts';
+import { containment, contentWords, datesIn, fold, jaccard, namesIn, negations, numbersIn, sameDate, stem, tokensOf, unitsIn } from './gate-words.ts';
+import type { SourceRole } from './status.ts';
+
+/** Live memories as they stand now: those given, changed by the verdicts before this one. */
+export interface Known {
+  readonly live: readonly LiveMemory[];
+  readonly thresholds: Thresholds | undefined;
+  /** Near memories of this candidate, earlier ones of the same run included. */
+  readonly neighbours: readonly Neighbour[];
+}
+
+/** Share of words from which two statements with equal guards say the same, without any embedder. */
+const SAME_WORDS = 0.8;
+/** A value says the same when the smaller holds this share of words in common. */
+const VALUE_WORDS = 0.5;
+const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, agent: 1 };
+
+/** What recall put into the prompt comes back out of the agent: that is no second sighting. The user's own words are one. */
+export function echo(one: Considered, input: GateInput, known: Known): Decided | undefined {
+  const injected = new Set(input.injected);
+  const shown = known.live.filter((memory) => injected.has(memory.id));
+  const match = shown.find((memory) => restates(one, memory));
+  if (!match) return undefined;
+  if (one.source !== 'user') return { decision: 'REJECT', reason: 'RECALL_ECHO', target: match.id };
+  return sameOwner(scoped(one), match) ? { decision: 'REINFORCE', reason: 'SAID_AGAIN', target: match.id } : undefined;
+}
+
+function restates(one: Considered, memory: LiveMemory): boolean {
+  if (one.hash === memory.hash || fold(one.raw.statement) === fold(memory.statement)) return true;
+  if (one.subject === memory.subject && one.attribute === memory.attribute && sameValue(one.raw, memory)) return true;
+  return guardsPass(one.raw, memory) && jaccard(contentWords(one.raw.statement), contentWords(memory.statement)) >= SAME_WORDS;
+}
+
+export function exactDuplicate(one: Considered, _input: GateInput, known: Known): Decided | undefined {
+  const match = known.live.find((memory) => memory.hash === one.hash);
+  return match && { decision: 'REINFORCE', reason: 'EXACT', target: match.id };
+}
+
+export function slot(one: Considered, _input: GateInput, known: Known): Decided | undefined {
+  const there = known.live.filter((memory) => memory.subject === one.subject && memory.attribute === one.attribute && sameOwner(scoped(one), memory));
+  const same = there.find((memory) => sameValue(one.raw, memory));
+  if (same) return { decision: 'REINFORCE', reason: 'SAME_VALUE', target: same.id };
+  if (one.slot === null) return undefined;
+  const held = there.find((memory) => isSingleValued(memory.type, memory.attribute));
+  if (!held) return undefined;
+  const [mine, theirs] = [RANK[one.source], RANK[held.source]];
+  // What a tool returned or the agent concluded does not push out what the user said; a person may look at it.
+  if (mine < theirs) return { decision: 'QUARANTINE', reason: 'OUTRANKED', target: held.id };
+  const order = compareTime(one, held);
+  if (order > 0) return { decision: 'SUPERSEDE', reason: 'NEWER', target: held.id };
+  if (order < 0) return { decision: 'ADMIT', reason: 'LATE', target: held.id, closed: { atMs: held.validFromMs, by: held.id } };
+  return mine > theirs ? { decision: 'SUPERSEDE', reason: 'STRONGER_SOURCE', target: held.id } : { decision: 'QUARANTINE', reason: 'CONFLICT', target: held.id };
+}
+
+/** A bare day against a moment of that day says nothing: then the moment it was said decides. */
+function compareTime(one: Considered, held: LiveMemory): number {
+  const sameDay = one.dayOnly && dayOf(one.validFromMs) === dayOf(held.validFromMs);
+  return sameDay ? Math.max(0, Math.sign(one.saidMs - held.validFromMs)) : Math.sign(one.validFromMs - held.validFromMs);
+}
+const dayOf = (ms: number): number => Math.floor(ms / 86_400_000);
+
+export function nearDuplicate(one: Considered, _input: GateInput, known: Known): Decided | undefined {
+  const cosines = new Map(known.neighbours.map((near) => [near.id, near.cosine]));
+  const { high, low } = known.thresholds ?? { high: Infinity, low: Infinity };
+  const words = contentWords(one.raw.statement);
+  const near = known.live.filter((memory) => memory.type === one.raw.type && sameOwner(scoped(one), memory)).map((memory) => ({
+    memory, cosine: cosines.get(memory.id) ?? 0, overlap: jaccard(words, contentWords(memory.statement)),
+  })).sort((a, b) => b.cosine - a.cosine || b.overlap - a.overlap || (a.memory.id < b.memory.id ? -1 : 1));
+  const match = near.find(({ memory, cosine, overlap }) => (cosine >= high || overlap >= SAME_WORDS) && guardsPass(one.raw, memory));
+  const related = near.filter(({ cosine, memory }) => cosine >= low && memory !== match?.memory).slice(0, 3).map(({ memory }) => memory.id);
+  const scores = { ...(near[0] && { cosine: round(near[0].cosine), overlap: round(near[0].overlap) }), ...(related.length > 0 && { related }) };
+  if (!match) return related.length > 0 ? { decision: 'ADMIT', reason: 'NEW', scores } : undefined;
+  const says = { ...scores, cosine: round(match.cosine), overlap: round(match.overlap) };
+  const isLonger = one.raw.statement.length > match.memory.statement.length && RANK[one.source] >= RANK[match.memory.source];
+  return { decision: isLonger ? 'MERGE' : 'REINFORCE', reason: 'PARAPHRASE', target: match.memory.id, scores: says };
+}
+const round = (score: number): number => Math.round(score * 1_000) / 1_000;
+
+type Said = Pick<LiveMemory, 'statement' | 'value'>;
+
+/** Names of the guards that two statements do not pass together; empty = nothing speaks against their being the same. */
+export function guardFaults(a: Said, b: Said): string[] {
+  const faults: string[] = [];
+  if (!equal(numbersIn(a.statement, true), numbersIn(b.statement, true))) faults.push('numbers');
+  if (!datesAgree(datesIn(a.statement), datesIn(b.statement))) faults.push('dates');
+  if (negations(a.statement) % 2 !== negations(b.statement) % 2) faults.push('negation');
+  if (!namesAgree(a.statement, b.statement)) faults.push('names');
+  if (!equal(unitsIn(a.statement), unitsIn(b.statement))) faults.push('units');
+  if (signs(a.statement) !== signs(b.statement)) faults.push('signs');
+  if (OPPOSITES.some((pair) => opposed(pair, a.statement, b.statement))) faults.push('opposites');
+  if (containment(contentWords(a.value), contentWords(b.value)) < VALUE_WORDS) faults.push('value');
+  return faults;
+}
+const guardsPass = (a: Said, b: Said): boolean => guardFaults(a, b).length === 0;
+
+/** Words of one row exclude each other: a statement with one is not a paraphrase of a statement with another. */
+const OPPOSITES: readonly (readonly string[])[] = [
+  'always never sometimes rarely', 'before after', 'morning afternoon evening night', 'more less fewer', 'minimum maximum', 'min max', 'first last', 'short long', 'brief detailed', 'enable disable', 'enabled disabled', 'on off', 'open closed',
+  'accept reject', 'approve deny', 'allow block', 'import export', 'buy sell', 'increase decrease', 'up down', 'hot cold', 'early late', 'dark light', 'formal informal', 'public private', 'internal external', 'optional required mandatory',
+  'email phone chat sms slack post letter', 'monday tuesday wednesday thursday friday saturday sunday', 'weekday weekend', 'daily weekly monthly quarterly yearly', 'north south east west', 'left right', 'buyer seller', 'inbound outbound', 'inside outside',
+  'likes dislikes', 'like dislike', 'love hate', 'success failure', 'succeeded failed', 'active inactive', 'cheapest fastest', 'upstream downstream', 'staging production', 'test live', 'free paid', 'husband wife', 'brother sister', 'mother father', 'son daughter', 'male female',
+].map((row) => row.split(' '));
+
+function opposed(row: readonly string[], a: string, b: string): boolean {
+  const [one, other] = [a, b].map((text) => { const words = new Set(fold(text).split(' ')); return row.filter((word) => words.has(word) || words.has(`${word}s`)); });
+  return one !== undefined && other !== undefined && one.length + other.length > 0 && one.join(' ') !== other.join(' ') && one.length > 0 && other.length > 0;
+}
+
+const equal = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => a.size === b.size && [...a].every((item) => b.has(item));
+
+const datesAgree = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  (a.size === 0) === (b.size === 0) && [...a].every((date) => [...b].some((other) => sameDate(date, other))) && [...b].every((date) => [...a].some((other) => sameDate(date, other)));
+
+/** Every name of one occurs in the other; a capital at a beginning counts too, since keeping both costs little. */
+function namesAgree(a: string, b: string): boolean {
+  const isSaid = (from: string, by: string): boolean => {
+    const said = new Set(tokensOf(by).map(stem));
+    const { sure, maybe } = namesIn(from);
+    return [...sure, ...maybe].every((name) => said.has(stem(name)));
+  };
+  return isSaid(a, b) && isSaid(b, a);
+}
+
+const scoped = (one: Considered) => ({ scope: one.raw.scope, user: one.owner.user, agent: one.owner.agent });

@@ -1,0 +1,57 @@
+// What makes two memories the same: the hash of a statement for one owner, and the slot (owner, subject, attribute) that
+// holds one value or several. Keys, not similarity: a newer plan replaces the older one without anybody asking a model.
+import { createHash } from 'node:crypto';
+import { fold, negations, tokensOf } from './gate-words.ts';
+import type { MemoryScope, MemoryType } from './status.ts';
+
+export interface Owned { readonly scope: MemoryScope; readonly user: string | null; readonly agent: string | null }
+
+export const sameOwner = (a: Owned, b: Owned): boolean => a.scope === b.scope && ownerOf(a) === ownerOf(b);
+const ownerOf = ({ scope, user, agent }: Owned): string | null => (scope === 'user' ? user : scope === 'agent' ? agent : null);
+
+/** Lower case, one space, no quotes or sentence marks; signs that carry meaning (`<`, `-5`, `#`) stay. */
+export const exact = (text: string): string => text.normalize('NFKC').toLowerCase()
+  .replace(/[\u00ad\u200b-\u200f\u2060\ufeff]/g, '').replace(/["'`‘’“”„«»()[\]{}]/g, '').replace(/[.,;:!?…]+(?=\s|$)/g, '').replace(/\s+/g, ' ').trim();
+
+/** Hexadecimal sha256: the same words of one type for one owner, whatever session or run they came from. */
+export const hashOf = (tenant: string, owner: Owned, type: MemoryType, statement: string): string =>
+  createHash('sha256').update(JSON.stringify([tenant, owner.scope, ownerOf(owner), type, exact(statement)])).digest('hex');
+
+/** Names that mean the same thing come out the same: `The User`, `user`. */
+export const subjectOf = (text: string): string => {
+  const folded = fold(text.replace(/[_/]+/g, ' ')).replace(/^(?:the|a|an|our|my|this|their|his|her) /, '');
+  return /^(?:user|customer|client|me|i|myself|current user|speaker|human)$/.test(folded) ? 'user' : folded || text.trim().toLowerCase();
+};
+export const attributeOf = (text: string): string => fold(text.replace(/[_/.-]+/g, ' ')) || text.trim().toLowerCase();
+
+/** Attributes that hold several values at a time. What is not here, and not a plural, holds one. */
+const SEVERAL = new Set(['uses', 'use', 'using', 'tool', 'software', 'stack', 'order', 'order number', 'ticket', 'issue', 'problem', 'request', 'question', 'note', 'info', 'information', 'detail', 'other', 'misc', 'general', 'topic',
+  'interest', 'hobby', 'likes', 'like', 'dislikes', 'dislike', 'allergy', 'pet', 'child', 'sibling', 'friend', 'colleague', 'contact', 'member', 'skill', 'goal', 'task', 'project', 'product', 'purchase', 'experience', 'event', 'constraint', 'rule',
+  'requirement', 'preference', 'feedback', 'complaint', 'fact', 'decision', 'history', 'tool result', 'result', 'outcome', 'example', 'alias', 'query', 'query pattern', 'instruction', 'asset', 'device', 'dependency', 'integration', 'visited', 'owns', 'has']);
+/** They end like plurals and hold one value. */
+const ONE = new Set(['status', 'address', 'business', 'timezone', 'basis', 'access', 'process', 'progress', 'class', 'hours', 'business hours', 'office hours', 'opening hours', 'working hours', 'focus', 'gas', 'bus', 'dns', 'sms', 'os', 'terms', 'payment terms', 'settings', 'units', 'sales', 'news', 'means', 'series', 'analysis', 'headquarters', 'pronouns', 'details level', 'savings', 'days', 'thanks']);
+
+/** Outcomes and procedures are many by nature; the rest goes by the attribute. */
+export function isSingleValued(type: MemoryType, attribute: string): boolean {
+  if (type === 'outcome' || type === 'procedure') return false;
+  if (ONE.has(attribute)) return true;
+  if (SEVERAL.has(attribute) || /^(?:always|never|do|don't|avoid) /.test(attribute)) return false;
+  const last = attribute.split(' ').at(-1) ?? '';
+  if (ONE.has(last)) return true;
+  return !SEVERAL.has(last) && !(/[^su]s$/.test(last) && last.length > 3);
+}
+
+/** Key of a single-valued slot; the partial unique index on it lets one live row through. */
+export const slotOf = (owner: Owned, type: MemoryType, subject: string, attribute: string): string | null =>
+  (isSingleValued(type, attribute) ? JSON.stringify([owner.scope, ownerOf(owner), subject, attribute]) : null);
+
+export interface Valued { readonly value: string; readonly statement: string }
+
+/** The same value said twice. A denial of the same value is another one, whatever the model wrote into `value`. */
+export function sameValue(a: Valued, b: Valued): boolean {
+  if (negations(a.statement) % 2 !== negations(b.statement) % 2) return false;
+  return exact(a.value) === exact(b.value) || (bare(a.value) === bare(b.value) && bare(a.value) !== '' && signs(a.value) === signs(b.value));
+}
+const bare = (value: string): string => tokensOf(value).filter((word) => !/^(?:the|a|an|by|via|in|on|at|to|is|plan|please|only)$/.test(word)).join(' ');
+/** Comparisons, signs and the like, in order. */
+export const signs = (text: string): string => (text.normalize('NFKC').match(/[<>=≤≥≠±#+*^]+|(?<![\p{L}\p{N}])[-−](?=\d)/gu) ?? []).join(' ');

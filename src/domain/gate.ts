@@ -1,0 +1,164 @@
+// The memory gate: decides of every candidate a run proposes whether it enters long-term memory. Pure: the same input gives
+// the same verdicts, so a verdict can be replayed, also under another policy. It promises one verdict per candidate, with the
+// stage that decided and why; that candidates are judged in order, a later one seeing what earlier ones became; and that
+// nothing is admitted without evidence from this very run. It never reads a clock, a store or a model.
+import { confidenceOf, confidenceStage } from './gate-confidence.ts';
+import { echo, exactDuplicate, nearDuplicate, slot, type Known } from './gate-duplicates.ts';
+import { attributeOf, hashOf, slotOf, subjectOf } from './gate-identity.ts';
+import type { Considered, Decided, GateInput, LiveMemory, Neighbour, NewMemory, Verdict } from './gate-input.ts';
+import { provenance, validity } from './gate-provenance.ts';
+import { screening } from './gate-screening.ts';
+import { thresholdsOf } from './gate-thresholds.ts';
+import { candidateSchema, type Candidate } from './memory.ts';
+import { holdsSecret, scrub } from './secrets.ts';
+
+/** Rises with every change of a rule, a weight or a threshold; verdicts are unique by (run, gate version). */
+export const GATE_VERSION = 1;
+/** Rows one run may add. A run that wants more is summarised by what it said first. */
+export const MAX_ADMITS = 8;
+/** Candidates looked at; a model that floods the gate gets its verdicts without any work. */
+export const MAX_CANDIDATES = 64;
+/** Characters of a stored candidate of any shape. */
+const MAX_STORED = 8_000;
+
+export function judge(input: GateInput): Verdict[] {
+  const gate = new Gate(input);
+  return input.candidates.map((candidate, index) => gate.judge(candidate, index));
+}
+
+class Gate {
+  readonly #input: GateInput;
+  #live: LiveMemory[];
+  #admits = 0;
+  /** Memories of this run, by candidate index, for comparing later candidates with. */
+  readonly #own = new Map<number, string>();
+
+  constructor(input: GateInput) {
+    this.#input = input;
+    this.#live = [...input.live];
+  }
+
+  judge(given: unknown, index: number): Verdict {
+    if (index >= MAX_CANDIDATES) return verdict(index, given, 'caps', { decision: 'REJECT', reason: 'CAP' });
+    const parsed = schema(given, this.#input);
+    if ('decision' in parsed) return verdict(index, given, 'schema', parsed);
+    const candidate = parsed;
+    const found = provenance(candidate, this.#input.events);
+    if ('decision' in found) return verdict(index, given, 'provenance', found);
+    if (secrets(candidate)) return verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
+    const { confidence, parts } = confidenceOf(candidate, found);
+    const scores = { ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
+    const early = screening(candidate, found.source, this.#input.events);
+    if (early) return verdict(index, given, 'screening', early, confidence, scores);
+    const unsure = confidenceStage(candidate, found, confidence);
+    if (unsure) return verdict(index, given, 'confidence', unsure, confidence, scores);
+    const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, ...validity(candidate, found) }, confidence);
+    return this.#against(one, scores);
+  }
+
+  /** The stages that compare with what is known, and the cap. */
+  #against(one: Considered, scores: Verdict['scores']): Verdict {
+    const known: Known = { live: this.#live, thresholds: thresholdsOf(this.#input.embedder), neighbours: this.#neighbours(one.index) };
+    const stages = { echo, exact_duplicate: exactDuplicate, slot, near_duplicate: nearDuplicate };
+    for (const [stage, decide] of Object.entries(stages)) {
+      const decided = decide(one, this.#input, known);
+      if (decided) return this.#settle(one, stage, decided, scores);
+    }
+    return this.#settle(one, 'caps', { decision: 'ADMIT', reason: 'NEW' }, scores);
+  }
+
+  #settle(one: Considered, stage: string, decided: Decided, scores: Verdict['scores']): Verdict {
+    const all = { ...scores, ...decided.scores };
+    const adds = decided.decision === 'ADMIT' || decided.decision === 'SUPERSEDE';
+    if (adds && this.#admits >= MAX_ADMITS) return verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, all);
+    const made = verdict(one.index, one.raw, stage, decided, one.confidence, all);
+    switch (decided.decision) {
+      case 'ADMIT': case 'SUPERSEDE': return { ...made, memory: this.#add(one, decided) };
+      case 'REINFORCE': return { ...made, evidence: one.raw.evidence };
+      case 'MERGE': return { ...made, evidence: one.raw.evidence, statement: this.#reword(one, decided.target ?? '') };
+      default: return made;
+    }
+  }
+
+  #add(one: Considered, decided: Decided): NewMemory {
+    const { raw, owner } = one;
+    const old = decided.decision === 'SUPERSEDE' ? this.#live.find((memory) => memory.id === decided.target) : undefined;
+    const memory: NewMemory = {
+      id: this.#input.ids[one.index] ?? '', scope: raw.scope, ...owner, type: raw.type, subject: one.subject, attribute: one.attribute, value: raw.value, statement: raw.statement,
+      hash: one.hash, slot: one.slot, source: one.source, confidence: one.confidence, evidence: raw.evidence,
+      // A bare day may lie before the moment its predecessor was said: an interval never ends before it began.
+      validFromMs: Math.max(one.validFromMs, old?.validFromMs ?? -Infinity),
+      validToMs: decided.closed?.atMs ?? null, supersededBy: decided.closed?.by ?? null,
+    };
+    this.#admits++;
+    if (memory.validToMs === null) {
+      this.#live = [...this.#live.filter((other) => other !== old), memory];
+      this.#own.set(one.index, memory.id);
+    }
+    return memory;
+  }
+
+  #reword(one: Considered, target: string): Verdict['statement'] {
+    this.#live = this.#live.map((memory) => (memory.id === target ? { ...memory, statement: one.raw.statement, hash: one.hash } : memory));
+    return { text: one.raw.statement, hash: one.hash };
+  }
+
+  #neighbours(index: number): Neighbour[] {
+    const mine = this.#input.vectors[index];
+    const own = [...this.#own].flatMap(([at, id]) => { const other = this.#input.vectors[at]; return mine && other ? [{ id, cosine: cosine(mine, other) }] : []; });
+    return [...(this.#input.neighbours[index] ?? []), ...own];
+  }
+}
+
+/** The form, read again: the provider's grammar keeps no lengths. A line break in a statement could forge a line of the prompt. */
+function schema(given: unknown, input: GateInput): Candidate | Decided {
+  const parsed = candidateSchema.safeParse(given);
+  if (!parsed.success) return { decision: 'REJECT', reason: 'SCHEMA', scores: { paths: parsed.error.issues.slice(0, 5).map((issue) => issue.path.join('.') || '(whole)') } };
+  const whole = JSON.stringify(given);
+  if (/\\u0000/.test(whole) || !JSON.stringify(parsed.data).isWellFormed() || /\\ud[89a-f][0-9a-f]{2}/i.test(whole)) return { decision: 'REJECT', reason: 'SCHEMA', scores: { paths: ['characters no row can hold'] } };
+  if (parsed.data.scope === 'user' && input.run.user === null) return { decision: 'REJECT', reason: 'NO_USER' };
+  const line = (text: string): string => text.replace(/[\s\u0085\u2028\u2029]+/g, ' ').trim();
+  const { subject, attribute, value, statement } = parsed.data;
+  return { ...parsed.data, subject: line(subject), attribute: line(attribute), value: line(value), statement: line(statement) };
+}
+
+const secrets = (candidate: Candidate): boolean =>
+  [candidate.statement, candidate.value, candidate.subject, candidate.attribute, ...candidate.evidence.map((line) => line.quote)].some(holdsSecret);
+
+function consider(candidate: Candidate, index: number, input: GateInput, found: Pick<Considered, 'source' | 'saidMs' | 'validFromMs' | 'dayOnly'>, confidence: number): Considered {
+  const owner = { user: candidate.scope === 'user' ? input.run.user : null, agent: candidate.scope === 'agent' ? input.run.agent : null };
+  const subject = subjectOf(candidate.subject);
+  const attribute = attributeOf(candidate.attribute);
+  const owned = { scope: candidate.scope, ...owner };
+  return {
+    index, raw: candidate, subject, attribute, owner, confidence, ...found,
+    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, attribute),
+  };
+}
+
+const verdict = (index: number, given: unknown, stage: string, decided: Decided, confidence = 0, scores: Verdict['scores'] = {}): Verdict => ({
+  index, decision: decided.decision, stage, reason: decided.reason, confidence, scores: { ...scores, ...decided.scores }, candidate: storableCandidate(given),
+  target: decided.target ?? null, memory: null, evidence: [], statement: null,
+});
+
+/** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */
+function storableCandidate(given: unknown): unknown {
+  const clean = (value: unknown, depth: number): unknown => {
+    if (typeof value === 'string') return scrub(value.toWellFormed().replaceAll('\u0000', '')).slice(0, 1_000).toWellFormed();
+    if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;
+    if (typeof value !== 'object' || depth > 5) return null;
+    if (Array.isArray(value)) return value.slice(0, 20).map((item) => clean(item, depth + 1));
+    return Object.fromEntries(Object.entries(value).slice(0, 20).map(([key, item]) => [scrub(key.toWellFormed().replaceAll('\u0000', '').slice(0, 100)).toWellFormed(), clean(item, depth + 1)]));
+  };
+  const stored = clean(given, 0);
+  return JSON.stringify(stored).length <= MAX_STORED ? stored : { cut: JSON.stringify(stored).slice(0, MAX_STORED).toWellFormed() };
+}
+
+function cosine(a: readonly number[], b: readonly number[]): number {
+  let [dot, squaresA, squaresB] = [0, 0, 0];
+  for (let at = 0; at < a.length; at++) {
+    const [x, y] = [a[at] ?? 0, b[at] ?? 0];
+    dot += x * y; squaresA += x * x; squaresB += y * y;
+  }
+  return squaresA > 0 && squaresB > 0 ? dot / Math.sqrt(squaresA * squaresB) : 0;
+}
