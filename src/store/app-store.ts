@@ -1,0 +1,96 @@
+// The application's door to Postgres, through Prisma and under forced row-level security. Every read and write of a person's
+// data goes through `withTenant`, which names the tenant and, where the caller acts for one, the user to the database for the
+// length of one transaction. Behind that wall stands a second one: rows that come back are looked at before they leave.
+import { createHash } from 'node:crypto';
+import { PrismaPg } from '@prisma/adapter-pg';
+import { MainstayError, isMainstayError, messageOf } from '../domain/errors.ts';
+import { PrismaClient, type Prisma } from '../generated/prisma/client.ts';
+import type { Log } from '../log.ts';
+
+/** Whose rows a transaction may see. `user` undefined: every user of the tenant; null: only what belongs to no user. */
+export interface Scope {
+  readonly tenant: string;
+  readonly user?: string | null | undefined;
+}
+
+export interface TenantTx {
+  readonly db: Prisma.TransactionClient;
+  readonly scope: Scope;
+  /** The rows, once none of them belongs to another tenant or user. Whatever leaves a read function has passed here. */
+  own<Row extends OwnedRow>(rows: readonly Row[]): Row[];
+}
+
+interface OwnedRow { readonly tenantId: string; readonly userId?: string | null }
+
+export interface AppStore {
+  /** One transaction within `scope`. Throws `unavailable` when Postgres does not answer. */
+  withTenant<T>(scope: Scope, work: (tx: TenantTx) => Promise<T>): Promise<T>;
+  /** Rejects unless Postgres answers. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface AppStoreOptions {
+  /** DATABASE_APP_URL, or the owner's with `asRole`. */
+  readonly url: string;
+  readonly asRole: boolean;
+  readonly log: Log;
+  /** Connections of this process. */
+  readonly max?: number;
+}
+
+/** What app.user_id holds for rows of no user: no name may contain it. */
+const NO_USER = '\u001f';
+const CONNECT_MS = 3_000;
+/** How long a caller may stand in line for a connection; beyond it the answer is `unavailable`. */
+const MAX_WAIT_MS = 3_000;
+const TRANSACTION_MS = 10_000;
+
+export function openAppStore({ url, asRole, log, max = 10 }: AppStoreOptions): AppStore {
+  const say = (error: Error): void => log.warn({ error: error.message }, 'postgres connection lost');
+  const adapter = new PrismaPg({
+    connectionString: url, max, keepAlive: true, application_name: 'mainstay-app',
+    connectionTimeoutMillis: CONNECT_MS, statement_timeout: TRANSACTION_MS - 1_000, idle_in_transaction_session_timeout: TRANSACTION_MS,
+    options: `${asRole ? '-c role=mainstay_app ' : ''}-c jit=off`,
+  }, {
+    onPoolError: say, onConnectionError: say,
+    // the same text always has the same name, so that a statement is planned once per connection
+    statementNameGenerator: ({ sql }) => createHash('sha1').update(sql).digest('base64url'),
+  });
+  const prisma = new PrismaClient({ adapter, transactionOptions: { maxWait: MAX_WAIT_MS, timeout: TRANSACTION_MS } });
+  return {
+    withTenant: (scope, work) => run(prisma, scope, work),
+    ping: async () => { await prisma.$queryRaw`SELECT 1`; },
+    close: () => prisma.$disconnect(),
+  };
+}
+
+async function run<T>(prisma: PrismaClient, scope: Scope, work: (tx: TenantTx) => Promise<T>): Promise<T> {
+  // an empty setting means "all": it may only ever be written on purpose
+  if (scope.tenant === '' || scope.user === '' || scope.user === NO_USER) throw new Error('a scope needs a tenant and, where it names a user, a name');
+  const user = scope.user === undefined ? '' : (scope.user ?? NO_USER);
+  try {
+    return await prisma.$transaction(async (db) => {
+      await db.$executeRaw`SELECT set_config('app.tenant_id', ${scope.tenant}, true), set_config('app.user_id', ${user}, true)`;
+      return work({ db, scope, own: (rows) => rows.map((row) => owned(scope, row)) });
+    });
+  } catch (error) {
+    if (!isMainstayError(error) && isOutage(error)) throw new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
+    throw error;
+  }
+}
+
+function owned<Row extends OwnedRow>(scope: Scope, row: Row): Row {
+  const ofAnotherUser = scope.user === undefined || row.userId === undefined || row.userId === null ? false : row.userId !== scope.user;
+  if (row.tenantId !== scope.tenant || ofAnotherUser) throw new Error('the database answered with a row outside of the scope');
+  return row;
+}
+
+/** Prisma's codes for a server that is gone, a line that is too long and a transaction that was cut; and the driver's own. */
+const OUTAGES = new Set(['P1000', 'P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037']);
+
+function isOutage(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  if (typeof code === 'string' && OUTAGES.has(code)) return true;
+  return /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|Connection terminated|timeout exceeded when trying to connect|terminating connection|the database system is (starting up|shutting down)/.test(messageOf(error));
+}
