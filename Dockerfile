@@ -75,6 +75,8 @@ STOPSIGNAL SIGTERM
 CMD ["node", "--disable-warning=ExperimentalWarning", "scripts/migrate.mjs"]
 
 FROM ${NODE_IMAGE} AS runtime
+# ONNX Runtime reports its use to its makers unless it is told not to
+ENV ORT_DISABLE_TELEMETRY=1
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=7400 HEALTH_PORT=9464 \
   AGENTS_MODULE=/app/dist/examples/agents.js EMBEDDER_MODEL_DIR=/app/embedder ARTIFACTS_DIR=/var/lib/mainstay/artifacts
 WORKDIR /app
