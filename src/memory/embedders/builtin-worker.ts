@@ -7,7 +7,7 @@ import { codeOf, messageOf } from '../../domain/errors.ts';
 import { readChecked, type Manifest } from './builtin-manifest.ts';
 
 export interface WorkerInput { readonly dir: string; readonly manifest: Manifest; readonly runtime: 'any' | 'native' | 'wasm' }
-export type ToWorker = { readonly id: number; readonly text: string };
+export type ToWorker = { readonly kind: 'embed'; readonly id: number; readonly text: string } | { readonly kind: 'stop' };
 export type FromWorker =
   | { readonly kind: 'ready'; readonly runtime: 'native' | 'wasm' }
   | { readonly kind: 'unusable'; readonly code: 'embedder_invalid' | 'embedder_failed'; readonly detail: string }
@@ -34,13 +34,23 @@ async function main({ dir, manifest, runtime: wanted }: WorkerInput): Promise<vo
   const tokenizers = await import('@huggingface/tokenizers') as unknown as { Tokenizer: new (json: object, config: object) => Tokenizer };
   const tokenizer = new tokenizers.Tokenizer(JSON.parse((await readChecked(dir, 'tokenizer.json', manifest)).toString()) as object, {});
   const runtime = await openRuntime(await readChecked(dir, 'model.onnx', manifest), wanted);
-  parentPort?.on('message', ({ id, text }: ToWorker) => {
-    embed(runtime, tokenizer, manifest, text).then(
-      (vector) => post({ kind: 'vector', id, vector }),
-      (error: unknown) => post({ kind: 'failed', id, detail: messageOf(error) }));
+  let work = Promise.resolve(); // one after the other; the end waits for the last
+  parentPort?.on('message', (message: ToWorker) => {
+    work = work.then(() => (message.kind === 'stop' ? end(runtime) : answer(message, () => embed(runtime, tokenizer, manifest, message.text))));
   });
   await embed(runtime, tokenizer, manifest, 'ready'); // a model of another shape is found out now, not at the first recall
   post({ kind: 'ready', runtime: runtime.kind });
+}
+
+async function answer({ id }: { id: number }, embedText: () => Promise<Float32Array>): Promise<void> {
+  try { post({ kind: 'vector', id, vector: await embedText() }); }
+  catch (error) { post({ kind: 'failed', id, detail: messageOf(error) }); }
+}
+
+/** With the port closed nothing is left to do, and the thread ends by itself. */
+async function end(runtime: Runtime): Promise<void> {
+  await runtime.session.release().catch(() => undefined);
+  parentPort?.close();
 }
 
 async function openRuntime(model: Buffer, wanted: WorkerInput['runtime']): Promise<Runtime> {

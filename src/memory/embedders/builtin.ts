@@ -1,6 +1,7 @@
 // The built-in embedder: a sentence-transformers model in a folder, run by ONNX Runtime in a thread of this process, so
 // that semantic recall needs no second key and no second service. Queries overtake documents: a recall waits for one text
-// at most, however long the indexer's batch is. A thread that dies fails the texts it held and is started again.
+// at most, however long the indexer's batch is. A thread that dies fails the text it held and is started again. A thread is
+// never terminated from outside: inside the native runtime that ends the whole process (seen: an uncaught Napi::Error).
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { EmbedKind, Embedder } from '../../domain/embedder.ts';
@@ -18,6 +19,8 @@ export interface BuiltinOptions {
 
 /** A thread that has not read its model by then never will. */
 const startMs = 60_000;
+/** What closing waits for the text in work and for the thread's end; a thread that still runs then ends with the process. */
+const closeMs = 10_000;
 
 interface Job { readonly text: string; resolve(vector: number[]): void; reject(error: Error): void }
 
@@ -67,7 +70,7 @@ async function next(state: State): Promise<void> {
   try {
     const worker = await thread(state);
     worker.ref(); // a process with work to do stays
-    worker.postMessage({ id: running.id, text: job.text } satisfies ToWorker);
+    worker.postMessage({ kind: 'embed', id: running.id, text: job.text } satisfies ToWorker);
   } catch (error) {
     settle(state, running.id, () => job.reject(error instanceof Error ? error : new Error(messageOf(error))));
   }
@@ -89,7 +92,10 @@ function thread(state: State): Promise<Worker> {
 async function start(state: State): Promise<Worker> {
   const { dir, runtime = 'any', log } = state.options;
   const file = import.meta.url.endsWith('.ts') ? './builtin-worker.ts' : './builtin-worker.js'; // from source, or compiled
-  const worker = new Worker(new URL(file, import.meta.url), { workerData: { dir, manifest: state.manifest, runtime } satisfies WorkerInput });
+  const worker = new Worker(new URL(file, import.meta.url), {
+    workerData: { dir, manifest: state.manifest, runtime } satisfies WorkerInput,
+    execArgv: [], // flags of this process (--eval, --input-type) may be none for a thread
+  });
   state.worker = worker;
   worker.on('message', (message: FromWorker) => { listen(state, worker, message); });
   worker.on('error', (error) => { ended(state, worker, `broke off: ${messageOf(error)}`); });
@@ -102,7 +108,7 @@ async function start(state: State): Promise<Worker> {
     return worker;
   } catch (error) {
     state.thread = undefined;
-    await worker.terminate();
+    worker.unref(); // it has ended itself, or hangs and is left behind
     throw error instanceof MainstayError ? error : new MainstayError('embedder_failed', `The embedding thread did not start: ${messageOf(error)}`, { cause: error });
   }
 }
@@ -110,7 +116,7 @@ async function start(state: State): Promise<Worker> {
 function listen(state: State, worker: Worker, message: FromWorker): void {
   if (message.kind === 'vector') settle(state, message.id, (job) => job.resolve([...message.vector]));
   if (message.kind === 'failed') settle(state, message.id, (job) => job.reject(new MainstayError('embedder_failed', `The embedding model failed: ${message.detail}`)));
-  if (!state.running) worker.unref(); // an idle thread keeps no process alive
+  if (!state.running && !state.closed) worker.unref(); // an idle thread keeps no process alive
 }
 
 /** The thread is gone: its text fails, the others get a new thread. */
@@ -123,9 +129,14 @@ function ended(state: State, worker: Worker, how: string): void {
 }
 
 async function close(state: State): Promise<void> {
+  if (state.closed) return;
   state.closed = true;
   const reason = new MainstayError('embedder_failed', 'The embedder was closed.');
   for (const job of [...state.waiting.query.splice(0), ...state.waiting.document.splice(0)]) job.reject(reason);
   const worker = await state.thread?.catch(() => undefined);
-  await worker?.terminate();
+  if (!worker || state.worker !== worker) return;
+  worker.ref();
+  const ended = once(worker, 'exit', { signal: AbortSignal.timeout(closeMs) });
+  worker.postMessage({ kind: 'stop' } satisfies ToWorker); // read after the text in work
+  await ended.catch(() => { worker.unref(); state.options.log.warn('the embedding thread did not end in time'); });
 }
