@@ -1,49 +1,53 @@
-// Group commit without a timer: what arrives while writes are under way goes into the next one. An idle group is sent at
-// the end of the current turn of the event loop, so that everything that became ready in this turn shares one round trip.
-import { GROUP_LANES, GROUP_MAX } from './domain/tunables.ts';
+// Groups the calls of a process: whatever comes while calls are under way goes into the next one. No timer, so that a call
+// on an idle process leaves in the same turn of the event loop; at most `lanes` calls are in flight, so that a slow Redis
+// meets large groups and not many calls. A group that fails rejects each of its items with the same error.
 
-interface Waiting<I, O> { readonly item: I; readonly resolve: (result: O) => void; readonly reject: (error: unknown) => void }
+interface Waiting<Item, Result> {
+  readonly item: Item;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+}
 
-export class Grouped<I, O> {
-  readonly #write: (items: readonly I[]) => Promise<readonly O[]>;
-  readonly #max: number;
+export class Grouped<Item, Result> {
+  readonly #call: (items: Item[]) => Promise<Result[]>;
   readonly #lanes: number;
-  #waiting: Waiting<I, O>[] = [];
+  readonly #max: number;
+  #waiting: Waiting<Item, Result>[] = [];
   #inFlight = 0;
-  #armed = false;
+  #scheduled = false;
 
-  /** write: one result per item, in order. Items of a rejected write are each rejected with its error. */
-  constructor(write: (items: readonly I[]) => Promise<readonly O[]>, options: { max?: number; lanes?: number } = {}) {
-    this.#write = write;
-    this.#max = options.max ?? GROUP_MAX;
-    this.#lanes = options.lanes ?? GROUP_LANES;
+  /** `call` answers with one result per item, in the order of the items. */
+  constructor(call: (items: Item[]) => Promise<Result[]>, limits: { lanes: number; max: number }) {
+    this.#call = call;
+    this.#lanes = limits.lanes;
+    this.#max = limits.max;
   }
 
-  add(item: I): Promise<O> {
-    return new Promise<O>((resolve, reject) => {
+  add(item: Item): Promise<Result> {
+    return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      this.#arm();
+      if (this.#scheduled) return;
+      this.#scheduled = true;
+      setImmediate(() => { this.#scheduled = false; this.#fillLanes(); });
     });
   }
 
-  #arm(): void {
-    if (this.#armed || this.#inFlight >= this.#lanes || this.#waiting.length === 0) return;
-    this.#armed = true;
-    setImmediate(() => { this.#armed = false; void this.#send(); });
+  #fillLanes(): void {
+    while (this.#inFlight < this.#lanes && this.#waiting.length > 0) {
+      this.#inFlight++;
+      void this.#send(this.#waiting.splice(0, this.#max));
+    }
   }
 
-  async #send(): Promise<void> {
-    const group = this.#waiting.splice(0, this.#max);
-    if (group.length === 0) return;
-    this.#inFlight++;
-    this.#arm();
+  async #send(group: Waiting<Item, Result>[]): Promise<void> {
     try {
-      const results = await this.#write(group.map((one) => one.item));
-      group.forEach((one, at) => one.resolve(results[at] as O));
+      const results = await this.#call(group.map(({ item }) => item));
+      group.forEach(({ resolve }, index) => resolve(results[index] as Result));
     } catch (error) {
-      for (const one of group) one.reject(error);
+      for (const { reject } of group) reject(error);
+    } finally {
+      this.#inFlight--;
+      this.#fillLanes();
     }
-    this.#inFlight--;
-    this.#arm();
   }
 }

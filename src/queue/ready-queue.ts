@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { FIRST_COST_MS, GROUP_LANES, LEASE_MS, MAX_PRIORITY, READY_GROUP_MAX, READY_OFFER_MAX, WAKE_UP_WINDOW } from '../domain/tunables.ts';
 import type { RedisKeys } from '../redis.ts';
-import { Grouped } from './grouped.ts';
+import { Grouped } from '../grouped.ts';
 import { loadScript, runScript, type Script } from './script.ts';
 import type { WakeUps } from './wake-ups.ts';
 

@@ -1,10 +1,13 @@
 // The engine's door to Postgres: the hot statements, grouped per process, and the rest as they are. Every call carries its
 // tenant; answers are matched by the tenant and id that came back, never by position alone.
+import { GROUP_LANES, GROUP_MAX } from '../../domain/tunables.ts';
 import { Grouped } from '../../grouped.ts';
 import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
 import { commitRunsIfHeld, type Commit, type Committed } from './commit.ts';
 import type { EnginePool } from './pool.ts';
 import { submitRuns, submitUnlessBusy, type NewRun, type Submitted } from './submit.ts';
+
+const GROUPS = { lanes: GROUP_LANES, max: GROUP_MAX };
 
 export class Engine {
   readonly pool: EnginePool;
@@ -13,8 +16,8 @@ export class Engine {
 
   constructor(pool: EnginePool) {
     this.pool = pool;
-    this.#submits = new Grouped((runs) => submitRuns(pool, runs));
-    this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits));
+    this.#submits = new Grouped((runs) => submitRuns(pool, runs), GROUPS);
+    this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
   }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
@@ -29,7 +32,7 @@ export class Engine {
 
   /** The claims of one worker: grouped among its slots. */
   claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {
-    const claims = new Grouped<ClaimRequest, ClaimedRun | undefined>((asked) => claimRuns(this.pool, asked, incarnation, machines, stepMs));
+    const claims = new Grouped<ClaimRequest, ClaimedRun | undefined>((asked) => claimRuns(this.pool, asked, incarnation, machines, stepMs), GROUPS);
     return {
       claim: (tenant, id) => claims.add({ tenant, id }),
       claimDue: (limit) => claimDue(this.pool, runPool, limit, incarnation, machines, stepMs),
