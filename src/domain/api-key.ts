@@ -51,5 +51,6 @@ export interface Bearer {
 export function refuseEscalation(bearer: Bearer, wanted: { readonly scopes: readonly string[]; readonly user: string | undefined }): void {
   const beyond = wanted.scopes.find((scope) => !bearer.scopes.includes(scope));
   if (beyond !== undefined) throw new MainstayError('forbidden', `This key does not hold "${beyond}" and cannot grant it.`, { fields: [{ path: 'scopes', message: `lacks ${beyond}` }] });
+  if (bearer.user === undefined && wanted.user !== undefined && !bearer.scopes.includes('users:any')) throw new MainstayError('forbidden', 'This key lacks `users:any` and cannot make a key for a user.', { fields: [{ path: 'user', message: 'lacks users:any' }] });
   if (bearer.user !== undefined && wanted.user !== bearer.user) throw new MainstayError('forbidden', 'This key is bound to a user and can only make keys for that user.', { fields: [{ path: 'user', message: 'another user' }] });
 }

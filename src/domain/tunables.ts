@@ -80,3 +80,17 @@ export const INTAKE_KEPT = 10_000;
 export const INTAKE_KEPT_S = 86_400;
 /** BullMQ may hang in `close` when Redis is gone; after this its connections are cut. */
 export const QUEUE_CLOSE_MS = 2_000;
+// the edge
+/** A follower of a run looks at its row this often: what a person takes for at once, at 7 small reads a second. */
+export const FOLLOW_POLL_MS = 150;
+/** A silent event stream says so this often, before proxies cut it (30 s and up), and looks whether its key still lives. */
+export const STREAM_HEARTBEAT_MS = 15_000;
+/** A client whose stream broke comes back after this. */
+export const STREAM_RETRY_MS = 1_000;
+/** Longest `?wait=`: below the usual 60 s and more of load balancers. */
+export const WAIT_MAX_S = 60;
+/** Items of a page, where the caller names no limit and at most; steps carry up to 256 KiB each, so theirs are fewer. */
+export const PAGE_SIZE = 50;
+export const PAGE_MAX = 200;
+/** Events of a run read in one go. */
+export const FEED_PAGE = 500;

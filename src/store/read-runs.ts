@@ -1,5 +1,5 @@
 // What a person sees of runs: lists, one run, its steps, its calls, and its feed. Only reads; the product's own runs
-// (remembering) are found by id, not listed.
+// (remembering) are not among them.
 import type { RunStatus } from '../domain/status.ts';
 import type { AgentRun, ModelCall, RunStep, ToolCall } from '../generated/prisma/client.ts';
 import type { TenantTx } from './app-store.ts';
@@ -16,12 +16,16 @@ export interface RunFilter {
   readonly limit: number;
 }
 
+/** A run that is shown to people; the product's own are as if they were not there. */
 export async function getRun(tx: TenantTx, id: string): Promise<AgentRun | undefined> {
-  return tx.own(await tx.db.agentRun.findMany({ where: { tenantId: tx.scope.tenant, id } }))[0];
+  return tx.own(await tx.db.agentRun.findMany({ where: { tenantId: tx.scope.tenant, id, visible: true } }))[0];
 }
 
+/** An item of a list: without what it was given and what it made, which may be large. */
+export type RunRow = Omit<AgentRun, 'input' | 'output'>;
+
 /** Newest first: ids sort by time. */
-export async function listRuns(tx: TenantTx, { agent, status, user, session, before, limit }: RunFilter): Promise<AgentRun[]> {
+export async function listRuns(tx: TenantTx, { agent, status, user, session, before, limit }: RunFilter): Promise<RunRow[]> {
   return tx.own(await tx.db.agentRun.findMany({
     where: {
       tenantId: tx.scope.tenant, visible: true,
@@ -29,13 +33,13 @@ export async function listRuns(tx: TenantTx, { agent, status, user, session, bef
       ...(user === undefined ? {} : { userId: user }), ...(session === undefined ? {} : { sessionId: session }),
       ...(before === undefined ? {} : { id: { lt: before } }),
     },
-    orderBy: { id: 'desc' }, take: limit,
+    orderBy: { id: 'desc' }, take: limit, omit: { input: true, output: true },
   }));
 }
 
 /** Where a run stands, for those who wait for it. */
 export async function runPosition(tx: TenantTx, id: string): Promise<{ status: RunStatus; eventSeq: number; finished: boolean } | undefined> {
-  const [row] = tx.own(await tx.db.agentRun.findMany({ where: { tenantId: tx.scope.tenant, id }, select: { tenantId: true, userId: true, status: true, eventSeq: true, finishedAt: true } }));
+  const [row] = tx.own(await tx.db.agentRun.findMany({ where: { tenantId: tx.scope.tenant, id, visible: true }, select: { tenantId: true, userId: true, status: true, eventSeq: true, finishedAt: true } }));
   return row && { status: row.status, eventSeq: row.eventSeq, finished: row.finishedAt !== null };
 }
 

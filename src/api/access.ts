@@ -1,0 +1,91 @@
+// Who asks, and whose rows they may see. A key names its tenant. A key bound to a user acts and sees as that user alone: to
+// name another is `forbidden`, another's objects are `not_found`. A key with `users:any` acts for every user of its tenant. A
+// key with neither acts for nobody: it submits runs without a user and sees only what belongs to no user.
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { keyIdOf, keyMatches, type Bearer } from '../domain/api-key.ts';
+import { MainstayError } from '../domain/errors.ts';
+import type { Scope as Right } from '../domain/status.ts';
+import type { RateAnswer, Rates } from '../limits/rates.ts';
+import type { Log } from '../log.ts';
+import type { AppStore, Scope } from '../store/app-store.ts';
+import { audit } from '../store/audit.ts';
+import { findKey, touchKey } from '../store/engine/api-keys.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The scope a key must hold; `any`: every living key. Without it a route is open. */
+    needs?: Right | 'any';
+  }
+  interface FastifyRequest {
+    bearer: Bearer | null;
+  }
+}
+
+export interface AccessDeps {
+  readonly pool: EnginePool;
+  readonly store: AppStore;
+  readonly rates: Rates;
+  readonly log: Log;
+}
+
+/** The bearer of a key. Throws `unauthenticated`: a wrong, unknown, revoked or expired key look the same. */
+export async function authenticate(pool: EnginePool, log: Log, authorization: string | undefined): Promise<Bearer> {
+  const key = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+  if (key === undefined) throw new MainstayError('unauthenticated', 'The request carries no API key.');
+  const id = keyIdOf(key);
+  const found = id === undefined ? undefined : await findKey(pool, id);
+  if (!found || !keyMatches(key, found.hash) || !found.live) throw new MainstayError('unauthenticated', 'The API key is not valid.');
+  if (found.stale) touchKey(pool, found.id).catch((error: unknown) => log.debug({ error: String(error) }, 'use of a key was not noted'));
+  return { keyId: found.id, tenant: found.tenant, user: found.user ?? undefined, scopes: found.scopes };
+}
+
+/** The hook of every request: authenticates, counts, and checks the route's scope, in this order. */
+export async function admit(deps: AccessDeps, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { needs } = request.routeOptions.config;
+  if (needs === undefined) return;
+  const bearer = await authenticate(deps.pool, deps.log, request.headers.authorization);
+  request.bearer = bearer;
+  const rate = await deps.rates.request(bearer.keyId);
+  void reply.header('ratelimit-policy', `"key";q=${rate.limit};w=60`).header('ratelimit', `"key";r=${rate.remaining};t=${rate.resetS}`);
+  refuseOver(rate, 'this key');
+  if (needs !== 'any' && !bearer.scopes.includes(needs)) throw new MainstayError('forbidden', `This key lacks the scope \`${needs}\`.`);
+}
+
+export function refuseOver(rate: RateAnswer, whose: string): void {
+  if (!rate.allowed) throw new MainstayError('rate_limited', `More than ${rate.limit} requests a minute of ${whose}.`, { retryAfterMs: rate.resetS * 1_000 });
+}
+
+/** The bearer of an admitted request. */
+export function bearerOf(request: FastifyRequest): Bearer {
+  if (!request.bearer) throw new Error('this route admits without a key');
+  return request.bearer;
+}
+
+export const actorOf = (bearer: Bearer): string => `key:${bearer.keyId}`;
+
+/** Whose rows a request reads. `named`: the user it names, in its path, query or body. Throws `forbidden`. */
+export function scopeOf(bearer: Bearer, named?: string): Scope {
+  const { tenant, user } = bearer;
+  if (user !== undefined) {
+    if (named !== undefined && named !== user) throw anotherUser();
+    return { tenant, user };
+  }
+  if (bearer.scopes.includes('users:any')) return named === undefined ? { tenant } : { tenant, user: named };
+  if (named !== undefined) throw anotherUser();
+  return { tenant, user: null };
+}
+
+const anotherUser = (): MainstayError => new MainstayError('forbidden', 'This key may not act for the named user.', { fields: [{ path: 'user', message: 'not the user of this key' }] });
+
+/** For whom a submitted run acts: the named user, or the one the key is bound to. Throws `forbidden`. */
+export const actingUser = (bearer: Bearer, named: string | undefined): string | undefined => scopeOf(bearer, named).user ?? undefined;
+
+/** Leaves word that somebody with a valid key reached for what they may not have. Never throws. */
+export async function auditRefusal(deps: AccessDeps, request: FastifyRequest): Promise<void> {
+  const { bearer, routeOptions } = request;
+  if (!bearer) return;
+  const line = { actor: actorOf(bearer), userId: bearer.user ?? null, action: 'request.refused', objectType: 'route', objectId: `${request.method} ${routeOptions.url ?? '?'}`, allowed: false };
+  await deps.store.withTenant({ tenant: bearer.tenant }, (tx) => audit(tx, line))
+    .catch((error: unknown) => deps.log.warn({ requestId: request.id, error: String(error) }, 'a refusal was not audited'));
+}

@@ -1,0 +1,104 @@
+// Rows as the edge shows them: an allow-list, field by field, so that a column added to a table is not shown by accident.
+// Ids get their prefix, times become ISO 8601, bigints numbers (token counts and micro-dollars stay far below 2^53).
+import type { Machine } from '../domain/machine.ts';
+import type { JobState } from '../limits/job-state.ts';
+import { publicId, type IdKind } from '../ids.ts';
+import type * as wire from '../domain/wire.ts';
+import type { AuditEvent } from '../store/audit.ts';
+import type { ListedKey } from '../store/engine/api-keys.ts';
+import type { Permission } from '../store/permissions.ts';
+import type { Memory, MemoryCandidate, RetrievalTrace, RunSummary } from '../store/read-memories.ts';
+import type { AgentRun, FeedEvent, ModelCall, RunRow, RunStep, ToolCall } from '../store/read-runs.ts';
+import type { Message, Session } from '../store/read-sessions.ts';
+import type { UsageRow } from '../store/read-usage.ts';
+import { z } from 'zod';
+
+const iso = (date: Date): string => date.toISOString();
+const isoOrNull = (date: Date | null): string | null => date?.toISOString() ?? null;
+const idOrNull = (kind: IdKind, id: string | null): string | null => (id === null ? null : publicId(kind, id));
+
+export function runItem(row: RunRow): wire.RunItem {
+  return {
+    id: publicId('run', row.id), agent: row.agent, version: row.version, status: row.status, waitReason: row.waitReason, cancelRequested: row.cancelRequestedAt !== null,
+    user: row.userId, session: row.sessionId, priority: row.priority, metadata: row.metadata, errorCode: row.errorCode, errorMessage: row.errorMessage,
+    steps: row.stepSeq, nextStep: row.nextStep, attempt: row.attempt, model: row.model, inputTokens: Number(row.inputTokens), outputTokens: Number(row.outputTokens),
+    costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
+    createdAt: iso(row.createdAt), startedAt: isoOrNull(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
+  };
+}
+
+export function run(row: AgentRun, live: JobState | undefined): wire.Run {
+  const shown = live && row.status === 'running' ? { step: live.step, progress: live.progress, note: live.note, updatedAt: live.updatedAt } : null;
+  return { ...runItem(row), input: row.input, output: row.output, live: shown };
+}
+
+export const event = ({ seq, type, data, createdAt }: FeedEvent): wire.RunEvent => ({ seq, type, data, createdAt: iso(createdAt) });
+
+export const step = (row: RunStep): wire.RunStep => ({ seq: row.seq, name: row.name, next: row.nextStep, data: row.data, durationMs: row.durationMs, createdAt: iso(row.createdAt) });
+
+export const toolCall = (row: ToolCall): wire.ToolCall => ({
+  stepSeq: row.stepSeq, path: row.path, key: row.key, tool: row.tool, version: row.toolVersion, effect: row.effect, status: row.status, request: row.request, response: row.response,
+  responseMeta: row.responseMeta, errorCode: row.errorCode, errorMessage: row.errorMessage, attempts: row.attempts, durationMs: row.durationMs, startedAt: iso(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
+});
+
+export const modelCall = (row: ModelCall): wire.ModelCall => ({
+  stepSeq: row.stepSeq, path: row.path, attempt: row.attempt, model: row.model, status: row.status, stopReason: row.stopReason, requestId: row.requestId, errorCode: row.errorCode,
+  inputTokens: row.inputTokens, cacheWrite5mTokens: row.cacheWrite5mTokens, cacheWrite1hTokens: row.cacheWrite1hTokens, cacheReadTokens: row.cacheReadTokens, outputTokens: row.outputTokens,
+  reservedMicroUsd: Number(row.reservedMicroUsd), costMicroUsd: Number(row.costMicroUsd), response: row.response, durationMs: row.durationMs, startedAt: iso(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
+});
+
+export function verdict(row: MemoryCandidate): wire.Verdict {
+  const { statement } = (row.candidate ?? {}) as { statement?: unknown };
+  return {
+    index: row.index, gateVersion: row.gateVersion, decision: row.decision, stage: row.stage, reason: row.reason, confidence: row.confidence, statement: typeof statement === 'string' ? statement : '',
+    candidate: row.candidate, scores: row.scores, memory: idOrNull('memory', row.memoryId), target: idOrNull('memory', row.targetId), createdAt: iso(row.createdAt),
+  };
+}
+
+export const summary = (row: RunSummary): NonNullable<wire.RunMemories['summary']> => ({ text: row.text, summary: row.summary, createdAt: iso(row.createdAt) });
+
+export const memory = (row: Memory): wire.Memory => ({
+  id: publicId('memory', row.id), scope: row.scope, user: row.userId, agent: row.agent, type: row.type, subject: row.subject, attribute: row.attribute, value: row.value, statement: row.statement,
+  confidence: row.confidence, sourceRole: row.sourceRole, evidence: row.evidence, run: publicId('run', row.runId), session: row.sessionId, gateVersion: row.gateVersion, seenCount: row.seenCount,
+  citedCount: row.citedCount, validFrom: iso(row.validFrom), validTo: isoOrNull(row.validTo), supersededBy: idOrNull('memory', row.supersededBy), lastSeenAt: iso(row.lastSeenAt),
+  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null,
+});
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** `statements`: of the memories the reader may see, by uuid. What was found is shown as it was stored, under public ids. */
+export function trace(row: RetrievalTrace, statements: ReadonlyMap<string, { statement: string; type: string }>): wire.RetrievalTrace {
+  const found = (Array.isArray(row.candidates) ? row.candidates : []).filter((one): one is Record<string, never> => typeof one === 'object' && one !== null);
+  const scores = new Map(found.map((one) => [one['id'] as unknown, one['score'] as unknown]));
+  return {
+    id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded,
+    injected: row.injected.map((id) => {
+      const score = scores.get(id);
+      return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id) };
+    }),
+    candidates: found.map((one) => { const id: unknown = one['id']; return typeof id === 'string' && UUID.test(id) ? { ...one, id: publicId('memory', id) } : one; }),
+    tokens: row.tokens, durationMs: row.durationMs, createdAt: iso(row.createdAt),
+  };
+}
+
+export const session = (row: Session): wire.Session => ({ user: row.userId, id: row.id, version: row.version, state: row.state, createdAt: iso(row.createdAt), updatedAt: iso(row.updatedAt) });
+export const message = (row: Message): wire.Message => ({ seq: Number(row.seq), run: publicId('run', row.runId), role: row.role, content: row.content, createdAt: iso(row.createdAt) });
+
+export const agent = (machine: Machine): wire.Agent => ({
+  name: machine.name, version: machine.version, description: machine.description, model: machine.model ?? null, tools: machine.tools.map(({ name }) => name), remembers: machine.remembers,
+  inputSchema: z.toJSONSchema(machine.input, { io: 'input', unrepresentable: 'any' }),
+});
+
+export const usageRow = ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd }: UsageRow): wire.Usage['data'][number] =>
+  ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd });
+
+export const auditLine = (row: AuditEvent): wire.AuditLine => ({
+  id: String(row.id), actor: row.actor, user: row.userId, action: row.action, objectType: row.objectType, objectId: row.objectId, allowed: row.allowed, details: row.details, createdAt: iso(row.createdAt),
+});
+
+export const key = (row: ListedKey): wire.ApiKey => ({
+  id: row.id, name: row.name, user: row.user, scopes: [...row.scopes], createdAt: iso(row.createdAt), expiresAt: isoOrNull(row.expiresAt), revokedAt: isoOrNull(row.revokedAt), lastUsedAt: isoOrNull(row.lastUsedAt),
+});
+
+export const permission = (user: string, row: Permission | undefined): wire.Permission =>
+  (row ? { user, roles: row.roles, datasets: row.datasets, scopes: row.scopes, epoch: row.epoch, updatedAt: iso(row.updatedAt) } : { user, roles: [], datasets: [], scopes: [], epoch: 0, updatedAt: null });

@@ -1,0 +1,167 @@
+// The shapes that cross the HTTP edge, once for everybody: the API answers and documents them, the client's types are
+// inferred from them. Ids carry their prefix, times are ISO 8601, money is in millionths of a US dollar. A field may be
+// added; none is renamed or given another meaning.
+import { z } from 'zod';
+import { MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
+import { MAX_NAME, MAX_PRIORITY } from './tunables.ts';
+
+const time = z.string().describe('ISO 8601, UTC');
+const name = z.string().min(1).max(MAX_NAME);
+const microUsd = z.number().int().describe('millionths of a US dollar');
+
+/** One page of a list; `nextCursor` null = the last one. */
+export const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ data: z.array(item), nextCursor: z.string().nullable() });
+
+// ---- runs
+
+export const newRunSchema = z.strictObject({
+  agent: name.describe('Name of a registered agent'),
+  input: z.unknown().refine((input) => input !== undefined, 'is required').describe("What the agent's schema asks for"),
+  user: name.optional().describe('On whose behalf the run acts; implied by a key that is bound to a user'),
+  session: name.optional().describe('A lasting conversation of that user; its runs go one at a time'),
+  priority: z.int().min(-MAX_PRIORITY).max(MAX_PRIORITY).optional().describe("Higher goes first among the tenant's own runs"),
+  metadata: z.record(z.string(), z.unknown()).optional(),
+  startAt: z.iso.datetime({ offset: true }).optional().describe('Not before this time'),
+  delayMs: z.int().min(0).optional().describe('Not before so many milliseconds from now'),
+  multitask_strategy: z.enum(MULTITASK_STRATEGIES).optional().describe('What to do while the session has an unfinished run; default `enqueue`'),
+});
+
+/** A run without what it was given and what it made: an item of a list. */
+export const runItemSchema = z.object({
+  id: z.string().describe('run_…'),
+  agent: z.string(),
+  version: z.number().int(),
+  status: z.enum(RUN_STATUSES),
+  waitReason: z.enum(WAIT_REASONS).nullable(),
+  cancelRequested: z.boolean(),
+  user: z.string().nullable(),
+  session: z.string().nullable(),
+  priority: z.number().int(),
+  metadata: z.unknown(),
+  errorCode: z.string().nullable(),
+  errorMessage: z.string().nullable(),
+  steps: z.number().int().describe('recorded steps'),
+  nextStep: z.string(),
+  attempt: z.number().int().describe('failures of the current step'),
+  model: z.string().nullable(),
+  inputTokens: z.number().int(),
+  outputTokens: z.number().int(),
+  costMicroUsd: microUsd,
+  memoryState: z.enum(MEMORY_STATES).describe('`due`: finished and not yet remembered; `done`: its verdicts are there'),
+  dueAt: time.nullable().describe('when a queued or waiting run may move'),
+  createdAt: time,
+  startedAt: time.nullable(),
+  finishedAt: time.nullable(),
+});
+
+export const runSchema = runItemSchema.extend({
+  input: z.unknown(),
+  output: z.unknown(),
+  live: z.object({ step: z.string().nullable(), progress: z.number(), note: z.string(), updatedAt: time }).nullable().describe('what its worker last showed; never durable'),
+});
+
+export const eventSchema = z.object({ seq: z.number().int(), type: z.string(), data: z.unknown(), createdAt: time });
+
+export const stepSchema = z.object({ seq: z.number().int(), name: z.string(), next: z.string().nullable(), data: z.unknown(), durationMs: z.number().int(), createdAt: time });
+
+export const toolCallSchema = z.object({
+  stepSeq: z.number().int(), path: z.string(), key: z.string().describe('sent to the tool as its idempotency key'), tool: z.string(), version: z.number().int(),
+  effect: z.enum(TOOL_EFFECTS), status: z.enum(TOOL_CALL_STATUSES), request: z.unknown(), response: z.unknown(), responseMeta: z.unknown(),
+  errorCode: z.string().nullable(), errorMessage: z.string().nullable(), attempts: z.number().int(), durationMs: z.number().int().nullable(), startedAt: time, finishedAt: time.nullable(),
+});
+
+export const modelCallSchema = z.object({
+  stepSeq: z.number().int(), path: z.string(), attempt: z.number().int(), model: z.string(), status: z.enum(MODEL_CALL_STATUSES), stopReason: z.string().nullable(),
+  requestId: z.string().nullable(), errorCode: z.string().nullable(), inputTokens: z.number().int(), cacheWrite5mTokens: z.number().int(), cacheWrite1hTokens: z.number().int(),
+  cacheReadTokens: z.number().int(), outputTokens: z.number().int(), reservedMicroUsd: microUsd, costMicroUsd: microUsd, response: z.unknown(),
+  durationMs: z.number().int().nullable(), startedAt: time, finishedAt: time.nullable(),
+});
+
+// ---- memory
+
+export const verdictSchema = z.object({
+  index: z.number().int(), gateVersion: z.number().int(), decision: z.enum(VERDICTS), stage: z.string(), reason: z.string(), confidence: z.number(),
+  statement: z.string().describe('of the candidate, where it has one'), candidate: z.unknown(), scores: z.unknown(),
+  memory: z.string().nullable().describe('mem_…: the memory it became or changed'), target: z.string().nullable().describe('mem_…: the memory it met'), createdAt: time,
+});
+
+export const runMemoriesSchema = z.object({
+  memoryState: z.enum(MEMORY_STATES),
+  summary: z.object({ text: z.string(), summary: z.unknown(), createdAt: time }).nullable(),
+  verdicts: z.array(verdictSchema),
+});
+
+export const memorySchema = z.object({
+  id: z.string().describe('mem_…'), scope: z.enum(MEMORY_SCOPES), user: z.string().nullable(), agent: z.string().nullable(), type: z.enum(MEMORY_TYPES),
+  subject: z.string(), attribute: z.string(), value: z.string(), statement: z.string(), confidence: z.number(), sourceRole: z.enum(SOURCE_ROLES), evidence: z.unknown(),
+  run: z.string(), session: z.string().nullable(), gateVersion: z.number().int(), seenCount: z.number().int(), citedCount: z.number().int(),
+  validFrom: time, validTo: time.nullable(), supersededBy: z.string().nullable(), lastSeenAt: time, createdAt: time, version: z.number().int(),
+  indexed: z.boolean().describe('whether this version is in the vector index'),
+});
+
+export const traceSchema = z.object({
+  id: z.string().describe('trc_…'), run: z.string(), stepSeq: z.number().int(), query: z.string(), embedder: z.string(),
+  semantic: z.boolean().describe('false: the embedder matches words, not meaning'), degraded: z.boolean().describe('true: Milvus did not answer and Postgres did'),
+  injected: z.array(z.object({ id: z.string(), type: z.string().nullable(), statement: z.string().nullable(), score: z.number().nullable(), cited: z.boolean() })).describe('put into the prompt, best first'),
+  candidates: z.unknown().describe('everything that was found, with its scores'), tokens: z.number().int(), durationMs: z.number().int(), createdAt: time,
+});
+
+// ---- sessions
+
+export const sessionSchema = z.object({ user: z.string(), id: z.string(), version: z.number().int().describe('finished runs'), state: z.unknown(), createdAt: time, updatedAt: time });
+export const messageSchema = z.object({ seq: z.number().int(), run: z.string(), role: z.string(), content: z.string(), createdAt: time });
+
+// ---- the rest
+
+export const agentSchema = z.object({ name: z.string(), version: z.number().int(), description: z.string(), model: z.string().nullable(), tools: z.array(z.string()), remembers: z.boolean(), inputSchema: z.unknown() });
+
+const sums = { calls: z.number().int(), inputTokens: z.number().int(), cacheReadTokens: z.number().int(), cacheWriteTokens: z.number().int(), outputTokens: z.number().int(), costMicroUsd: microUsd };
+export const usageSchema = z.object({
+  from: time, to: time, total: z.object(sums),
+  data: z.array(z.object({ day: z.string(), agent: z.string(), model: z.string(), runs: z.number().int(), ...sums })),
+});
+
+export const auditSchema = z.object({
+  id: z.string(), actor: z.string(), user: z.string().nullable(), action: z.string(), objectType: z.string(), objectId: z.string(), allowed: z.boolean(), details: z.unknown(), createdAt: time,
+});
+
+export const newKeySchema = z.strictObject({
+  name: name.describe('For people'), scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length), user: name.optional().describe('The key acts for this user only'),
+  expiresAt: z.iso.datetime({ offset: true }).optional(),
+});
+export const keySchema = z.object({
+  id: z.string(), name: z.string(), user: z.string().nullable(), scopes: z.array(z.string()), createdAt: time, expiresAt: time.nullable(), revokedAt: time.nullable(), lastUsedAt: time.nullable(),
+});
+export const createdKeySchema = z.object({ id: z.string(), key: z.string().describe('Shown this once') });
+
+const names = z.array(name).max(1_000);
+export const newPermissionSchema = z.strictObject({ roles: names.default([]), datasets: names.default([]), scopes: names.default([]) });
+export const permissionSchema = z.object({ user: z.string(), roles: z.array(z.string()), datasets: z.array(z.string()), scopes: z.array(z.string()), epoch: z.number().int().describe('0: nothing was ever granted'), updatedAt: time.nullable() });
+
+/** RFC 9457. */
+export const problemSchema = z.object({
+  type: z.string(), title: z.string(), status: z.number().int(), detail: z.string(), code: z.string(), advice: z.string(),
+  fields: z.array(z.object({ path: z.string(), message: z.string() })), requestId: z.string(),
+});
+
+export type NewRunBody = z.input<typeof newRunSchema>;
+export type RunItem = z.infer<typeof runItemSchema>;
+export type Run = z.infer<typeof runSchema>;
+export type RunEvent = z.infer<typeof eventSchema>;
+export type RunStep = z.infer<typeof stepSchema>;
+export type ToolCall = z.infer<typeof toolCallSchema>;
+export type ModelCall = z.infer<typeof modelCallSchema>;
+export type Verdict = z.infer<typeof verdictSchema>;
+export type RunMemories = z.infer<typeof runMemoriesSchema>;
+export type Memory = z.infer<typeof memorySchema>;
+export type RetrievalTrace = z.infer<typeof traceSchema>;
+export type Session = z.infer<typeof sessionSchema>;
+export type Message = z.infer<typeof messageSchema>;
+export type Agent = z.infer<typeof agentSchema>;
+export type Usage = z.infer<typeof usageSchema>;
+export type AuditLine = z.infer<typeof auditSchema>;
+export type ApiKey = z.infer<typeof keySchema>;
+export type CreatedKey = z.infer<typeof createdKeySchema>;
+export type Permission = z.infer<typeof permissionSchema>;
+export type Problem = z.infer<typeof problemSchema>;
+export interface Page<Item> { readonly data: Item[]; readonly nextCursor: string | null }

@@ -1,0 +1,63 @@
+// Brings the vector index up to what Postgres says: vectors of live rows in, those of overtaken ones out. Safe to run
+// anywhere and twice: the row is marked last and only in the version that was written; a row that changed meanwhile is owed
+// again, so that neither a stale text nor a closed memory stays behind a mark that says otherwise.
+import type { Embedder } from '../domain/embedder.ts';
+import { clipBytes, type VectorIndex, type VectorRow } from '../domain/vector-index.ts';
+import { markIndexed, owedAmong, owedRows, oweAgain, type IndexedTable, type OwedRow } from '../store/engine/index-rows.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+
+export interface IndexDeps {
+  readonly pool: EnginePool;
+  readonly index: VectorIndex;
+  readonly embedder: Embedder;
+}
+
+const COLLECTION = { memories: 'memories', run_summaries: 'conversation_summaries' } as const;
+const TABLES = ['memories', 'run_summaries'] as const;
+
+/** Rows of this tenant among `ids` that are owed. Throws index_unavailable or embedder_failed; nothing is lost then. */
+export async function indexRows(deps: IndexDeps, table: IndexedTable, tenant: string, ids: readonly string[]): Promise<number> {
+  return bring(deps, table, await owedAmong(deps.pool, table, deps.index.generation, tenant, ids));
+}
+
+/** The maintenance sweep: up to `limit` rows of each table. `all`: those of other generations too (a new embedder). Answers how many. */
+export async function indexPending(deps: IndexDeps, limit: number, all = false): Promise<number> {
+  let done = 0;
+  for (const table of TABLES) done += await bring(deps, table, await owedRows(deps.pool, table, deps.index.generation, limit, all));
+  return done;
+}
+
+async function bring(deps: IndexDeps, table: IndexedTable, rows: readonly OwedRow[]): Promise<number> {
+  const live = rows.filter((row) => row.live);
+  if (live.length > 0) {
+    const vectors = await deps.embedder.embed(live.map(meaningOf), 'document');
+    await deps.index.upsert(COLLECTION[table], live.map((row, at) => toVectorRow(row, vectors[at] ?? [])));
+  }
+  await removeClosed(deps, table, rows.filter((row) => !row.live));
+  if (rows.length === 0) return 0;
+  const changed = await markIndexed(deps.pool, table, deps.index.generation, rows);
+  if (changed.length > 0) await settleChanged(deps, table, changed);
+  return rows.length - changed.length;
+}
+
+async function removeClosed(deps: IndexDeps, table: IndexedTable, rows: readonly Pick<OwedRow, 'tenant' | 'id'>[]): Promise<void> {
+  for (const tenant of new Set(rows.map((row) => row.tenant))) await deps.index.delete(COLLECTION[table], tenant, rows.filter((row) => row.tenant === tenant).map((row) => row.id));
+}
+
+/** Another writer moved on between our read and our mark: what we wrote is old. Owed again first, so that a crash here loses nothing. */
+async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: readonly Pick<OwedRow, 'tenant' | 'id' | 'version'>[]): Promise<void> {
+  await oweAgain(deps.pool, table, changed);
+  for (const tenant of new Set(changed.map((row) => row.tenant))) {
+    const now = await owedAmong(deps.pool, table, deps.index.generation, tenant, changed.filter((row) => row.tenant === tenant).map((row) => row.id));
+    await removeClosed(deps, table, now.filter((row) => !row.live));
+  }
+}
+
+/** What the dense vector stands for: the statement alone, so that cosines compare statements. The beginning of a summary says the most. */
+const meaningOf = (row: OwedRow): string => clipBytes(row.text, 2_000);
+
+const toVectorRow = (row: OwedRow, vector: readonly number[]): VectorRow => ({
+  id: row.id, tenant: row.tenant, user: row.user, agent: row.agent, scope: row.scope, type: row.type, version: row.version, vector,
+  // Words also find a memory by what it is about and by its day.
+  text: clipBytes([row.text, row.subject, row.attribute, row.day].filter((part) => part !== '').join('\n')),
+});
