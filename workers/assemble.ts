@@ -23,17 +23,23 @@ import type { Recaller } from '../src/run/recaller.ts';
 import { Registry } from '../src/run/registry.ts';
 import { makeSubmitRun, type SubmitRun } from '../src/run/submit-run.ts';
 import { Engine } from '../src/store/engine/engine.ts';
-import { openEnginePool } from '../src/store/engine/pool.ts';
+import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 
 export const POOLS = ['agent', 'memory'] as const;
 
-/** What every process has. */
-export interface Base {
+/** What a process stands on before it knows any machine. */
+export interface Ground {
   readonly config: Config;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly keys: RedisKeys;
   readonly redis: Redis;
+  /** The engine's login. */
+  readonly pool: EnginePool;
+}
+
+/** What every process has. */
+export interface Base extends Ground {
   readonly engine: Engine;
   readonly registry: Registry;
   readonly queues: ReadonlyMap<string, PoolQueue>;
@@ -50,13 +56,16 @@ export async function loadMachines(config: Config): Promise<readonly Machine[]> 
   return machines;
 }
 
-export async function assembleBase(config: Config, processName: string, machines: readonly Machine[]): Promise<Base> {
+export async function openGround(config: Config, processName: string): Promise<Ground> {
   const log = makeLog(config.LOG_LEVEL, processName);
-  const metrics = makeMetrics(processName);
-  const keys = redisKeys(config.REDIS_PREFIX);
   const redis = openRedis(config.REDIS_URL, 'fast', log);
   await redisReady(redis).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
   const pool = openEnginePool(config.DATABASE_ENGINE_URL ?? config.DATABASE_URL, config.DATABASE_ENGINE_URL === undefined, 8, log);
+  return { config, log, metrics: makeMetrics(processName), keys: redisKeys(config.REDIS_PREFIX), redis, pool };
+}
+
+export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
+  const { config, log, metrics, keys, redis, pool } = ground;
   const engine = new Engine(pool);
   const registry = new Registry(machines);
   const queues = new Map(POOLS.map((name) => {
@@ -66,7 +75,7 @@ export async function assembleBase(config: Config, processName: string, machines
   const dispatcher = new Dispatcher(queues, log);
   const submit = makeSubmitRun({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL });
   return {
-    config, log, metrics, keys, redis, engine, registry, queues, dispatcher, submit,
+    ...ground, engine, registry, queues, dispatcher, submit,
     async close() {
       for (const queue of queues.values()) await queue.wakeUps.close();
       redis.disconnect();
@@ -74,6 +83,9 @@ export async function assembleBase(config: Config, processName: string, machines
     },
   };
 }
+
+/** For processes whose machines need nothing of the ground. */
+export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
 export interface Limits { readonly breakers: Breakers; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; close(): void }
 

@@ -5,16 +5,17 @@ import { readConfig } from '../src/config.ts';
 import { makeLog } from '../src/log.ts';
 import { Maintenance } from '../src/run/maintain.ts';
 import { runProcess, startAll } from '../src/service.ts';
-import { assembleBase, loadMachines } from './assemble.ts';
-import { assembleMemory } from './assemble-memory.ts';
+import { assembleOn, loadMachines, openGround } from './assemble.ts';
+import { assembleMemory, remember } from './assemble-memory.ts';
 
 async function main(): Promise<() => Promise<void>> {
   const config = readConfig();
-  const memory = await assembleMemory(config, 'maintenance');
-  const base = await assembleBase(config, 'maintenance', [...(await loadMachines(config)), memory.machine]);
+  const ground = await openGround(config, 'maintenance');
+  const memory = await assembleMemory(ground);
+  const base = assembleOn(ground, [...(await loadMachines(config)), memory.machine]);
   const maintenance = new Maintenance({
     engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log,
-    remember: (run) => memory.remember(base, run), index: () => memory.indexPending(200),
+    remember: (run) => remember(base, run), index: () => memory.indexPending(200),
   });
   const health = makeHealthServer({
     host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics,

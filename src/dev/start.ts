@@ -4,9 +4,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Mainstay } from '../client/client.ts';
 import { monoMs } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { demonstrate } from './demonstration.ts';
+import { DemonstrationApi } from './demonstration-api.ts';
 import { emptyReport, missingIn, type DemonstrationReport } from './demonstration-report.ts';
 import { FleetProcesses } from './fleet-processes.ts';
 import { localAccess, localSecrets } from './local-access.ts';
@@ -46,7 +48,7 @@ async function main(): Promise<boolean> {
   terminal.pair('processes', `API, two agent workers, memory worker, maintenance worker ready after ${sinceStart()}`);
   terminal.pair('model', fleet.model === 'claude' ? 'Claude (ANTHROPIC_API_KEY is set)' : 'the local model stub, which answers from scripts: set ANTHROPIC_API_KEY to talk to Claude');
   const apiKey = await localAccess(stack, fleet.apiUrl, secrets);
-  await demonstrate({ apiUrl: fleet.apiUrl, apiKey, terminal, report });
+  await demonstrate({ api: new DemonstrationApi(new Mainstay({ baseUrl: fleet.apiUrl, apiKey })), terminal, report });
   report.phases['total'] = secondsSince(startMs);
   report.missing.push(...missingIn(report));
   report.ok = report.missing.length === 0;

@@ -154,7 +154,7 @@ function storableCandidate(given: unknown): unknown {
   return JSON.stringify(stored).length <= MAX_STORED ? stored : { cut: JSON.stringify(stored).slice(0, MAX_STORED).toWellFormed() };
 }
 
-function cosine(a: readonly number[], b: readonly number[]): number {
+export function cosine(a: readonly number[], b: readonly number[]): number {
   let [dot, squaresA, squaresB] = [0, 0, 0];
   for (let at = 0; at < a.length; at++) {
     const [x, y] = [a[at] ?? 0, b[at] ?? 0];

@@ -35,8 +35,9 @@ export type SourceRole = (typeof SOURCE_ROLES)[number];
 export const VERDICTS = ['ADMIT', 'REINFORCE', 'SUPERSEDE', 'MERGE', 'REJECT', 'QUARANTINE'] as const;
 export type VerdictDecision = (typeof VERDICTS)[number];
 
-/** Where a finished run stands with memory: `none` remembers nothing, `due` is owed, `done` has its verdicts. */
-export const MEMORY_STATES = ['none', 'due', 'done'] as const;
+/** Where a finished run stands with memory: `none` remembers nothing, `due` is owed, `done` has its verdicts,
+ *  `summary_missing` got no valid summary and so admits nothing. */
+export const MEMORY_STATES = ['none', 'due', 'done', 'summary_missing'] as const;
 export type MemoryState = (typeof MEMORY_STATES)[number];
 
 /** What a second root run of a busy session does. `interrupt` and `steer` are not built yet. */

@@ -33,46 +33,47 @@ export function eventsOf(raw: readonly RawEvent[]): TranscriptEvent[] {
     .map((event, at) => ({ id: `e${at + 1}`, role: event.role, tool: event.role === 'tool' ? event.tool ?? 'unknown' : undefined, text: headAndTail(scrub(event.text.toWellFormed().replaceAll('\u0000', '')), MAX_EVENT_CHARS), atMs: event.atMs }));
 }
 
-/** One line per event, `[e12 user] text`; events in the middle of a very long run are left out, and a line says how many. */
-export function transcriptFor(events: readonly TranscriptEvent[], maxChars = MAX_TRANSCRIPT_CHARS): string {
-  const lines = events.map(lineOf);
-  if (charsOf(lines) <= maxChars) return lines.join('\n');
-  // The beginning says what was wanted, the end what came of it; of the middle the user's words matter most.
+/** The events a transcript of this length has room for: the beginning says what was wanted, the end what came of it; of the
+ *  middle the user's words matter most. */
+export function fitEvents(events: readonly TranscriptEvent[], maxChars = MAX_TRANSCRIPT_CHARS): TranscriptEvent[] {
+  const lengths = events.map((event) => lineOf(event).length + 1);
+  if (lengths.reduce((sum, length) => sum + length, 0) <= maxChars) return [...events];
   const kept = new Set<number>();
   let room = maxChars - 100;
   const keep = (at: number): void => {
-    const length = (lines[at]?.length ?? 0) + 1;
+    const length = lengths[at] ?? 0;
     if (kept.has(at) || length > room) return;
     kept.add(at);
     room -= length;
   };
-  const order = outsideIn(lines.length);
+  const order = outsideIn(events.length);
   order.slice(0, 20).forEach(keep);
   order.filter((at) => events[at]?.role === 'user').forEach(keep);
   order.forEach(keep);
-  return withGaps(lines, kept);
+  return events.filter((_, at) => kept.has(at));
 }
 
-function withGaps(lines: readonly string[], kept: ReadonlySet<number>): string {
-  const out: string[] = [];
-  let missing = 0;
-  lines.forEach((line, at) => {
-    if (!kept.has(at)) { missing++; return; }
-    if (missing > 0) out.push(`(${missing} events left out)`);
-    missing = 0;
-    out.push(line);
+/** One line per event, `[e12 user] text`; where events were left out, a line says how many. */
+export function transcriptFor(events: readonly TranscriptEvent[], maxChars = MAX_TRANSCRIPT_CHARS): string {
+  let last = 0;
+  const end = Number(events.at(-1)?.id.slice(1) ?? 0);
+  const kept = fitEvents(events, maxChars);
+  const lines = kept.flatMap((event) => {
+    const number = Number(event.id.slice(1));
+    const missing = number - last - 1;
+    last = number;
+    return [...leftOut(missing), lineOf(event)];
   });
-  if (missing > 0) out.push(`(${missing} events left out)`);
-  return out.join('\n');
+  return [...lines, ...leftOut(end - last)].join('\n');
 }
+
+const leftOut = (count: number): string[] => (count > 0 ? [`(${count} events left out)`] : []);
 
 /** A text may not begin a line that looks like an event of its own: what follows its first line is indented. */
 function lineOf(event: TranscriptEvent): string {
   const name = event.role === 'tool' ? `tool:${(event.tool ?? 'unknown').replace(/[^\w.-]/g, '_')}` : event.role;
   return `[${event.id} ${name}] ${event.text.trim().replace(/[\r\n\u000b\u000c\u0085\u2028\u2029]+/g, '\n  ')}`;
 }
-
-const charsOf = (lines: readonly string[]): number => lines.reduce((sum, line) => sum + line.length + 1, 0);
 
 /** 0, last, 1, last but one, … */
 const outsideIn = (count: number): number[] => Array.from({ length: count }, (_, at) => (at % 2 === 0 ? at / 2 : count - (at + 1) / 2));

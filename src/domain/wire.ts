@@ -6,7 +6,8 @@ import { MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTIT
 import { MAX_NAME, MAX_PRIORITY } from './tunables.ts';
 
 const time = z.string().describe('ISO 8601, UTC');
-const name = z.string().min(1).max(MAX_NAME);
+/** What a caller may call a user, a session or a key; also as it stands in a path or a query. */
+export const name = z.string().min(1).max(MAX_NAME).regex(/^[^\p{Cc}\p{Cs}]+$/u, 'has characters that cannot be printed');
 const microUsd = z.number().int().describe('millionths of a US dollar');
 
 /** One page of a list; `nextCursor` null = the last one. */
@@ -161,7 +162,9 @@ export type Agent = z.infer<typeof agentSchema>;
 export type Usage = z.infer<typeof usageSchema>;
 export type AuditLine = z.infer<typeof auditSchema>;
 export type ApiKey = z.infer<typeof keySchema>;
+export type NewKeyBody = z.input<typeof newKeySchema>;
 export type CreatedKey = z.infer<typeof createdKeySchema>;
+export type NewPermissionBody = z.input<typeof newPermissionSchema>;
 export type Permission = z.infer<typeof permissionSchema>;
 export type Problem = z.infer<typeof problemSchema>;
 export interface Page<Item> { readonly data: Item[]; readonly nextCursor: string | null }

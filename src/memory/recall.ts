@@ -14,6 +14,7 @@ import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { AppStore } from '../store/app-store.ts';
+import { holdRun } from '../store/hold-run.ts';
 import { citeMemories, memoriesFor, writeTrace, type Cited } from '../store/recall-memories.ts';
 import { fuseHits, type Fused, type Fuser } from './fuse-hits.ts';
 import { packBlock, scoreRows, type Packed, type Scored } from './rank-memories.ts';
@@ -23,7 +24,7 @@ export interface RecallDeps {
   readonly index: VectorIndex;
   readonly embedder: Embedder;
   readonly log: Log;
-  readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded'> | undefined;
+  readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded' | 'citations'> | undefined;
   /** How the two lists of the index become one; `weighted` unless told. */
   readonly fuser?: Fuser | undefined;
   readonly budgetTokens?: number | undefined;
@@ -35,16 +36,20 @@ export interface RecallRequest {
   readonly agent: string;
   /** uuid */
   readonly run: string;
+  /** Of the claim that runs the step: the trace is written only while it holds. */
+  readonly fence: bigint;
   readonly stepSeq: number;
   readonly query: string;
   readonly signal?: AbortSignal | undefined;
 }
 
+export type CitingRun = Pick<RecallRequest, 'tenant' | 'run' | 'fence'>;
+
 export interface MemoryRecall {
-  /** Throws only when Postgres does not answer. */
+  /** Throws `fenced`, and what Postgres throws when it does not answer. */
   recall(request: RecallRequest): Promise<Recall>;
   /** Stores which injected memories an answer named and raises their count; invented ids are counted, not stored. */
-  cite(run: { readonly tenant: string; readonly run: string }, trace: string, memories: readonly string[]): Promise<{ cited: number; fabricated: number }>;
+  cite(run: CitingRun, trace: string, memories: readonly string[]): Promise<{ cited: number; fabricated: number }>;
 }
 
 /** Hits asked of each list. */
@@ -75,6 +80,7 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
   const degraded = lists === undefined;
   const trace = newId();
   const packed = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
+    await holdRun(tx, request);
     const rows = await memoriesFor(tx, {
       user: request.user, agent: request.agent, query, folded: ` ${fold(query)} `, ids: fused.map((hit) => hit.id), fullText: degraded, generation: deps.index.generation,
     });
@@ -138,17 +144,17 @@ function tracedOf(scored: readonly Scored[], fused: readonly Fused[], block: Pac
   ].slice(0, TRACED);
 }
 
-async function cite(deps: RecallDeps, { tenant, run }: { readonly tenant: string; readonly run: string }, trace: string, memories: readonly string[]): Promise<{ cited: number; fabricated: number }> {
+async function cite(deps: RecallDeps, { tenant, run, fence }: CitingRun, trace: string, memories: readonly string[]): Promise<{ cited: number; fabricated: number }> {
   const ids = [...new Set(memories.filter((id) => UUID.test(id)))];
-  const found: Cited | undefined = await deps.store.withTenant({ tenant }, (tx) => citeMemories(tx, run, trace, ids));
+  const found: Cited | undefined = await deps.store.withTenant({ tenant }, async (tx) => {
+    await holdRun(tx, { run, fence });
+    return citeMemories(tx, run, trace, ids);
+  });
   const cited = found?.cited.length ?? 0;
-  return { cited, fabricated: new Set(memories).size - cited };
+  const fabricated = new Set(memories).size - cited;
+  deps.metrics?.citations.inc({ outcome: 'cited' }, cited);
+  deps.metrics?.citations.inc({ outcome: 'fabricated' }, fabricated);
+  return { cited, fabricated };
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** Ids of the memories a text names as `[m:…]`, as uuids, each once. */
-export function citedIn(text: string): string[] {
-  const ids = [...text.matchAll(/\[m:([0-9a-f]{32})\]/g)].map((match) => match[1] ?? '');
-  return [...new Set(ids)].map((digits) => digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'));
-}

@@ -171,8 +171,8 @@ class Execution {
       record: async (name, argsHash, place, result) => {
         if (!(await recordResultIfHeld(engine.pool, place, name, argsHash, result))) throw new MainstayError('fenced', 'Another worker holds the run.');
       },
-      recall: (query, place) => recaller.recall({ tenant: run.tenant, user: run.user ?? undefined, agent: run.agent, run: run.id, stepSeq: place.stepSeq, query, signal }),
-      cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id }, trace, memories),
+      recall: (query, place) => recaller.recall({ tenant: run.tenant, user: run.user ?? undefined, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, signal }),
+      cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
       history: async () => (run.session === null || run.user === null ? [] : sessionMessages(engine.pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
       progress: (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); },
     };

@@ -32,6 +32,8 @@ export interface SubmitRequest {
   readonly delayMs?: number | undefined;
   readonly multitaskStrategy?: MultitaskStrategy | undefined;
   readonly idempotencyKey?: string | undefined;
+  /** uuid of the run this one is made for; only for the product's own. */
+  readonly parent?: string | undefined;
 }
 
 export interface SubmitResult {
@@ -105,7 +107,7 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   const start = startOf(request);
   const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null });
   return {
-    tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: null,
+    tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     start: machine.start, priority, idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
     metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start,
   };

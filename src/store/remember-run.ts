@@ -47,14 +47,6 @@ export async function injectedInto(tx: TenantTx, run: string): Promise<string[]>
 
 // ---- inside the deciding transaction
 
-export interface Holder { readonly run: string; readonly fence: bigint }
-
-/** The remembering run's row, held against a takeover until this transaction ends. False = fenced. */
-export async function holdRun(tx: TenantTx, { run, fence }: Holder): Promise<boolean> {
-  const rows = await tx.db.$queryRawUnsafe<unknown[]>(`SELECT 1 FROM agent_runs WHERE tenant_id = $1 AND id = $2::uuid AND fence = $3::bigint AND status = 'running' FOR SHARE`, tx.scope.tenant, run, fence);
-  return rows.length === 1;
-}
-
 /** Who owns what is written: writers of one owner take turns, always in the same order. */
 export async function lockOwners(tx: TenantTx, user: string | null, agent: string): Promise<void> {
   const owners = [['agent', agent], ['workspace', ''], ...(user === null ? [] : [['user', user]])].map((owner) => JSON.stringify([tx.scope.tenant, ...owner])).sort();
@@ -158,6 +150,7 @@ export async function insertSummary(tx: TenantTx, judged: Judged, summary: unkno
     tx.scope.tenant, judged.run, judged.user, judged.session, judged.agent, JSON.stringify(summary), text);
 }
 
-export async function markRemembered(tx: TenantTx, run: string): Promise<void> {
-  await tx.db.$executeRawUnsafe(`UPDATE agent_runs SET memory_state = 'done' WHERE tenant_id = $1 AND id = $2::uuid AND memory_state = 'due'`, tx.scope.tenant, run);
+/** The end of remembering: `done` with its verdicts, or `summary_missing` with none. */
+export async function markRemembered(tx: TenantTx, run: string, state: 'done' | 'summary_missing'): Promise<void> {
+  await tx.db.$executeRawUnsafe(`UPDATE agent_runs SET memory_state = $3::memory_state WHERE tenant_id = $1 AND id = $2::uuid AND memory_state = 'due'`, tx.scope.tenant, run, state);
 }

@@ -1,16 +1,19 @@
 // A fleet inside the test's process: the production parts, wired as the roots wire them, for machines of the test's own.
-// The model is the stub behind its HTTP wire. Memory is left out here unless a recaller is given.
+// The model is the stub behind its HTTP wire. `startFleet` leaves memory out; `startMemoryFleet` has all of it.
+import pg from 'pg';
 import { readConfig, type Config } from '../../src/config.ts';
 import type { Machine } from '../../src/domain/machine.ts';
 import { startModelStub, type ModelStub } from '../../src/dev/model-stub/server.ts';
+import type { StubScript } from '../../src/dev/model-stub/wire.ts';
 import { openRedis } from '../../src/redis.ts';
 import type { Recaller } from '../../src/run/recaller.ts';
 import { RunWorker, type WorkerDeps } from '../../src/run/run-worker.ts';
-import { assembleBase, assembleExecution, assembleLimits, type Base, type Limits } from '../../workers/assemble.ts';
+import { assembleBase, assembleExecution, assembleLimits, assembleOn, openGround, type Base, type Limits } from '../../workers/assemble.ts';
+import { assembleMemory, remember, type MemoryParts } from '../../workers/assemble-memory.ts';
 import { atFileEnd, type TestStack } from './stack.ts';
 import { pause, monoMs } from '../../src/clock.ts';
 
-export interface TestRun { status: string; output: unknown; error_code: string | null; error_message: string | null; step_seq: number; crashes: number; attempt: number; wait_reason: string | null; fence: string; started_at: Date | null; finished_at: Date | null; cost_micro_usd: string }
+export interface TestRun { status: string; output: unknown; error_code: string | null; error_message: string | null; step_seq: number; crashes: number; attempt: number; wait_reason: string | null; fence: string; started_at: Date | null; finished_at: Date | null; cost_micro_usd: string; memory_state: string }
 
 export class Fleet {
   readonly base: Base;
@@ -18,12 +21,14 @@ export class Fleet {
   readonly stub: ModelStub;
   readonly #recaller: Recaller;
   readonly workers: RunWorker[] = [];
+  readonly #owner: pg.Pool;
 
   constructor(base: Base, limits: Limits, stub: ModelStub, recaller: Recaller) {
     this.base = base;
     this.limits = limits;
     this.stub = stub;
     this.#recaller = recaller;
+    this.#owner = new pg.Pool({ connectionString: base.config.DATABASE_URL, max: 2 });
   }
 
   async worker(change: Partial<WorkerDeps> = {}): Promise<RunWorker> {
@@ -38,8 +43,13 @@ export class Fleet {
     return worker;
   }
 
+  /** Looks at any table, as the owner of the schema: what the product's own logins may not see too. */
+  async rows<Row extends object>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+    return (await this.#owner.query<Row>(text, [...values])).rows;
+  }
+
   async run(tenant: string, id: string): Promise<TestRun> {
-    const { rows } = await this.base.engine.pool.query<TestRun>(`SELECT status::text, output, error_code, error_message, step_seq, crashes, attempt, wait_reason::text, fence::text, started_at, finished_at, cost_micro_usd::text FROM agent_runs WHERE tenant_id = $1 AND id = $2`, [tenant, id]);
+    const { rows } = await this.base.engine.pool.query<TestRun>(`SELECT status::text, output, error_code, error_message, step_seq, crashes, attempt, wait_reason::text, fence::text, started_at, finished_at, cost_micro_usd::text, memory_state::text FROM agent_runs WHERE tenant_id = $1 AND id = $2`, [tenant, id]);
     if (!rows[0]) throw new Error(`no run ${id}`);
     return rows[0];
   }
@@ -59,6 +69,7 @@ export class Fleet {
   async close(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.stop()));
     this.limits.close();
+    await this.#owner.end();
     await this.base.close();
     await this.stub.stop();
   }
@@ -66,11 +77,53 @@ export class Fleet {
 
 const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test has no memory')), cite: () => Promise.resolve() };
 
+const configOf = (stack: TestStack, stub: ModelStub, change: Partial<Record<keyof Config, string>>): Config =>
+  readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '2000', ...change });
+
 export async function startFleet(stack: TestStack, machines: readonly Machine[], change: Partial<Record<keyof Config, string>> = {}, recaller: Recaller = noMemory): Promise<Fleet> {
   const stub = await startModelStub();
-  const config = readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '2000', ...change });
-  const base = await assembleBase(config, 'test', machines);
+  const base = await assembleBase(configOf(stack, stub, change), 'test', machines);
   const fleet = new Fleet(base, assembleLimits(base), stub, recaller);
   atFileEnd(() => fleet.close());
+  return fleet;
+}
+
+/** A fleet that recalls and remembers, with a worker of each pool and a maintenance sweep on request. */
+export class MemoryFleet extends Fleet {
+  readonly memory: MemoryParts;
+
+  constructor(base: Base, limits: Limits, stub: ModelStub, memory: MemoryParts) {
+    super(base, limits, stub, memory.recaller);
+    this.memory = memory;
+  }
+
+  /** Submits for a user, waits for the end and for the verdicts; answers the run's row. */
+  async talk(agent: string, message: string, who: { tenant: string; user: string; session: string }): Promise<TestRun & { id: string }> {
+    const { id } = await this.base.submit({ door: 'test', agent, input: { message }, ...who });
+    const run = await this.ended(who.tenant, id);
+    if (run.status === 'completed') await this.until(who.tenant, id, (row) => row.memory_state !== 'due');
+    return { ...run, id };
+  }
+
+  /** Waits until the index owes nothing of this tenant. */
+  async indexed(tenant: string): Promise<void> {
+    for (const endMs = monoMs() + 15_000; ;) {
+      const [owed] = await this.rows<{ n: number }>(`SELECT count(*)::int AS n FROM memories WHERE tenant_id = $1 AND indexed_generation IS NULL`, [tenant]);
+      if (owed?.n === 0) return;
+      if (monoMs() > endMs) throw new Error(`${owed?.n} memories are still not indexed`);
+      await pause(15);
+    }
+  }
+}
+
+export async function startMemoryFleet(stack: TestStack, machines: readonly Machine[], { change = {}, scripts = [] }: { change?: Partial<Record<keyof Config, string>>; scripts?: readonly StubScript[] } = {}): Promise<MemoryFleet> {
+  const stub = await startModelStub({ scripts });
+  const ground = await openGround(configOf(stack, stub, change), 'test');
+  const memory = await assembleMemory(ground);
+  const base = assembleOn(ground, [...machines, memory.machine]);
+  const fleet = new MemoryFleet(base, assembleLimits(base), stub, memory);
+  atFileEnd(async () => { await fleet.close(); await memory.close(); });
+  await fleet.worker({ onEnded: async (run, status) => { if (status === 'completed' && base.registry.get(run.agent, run.version)?.remembers) await remember(base, run); } });
+  await fleet.worker({ pool: 'memory' });
   return fleet;
 }

@@ -72,9 +72,12 @@ export async function statusCounts(pool: EnginePool): Promise<{ status: string; 
   return rows;
 }
 
-/** Marks a run for cancel; one that nobody is running ends at once. Answers what became of it, undefined = no such run. */
-export async function cancelRun(pool: EnginePool, tenant: string, id: string, user: string | undefined): Promise<{ status: string; ended: boolean } | undefined> {
-  const { rows } = await pool.query<{ status: string; ended: boolean }>(`
+/**
+ * Marks a run for cancel; one that nobody is running ends at once. Answers what became of it (`already`: it had ended before),
+ * undefined = no such run.
+ */
+export async function cancelRun(pool: EnginePool, tenant: string, id: string, user: string | undefined): Promise<{ status: string; ended: boolean; already: boolean } | undefined> {
+  const { rows } = await pool.query<{ status: string; ended: boolean; already: boolean }>(`
     WITH held AS (SELECT tenant_id, id, status, finished_at FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ($3::text IS NULL OR user_id = $3) FOR UPDATE),
     u AS (
       UPDATE agent_runs r SET cancel_requested_at = coalesce(r.cancel_requested_at, now()), inbox_seq = r.inbox_seq + 1,
@@ -86,6 +89,6 @@ export async function cancelRun(pool: EnginePool, tenant: string, id: string, us
     ), e AS (
       INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, CASE WHEN status = 'cancelled' THEN 'run.cancelled' ELSE 'run.cancelling' END FROM u
     )
-    SELECT coalesce(u.status, held.status)::text AS status, (u.id IS NULL OR u.status = 'cancelled') AS ended FROM held LEFT JOIN u ON true`, [tenant, id, user ?? null]);
+    SELECT coalesce(u.status, held.status)::text AS status, (u.id IS NULL OR u.status = 'cancelled') AS ended, u.id IS NULL AS already FROM held LEFT JOIN u ON true`, [tenant, id, user ?? null]);
   return rows[0];
 }

@@ -1,0 +1,103 @@
+// Lets the gate judge what a run proposed. Neighbours are embedded and searched first, for that may be slow; then one
+// transaction proves that this worker still holds the remembering run, takes its turn among the writers of these owners, reads
+// what is live now, and writes every verdict with what follows from it. Judged before: nothing is written twice.
+import { candidateSchema, summaryText, type Candidate, type Extraction } from '../domain/memory.ts';
+import type { Embedder } from '../domain/embedder.ts';
+import { codeOf } from '../domain/errors.ts';
+import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
+import { hashOf, subjectOf } from '../domain/gate-identity.ts';
+import type { GateInput, Neighbour, Verdict } from '../domain/gate-input.ts';
+import type { TranscriptEvent } from '../domain/transcript.ts';
+import type { VectorIndex } from '../domain/vector-index.ts';
+import { newId } from '../ids.ts';
+import type { Log } from '../log.ts';
+import type { AppStore } from '../store/app-store.ts';
+import { holdRun, type HeldRun } from '../store/hold-run.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, narrowTo, unindexedStatements, type FinishedRun, type Judged } from '../store/remember-run.ts';
+
+export interface JudgeDeps {
+  readonly store: AppStore;
+  readonly index: VectorIndex;
+  readonly embedder: Embedder;
+  readonly log: Log;
+}
+
+export interface ToJudge {
+  readonly tenant: string;
+  /** The finished run. */
+  readonly run: Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
+  readonly events: readonly TranscriptEvent[];
+  readonly extraction: Extraction;
+}
+
+/** What the deciding transaction did; `owed`: memories whose vectors are to be brought now. */
+export interface Judgement { readonly verdicts: readonly Verdict[]; readonly owed: readonly string[] }
+
+/** Near memories asked of the index for one candidate. */
+const NEAR = 10;
+/** Live rows that the index does not hold yet, compared here. */
+const FRESH = 200;
+const SEARCH_MS = 5_000;
+
+/** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
+export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction }: ToJudge): Promise<Judgement> {
+  const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
+  const near = await nearMemories(deps, tenant, run, candidates);
+  const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
+  return deps.store.withTenant({ tenant }, async (tx) => {
+    await holdRun(tx, held);
+    await narrowTo(tx, run.user);
+    await lockOwners(tx, run.user, run.agent);
+    if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [] };
+    const injected = await injectedInto(tx, run.id);
+    const live = await liveMemories(tx, {
+      user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
+      subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...near.neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
+    });
+    const input: GateInput = {
+      run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids: candidates.map(() => newId()),
+      live, injected, ...near, embedder: deps.embedder.fingerprint,
+    };
+    const verdicts = judge(input);
+    const owed = await applyVerdicts(tx, judged, verdicts);
+    await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
+    await markRemembered(tx, run.id, 'done');
+    return { verdicts, owed };
+  });
+}
+
+/** No valid summary: the run says so, and nothing of it enters memory. */
+export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string): Promise<void> {
+  await store.withTenant({ tenant }, async (tx) => {
+    await holdRun(tx, held);
+    await markRemembered(tx, run, 'summary_missing');
+  });
+}
+
+const ownHash = (tenant: string, run: ToJudge['run'], { scope, type, statement }: Candidate): string => hashOf(tenant, { scope, user: run.user, agent: run.agent }, type, statement);
+
+/** By candidate. Without an embedder or an index the gate goes on by words, hashes and slots. */
+async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run'], candidates: readonly (Candidate | undefined)[]): Promise<Pick<GateInput, 'neighbours' | 'vectors'>> {
+  const said = candidates.flatMap((one, at) => (one ? [{ at, one }] : []));
+  const nothing = { neighbours: candidates.map(() => undefined), vectors: candidates.map(() => undefined) };
+  if (said.length === 0) return nothing;
+  try {
+    const fresh = await deps.store.withTenant({ tenant, user: run.user }, (tx) => unindexedStatements(tx, run.user, run.agent, deps.index.generation, FRESH));
+    const embedded = await deps.embedder.embed([...said.map(({ one }) => one.statement), ...fresh.map((row) => row.statement)], 'document');
+    const vectors: (number[] | undefined)[] = candidates.map(() => undefined);
+    said.forEach(({ at }, place) => { vectors[at] = embedded[place]; });
+    const freshVectors = fresh.map(({ id }, place) => ({ id, vector: embedded[said.length + place] ?? [] }));
+    const neighbours = await Promise.all(candidates.map(async (one, at): Promise<Neighbour[] | undefined> => {
+      const vector = vectors[at];
+      if (!one || !vector) return undefined;
+      const { dense } = await deps.index.search('memories', { tenant, user: run.user ?? undefined, agent: run.agent, scope: one.scope, type: one.type, vector, limit: NEAR, timeoutMs: SEARCH_MS });
+      return [...dense.map(({ id, score }) => ({ id, cosine: score })), ...freshVectors.map(({ id, vector: other }) => ({ id, cosine: cosine(vector, other) }))];
+    }));
+    return { neighbours, vectors };
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== 'index_unavailable' && code !== 'embedder_failed') throw error;
+    deps.log.warn({ code }, 'the gate judges without neighbours by meaning');
+    return nothing;
+  }
+}

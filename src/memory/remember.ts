@@ -1,0 +1,105 @@
+// `mainstay.remember`: the machine that remembers a finished run. extract (one call of a model, none for a trivial run) →
+// judge (the gate, all verdicts in one transaction) → index. A run of its own on the memory pool, unique by (run, gate
+// version), so that it resumes, is fenced and is paid for like any other. Without a valid summary nothing is admitted.
+import { z } from 'zod';
+import { codeOf } from '../domain/errors.ts';
+import { contentWords } from '../domain/gate-words.ts';
+import { GATE_VERSION } from '../domain/gate.ts';
+import type { Json } from '../domain/json.ts';
+import type { Machine, Move, Step } from '../domain/machine.ts';
+import type { Extraction } from '../domain/memory.ts';
+import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
+import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
+import type { Metrics } from '../metrics.ts';
+import { finishedRun, type FinishedRun } from '../store/remember-run.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+import { extractionRequest, readExtraction } from './extraction-request.ts';
+import { indexRows } from './index-rows.ts';
+import { judgeRun, markSummaryMissing, type JudgeDeps } from './judge-run.ts';
+import { rawEventsOf } from './run-transcript.ts';
+
+export const REMEMBER = 'mainstay.remember';
+/** One remembering run per finished run and gate version, however often it is asked for. */
+export const rememberKey = (run: string): string => `remember:${run}:${GATE_VERSION}`;
+
+export interface RememberDeps extends JudgeDeps {
+  readonly pool: EnginePool;
+  readonly metrics: Pick<Metrics, 'gateVerdicts'>;
+  /** Model that summarises and extracts. */
+  readonly model: string;
+}
+
+const input = z.strictObject({ run: z.uuid() });
+type Input = z.infer<typeof input>;
+type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
+interface JudgeData { readonly run: RunFacts; readonly events: readonly TranscriptEvent[]; readonly extraction: Extraction }
+interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
+
+/** Fewer words of meaning than this, said by the user or a tool, teach nothing: no call is made. */
+const MIN_WORDS = 4;
+
+export function rememberMachine(deps: RememberDeps): Machine {
+  return {
+    name: REMEMBER, version: GATE_VERSION, pool: 'memory', visible: false, description: 'Summarises a finished run and lets the memory gate judge what it proposes.',
+    input, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, model: deps.model, stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
+    steps: {
+      extract: (step: Step<Input>) => extract(deps, step),
+      judge: (step: Step<Input, JudgeData>) => judge(deps, step),
+      index: (step: Step<Input, IndexData>) => index(deps, step),
+    },
+  };
+}
+
+async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
+  const { tenant } = step.run;
+  const said = await deps.store.withTenant({ tenant }, (tx) => finishedRun(tx, step.input.run));
+  if (!said) return step.done({ skipped: 'the run is not there' });
+  const { id, user, session, agent, finishedMs } = said.run;
+  // Recorded, because a late tool result may still come: both tries and the gate read the same events.
+  const events = await step.record('transcript', () => Promise.resolve(fitEvents(eventsOf(rawEventsOf(said))) as unknown as Json)) as unknown as TranscriptEvent[];
+  const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
+  if (!extraction) {
+    await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id);
+    return step.done({ summary: 'missing' });
+  }
+  return step.next('judge', { run: { id, user, session, agent, finishedMs }, events, extraction });
+}
+
+/** A second time with half of the transcript: what overflowed or confused the model once may not twice. */
+async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): Promise<Extraction | undefined> {
+  const { model } = step.run;
+  return readExtraction(await step.model(extractionRequest(model, events))) ?? readExtraction(await step.model(extractionRequest(model, events, MAX_TRANSCRIPT_CHARS / 2)));
+}
+
+const isTrivial = (events: readonly TranscriptEvent[]): boolean =>
+  contentWords(events.filter((event) => event.role !== 'agent').map((event) => event.text).join('\n')).size < MIN_WORDS;
+
+function templateSummary(events: readonly TranscriptEvent[]): Extraction['summary'] {
+  const line = (event: TranscriptEvent | undefined): string => event?.text.slice(0, 300).toWellFormed().trim() || 'nothing was said';
+  return { goal: line(events.find((event) => event.role !== 'agent')), result: line(events.findLast((event) => event.role === 'agent')), decisions: [], open_items: [] };
+}
+
+async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
+  const { verdicts, owed } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
+  const counts: Record<string, number> = {};
+  for (const { decision, stage } of verdicts) {
+    counts[decision] = (counts[decision] ?? 0) + 1;
+    deps.metrics.gateVerdicts.inc({ decision, stage });
+  }
+  return step.next('index', { memories: owed, verdicts: counts });
+}
+
+/** Indexing that cannot be done now is done by maintenance: the rows themselves say that they are owed. */
+async function index(deps: RememberDeps, step: Step<Input, IndexData>): Promise<Move> {
+  const { verdicts, memories } = step.data;
+  try {
+    await indexRows(deps, 'memories', step.run.tenant, memories);
+    await indexRows(deps, 'run_summaries', step.run.tenant, [step.input.run]);
+    return step.done({ verdicts, indexed: true });
+  } catch (error) {
+    const code = codeOf(error);
+    if (code !== 'index_unavailable' && code !== 'embedder_failed') throw error;
+    deps.log.warn({ run: step.input.run, code }, 'indexing is left to maintenance');
+    return step.done({ verdicts, indexed: false });
+  }
+}

@@ -1,0 +1,51 @@
+// The memory parts of a worker: embedder, vector index, recall, and the machine that remembers. Built before the rest,
+// because its machine is among those the process registers.
+import type { Machine } from '../src/domain/machine.ts';
+import { codeOf, messageOf } from '../src/domain/errors.ts';
+import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
+import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
+import { indexPending } from '../src/memory/index-rows.ts';
+import { makeRecall } from '../src/memory/recall.ts';
+import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
+import type { Recaller } from '../src/run/recaller.ts';
+import { openAppStore } from '../src/store/app-store.ts';
+import type { OwedRun } from '../src/store/engine/sweeps.ts';
+import type { Base, Ground } from './assemble.ts';
+
+export interface MemoryParts {
+  readonly machine: Machine;
+  readonly recaller: Recaller;
+  /** Brings rows that the index owes, up to `limit` of each table; `all`: also those of another generation. */
+  indexPending(limit: number, all?: boolean): Promise<number>;
+  close(): Promise<void>;
+}
+
+export async function assembleMemory({ config, log, metrics, keys, redis, pool }: Ground): Promise<MemoryParts> {
+  // Milvus' SDK takes half a second to load: it does so while the embedding model does.
+  const [own, { openIndex }] = await Promise.all([makeEmbedder(config, log), import('../src/memory/milvus.ts')]);
+  const embedder = cachedEmbedder(own, redis, keys);
+  const index = await openIndex({
+    address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX,
+    dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log,
+  });
+  const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
+  const parts = { store, index, embedder, pool, metrics, log };
+  return {
+    machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
+    recaller: makeRecall(parts),
+    indexPending: (limit, all = false) => indexPending(parts, limit, all).catch((error: unknown) => {
+      if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
+      return 0; // said by the index itself; the rows stay owed
+    }),
+    close: async () => { await Promise.allSettled([store.close(), index.close(), embedder.close()]); },
+  };
+}
+
+/** Submits the remembering run of a finished one; safe to call twice. Never rejects: maintenance asks again. */
+export async function remember({ submit, log }: Base, { tenant, id, user }: OwedRun): Promise<void> {
+  try {
+    await submit({ tenant, door: 'internal', agent: REMEMBER, input: { run: id }, user: user ?? undefined, parent: id, idempotencyKey: rememberKey(id) });
+  } catch (error) {
+    log.warn({ run: id, error: messageOf(error) }, 'remembering was not submitted: maintenance will');
+  }
+}
