@@ -35,8 +35,9 @@ type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishe
 interface JudgeData { readonly run: RunFacts; readonly events: readonly TranscriptEvent[]; readonly extraction: Extraction }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
 
-/** Fewer words of meaning than this, said by the user or a tool, teach nothing: no call is made. */
-const MIN_WORDS = 4;
+/** Where the user and the tools said nothing beyond these there is nothing to learn, and no call is made. One word may be a
+ *  memory ("vegan"), so nothing else is trivial. */
+const SMALL_TALK = contentWords('hello hi hey ok okay yes yeah no nope thanks thank bye goodbye please sorry great good fine cool nice perfect sure right well welcome morning afternoon evening day much lot');
 
 export function rememberMachine(deps: RememberDeps): Machine {
   return {
@@ -72,7 +73,7 @@ async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): 
 }
 
 const isTrivial = (events: readonly TranscriptEvent[]): boolean =>
-  contentWords(events.filter((event) => event.role !== 'agent').map((event) => event.text).join('\n')).size < MIN_WORDS;
+  [...contentWords(events.filter((event) => event.role !== 'agent').map((event) => event.text).join('\n'))].every((word) => SMALL_TALK.has(word));
 
 function templateSummary(events: readonly TranscriptEvent[]): Extraction['summary'] {
   const line = (event: TranscriptEvent | undefined): string => event?.text.slice(0, 300).toWellFormed().trim() || 'nothing was said';
