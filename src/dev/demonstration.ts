@@ -14,7 +14,7 @@ export interface Stage {
 }
 
 const FIRST = "Hello, my name is Ada Larsen. I prefer to be contacted by e-mail. Our billing system is Zuora. Since this morning the invoice export fails with error 504.";
-const SECOND = 'Hello again. Which billing system do we have, and how will you contact me about the broken export? I prefer to be contacted by e-mail, as before.';
+const SECOND = 'Hello again. Which billing system do we have, and how will you contact me about the broken export? Mind that I prefer to be contacted by e-mail.';
 
 /** How long a part may take before the demonstration gives up on it. */
 const PART_MS = 60_000;
@@ -47,7 +47,7 @@ async function showRun({ api, terminal, report }: Stage, user: string, session: 
   for await (const step of api.steps(id, PART_MS)) {
     steps++;
     const what = [step.next === null ? 'done' : `→ ${step.next}`, ...step.tools].join('   ');
-    terminal.row([seconds(monoMs() - beganMs), step.name, `${step.durationMs} ms`, what], [8, 8, 8]);
+    terminal.row([seconds(monoMs() - beganMs), step.step, `${step.durationMs} ms`, what], [8, 8, 8]);
   }
   const run = await api.run(id);
   report.runs.push({ id, session, status: run.status, steps, costMicroUsd: run.costMicroUsd });

@@ -26,6 +26,8 @@ const STOP_MS = 8_000;
 export class FleetProcesses {
   readonly logsDir: string;
   readonly #marksFile: string;
+  /** Compiled code from one start to the next: nine processes on two cores wait for little else. */
+  readonly #compiledDir: string;
   readonly #onDeath: (report: string) => void;
   readonly #running: Running[] = [];
   #calm: () => void = () => undefined;
@@ -35,6 +37,7 @@ export class FleetProcesses {
   constructor(stateDir: string, onDeath: (report: string) => void) {
     this.logsDir = join(stateDir, 'logs');
     this.#marksFile = join(stateDir, 'fleet.json');
+    this.#compiledDir = join(stateDir, 'compiled');
     this.#onDeath = onDeath;
     mkdirSync(this.logsDir, { recursive: true });
   }
@@ -89,7 +92,7 @@ export class FleetProcesses {
     const log = openSync(logFile, 'w', 0o600);
     const [file, ...args] = plan.script;
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(checkoutDir, file), ...args], {
-      cwd: checkoutDir, stdio: ['ignore', log, log], env: { ...process.env, ...plan.env },
+      cwd: checkoutDir, stdio: ['ignore', log, log], env: { NODE_COMPILE_CACHE: this.#compiledDir, ...process.env, ...plan.env },
       detached: true, // a terminal's Ctrl-C is for us; we stop them in order
     });
     closeSync(log);

@@ -30,7 +30,7 @@ const aboutUser = (type: string, attribute: string, value: string, statement: st
 const RULES: readonly Rule[] = [
   { says: /\b[Mm]y name is (\p{Lu}[\p{L}'-]+(?: \p{Lu}[\p{L}'-]+)*)/u, claim: ([, name = '']) => aboutUser('fact', 'name', name, `The user's name is ${name}.`) },
   { says: /\b[Cc]all me (\p{Lu}[\p{L}'-]+)/u, claim: ([, name = '']) => aboutUser('preference', 'form_of_address', name, `The user wants to be called ${name}.`) },
-  { says: /\bI(?:'d| would)? prefer(?: to)? (.+)/i, claim: ([, what = '']) => aboutUser('preference', topicOf(what), what, `The user prefers ${what}.`) },
+  { says: /\bI(?:'d| would)? prefer (.+)/i, claim: ([, what = '']) => aboutUser('preference', topicOf(what), what, `The user prefers ${what}.`) },
   { says: /\bplease (always|never) (.+)/i, claim: ([, when = '', what = '']) => aboutUser('constraint', `${when.toLowerCase()}_${slug(what)}`, what, `The user asks to ${when.toLowerCase()} ${what}.`) },
   { says: /\bwe(?:'re| are) (?:now )?on the (.+?) plan\b/i, claim: ([, plan = '']) => aboutUser('fact', 'plan', plan, `The user is on the ${plan} plan.`) },
   { says: /^(?:an? |the )?(.{2,60}?) (?:means|is defined as) (.+)/i, claim: ([, term = '', meaning = '']) => ({ type: 'fact', subject: slug(term), attribute: 'definition', value: meaning, statement: `${capital(term)} means ${meaning}.`, scope: 'workspace' }) },
