@@ -26,6 +26,8 @@ import { Engine } from '../src/store/engine/engine.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 
 export const POOLS = ['agent', 'memory'] as const;
+/** A process starts without Redis after this: it is only the hints. */
+const REDIS_WAIT_MS = 2_000;
 
 /** What a process stands on before it knows any machine. */
 export interface Ground {
@@ -59,7 +61,7 @@ export async function loadMachines(config: Config): Promise<readonly Machine[]> 
 export async function openGround(config: Config, processName: string): Promise<Ground> {
   const log = makeLog(config.LOG_LEVEL, processName);
   const redis = openRedis(config.REDIS_URL, 'fast', log);
-  await redisReady(redis).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
+  await redisReady(redis, REDIS_WAIT_MS).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
   const pool = openEnginePool(config.DATABASE_ENGINE_URL ?? config.DATABASE_URL, config.DATABASE_ENGINE_URL === undefined, 8, log);
   return { config, log, metrics: makeMetrics(processName), keys: redisKeys(config.REDIS_PREFIX), redis, pool };
 }

@@ -37,7 +37,7 @@ export async function authenticate(pool: EnginePool, log: Log, authorization: st
   const found = id === undefined ? undefined : await findKey(pool, id);
   if (!found || !keyMatches(key, found.hash) || !found.live) throw new MainstayError('unauthenticated', 'The API key is not valid.');
   if (found.stale) touchKey(pool, found.id).catch((error: unknown) => log.debug({ error: String(error) }, 'use of a key was not noted'));
-  return { keyId: found.id, tenant: found.tenant, user: found.user ?? undefined, scopes: found.scopes };
+  return { keyId: found.id, tenant: found.tenant, user: found.user ?? undefined, scopes: found.scopes, expiresAt: found.expiresAt ?? undefined };
 }
 
 /** The hook of every request: authenticates, counts, and checks the route's scope, in this order. */
@@ -47,12 +47,22 @@ export async function admit(deps: AccessDeps, request: FastifyRequest, reply: Fa
   const bearer = await authenticate(deps.pool, deps.log, request.headers.authorization);
   request.bearer = bearer;
   const rate = await deps.rates.request(bearer.keyId);
-  void reply.header('ratelimit-policy', `"key";q=${rate.limit};w=60`).header('ratelimit', `"key";r=${rate.remaining};t=${rate.resetS}`);
-  refuseOver(rate, 'this key');
+  countAgainst(reply, rate, 'key');
   if (needs !== 'any' && !bearer.scopes.includes(needs)) throw new MainstayError('forbidden', `This key lacks the scope \`${needs}\`.`);
 }
 
-export function refuseOver(rate: RateAnswer, whose: string): void {
+/** Says how much is left, after what was said before, and refuses what is over. Throws `rate_limited`. */
+export function countAgainst(reply: FastifyReply, rate: RateAnswer, policy: 'key' | 'user'): void {
+  const add = (name: string, item: string): void => {
+    const said = reply.getHeader(name);
+    void reply.header(name, said === undefined ? item : `${String(said)}, ${item}`);
+  };
+  add('ratelimit-policy', `"${policy}";q=${rate.limit};w=60`);
+  add('ratelimit', `"${policy}";r=${rate.remaining};t=${rate.resetS}`);
+  refuseOver(rate, policy === 'key' ? 'this key' : 'this user');
+}
+
+function refuseOver(rate: RateAnswer, whose: string): void {
   if (!rate.allowed) throw new MainstayError('rate_limited', `More than ${rate.limit} requests a minute of ${whose}.`, { retryAfterMs: rate.resetS * 1_000 });
 }
 

@@ -45,12 +45,14 @@ export interface Bearer {
   /** The one user this key acts for. */
   readonly user: string | undefined;
   readonly scopes: readonly string[];
+  readonly expiresAt: Date | undefined;
 }
 
-/** A key may only hand on what it has itself: its scopes, and its user where it is bound to one. */
-export function refuseEscalation(bearer: Bearer, wanted: { readonly scopes: readonly string[]; readonly user: string | undefined }): void {
+/** A key may only hand on what it has itself: its scopes, its user where it is bound to one, and its time. */
+export function refuseEscalation(bearer: Bearer, wanted: { readonly scopes: readonly string[]; readonly user: string | undefined; readonly expiresAt: Date | undefined }): void {
   const beyond = wanted.scopes.find((scope) => !bearer.scopes.includes(scope));
   if (beyond !== undefined) throw new MainstayError('forbidden', `This key does not hold "${beyond}" and cannot grant it.`, { fields: [{ path: 'scopes', message: `lacks ${beyond}` }] });
   if (bearer.user === undefined && wanted.user !== undefined && !bearer.scopes.includes('users:any')) throw new MainstayError('forbidden', 'This key lacks `users:any` and cannot make a key for a user.', { fields: [{ path: 'user', message: 'lacks users:any' }] });
   if (bearer.user !== undefined && wanted.user !== bearer.user) throw new MainstayError('forbidden', 'This key is bound to a user and can only make keys for that user.', { fields: [{ path: 'user', message: 'another user' }] });
+  if (bearer.expiresAt !== undefined && (wanted.expiresAt === undefined || wanted.expiresAt > bearer.expiresAt)) throw new MainstayError('forbidden', `This key ends at ${bearer.expiresAt.toISOString()} and cannot make one that outlives it.`, { fields: [{ path: 'expiresAt', message: 'later than this key' }] });
 }

@@ -33,7 +33,7 @@ export const ERRORS = {
   forbidden: { status: 403, on: 'terminal', advice: 'Use a key that has the named scope or belongs to the named user.' },
   rate_limited: { status: 429, on: 'retry', advice: 'Wait for the seconds in `Retry-After`, then send the request again.' },
   // the fleet
-  unavailable: { status: 503, on: 'retry', advice: 'A store does not answer; send the request again after `Retry-After` seconds. Nothing was accepted.' },
+  unavailable: { status: 503, on: 'retry', advice: 'A store does not answer; send the request again after `Retry-After` seconds, with the same Idempotency-Key.' },
   internal: { status: 500, on: 'retry', advice: 'Report the request id; the error is logged under it.' },
   // the life of a run
   fenced: { status: 409, on: 'terminal', advice: 'Nothing: another worker holds the run now and goes on with it.' },

@@ -45,7 +45,7 @@ export async function askEverything(fleet: RealFleet, key: string, ids: Ids): Pr
     const filled = path.replace(/\{(\w+)\}/g, (_whole, name: string) => encodeURIComponent(ids[name] ?? `unfilled-${name}`));
     const names = (operation.parameters ?? []).filter((one) => one.in === 'query').map(({ name }) => name);
     const wanted = new URLSearchParams(['user', 'session', 'run'].filter((name) => names.includes(name) && ids[name] !== undefined).map((name): [string, string] => [name, ids[name] ?? '']));
-    for (const query of new Set(['', wanted.size > 0 ? `?${wanted}` : ''])) {
+    for (const query of new Set(['', wanted.size > 0 ? `?${wanted.toString()}` : ''])) {
       const answer = await fetch(`${fleet.url}${filled}${query}`, { headers: { authorization: `Bearer ${key}` }, signal: AbortSignal.timeout(10_000) });
       asked.push({ what: `GET ${path}${query === '' ? '' : `?${[...wanted.keys()].join('&')}`}`, status: answer.status, text: await answer.text() });
     }
@@ -59,7 +59,7 @@ export async function redisDump(url: string, prefix: string): Promise<{ key: str
   try {
     const keys: string[] = [];
     for (let cursor = '0'; ;) {
-      const [next, found] = await redis.scan(cursor, 'MATCH', `*${prefix}*`, 'COUNT', 1_000);
+      const [next, found] = await redis.scan(cursor, 'MATCH', `*${prefix}*`, 'COUNT', '1000');
       keys.push(...found);
       if ((cursor = next) === '0') break;
     }

@@ -19,6 +19,7 @@ export interface FoundKey {
   readonly user: string | null;
   readonly hash: Buffer;
   readonly scopes: readonly string[];
+  readonly expiresAt: Date | null;
   /** Neither revoked nor expired. */
   readonly live: boolean;
   /** Its last use is to be noted. */
@@ -46,7 +47,7 @@ export async function createKey(pool: EnginePool, { tenant, user, name, scopes, 
 
 export async function findKey(pool: EnginePool, id: string): Promise<FoundKey | undefined> {
   const { rows } = await pool.query<FoundKey>({ name: 'find-key', text: `
-    SELECT id, tenant_id AS tenant, user_id AS "user", hash, scopes, revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AS live,
+    SELECT id, tenant_id AS tenant, user_id AS "user", hash, scopes, expires_at AS "expiresAt", revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AS live,
       last_used_at IS NULL OR last_used_at < now() - interval '1 minute' AS stale
     FROM api_keys WHERE id = $1`, values: [id] });
   return rows[0];

@@ -1,0 +1,40 @@
+// What the API is built from, and the type of the server its routes are added to. A root makes these parts; nothing in
+// src/api/ opens a store of its own.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { JobStates } from '../limits/job-state.ts';
+import type { Metrics } from '../metrics.ts';
+import type { BoardQueues } from '../queue/board-queues.ts';
+import type { CancelRun } from '../run/cancel-run.ts';
+import type { Registry } from '../run/registry.ts';
+import type { SubmitRun } from '../run/submit-run.ts';
+import type { AccessDeps } from './access.ts';
+
+export interface BoardOptions {
+  readonly queues: BoardQueues['queues'];
+  readonly user: string;
+  readonly password: string;
+}
+
+export interface ApiDeps extends AccessDeps {
+  readonly submit: SubmitRun;
+  readonly cancel: CancelRun;
+  readonly registry: Registry;
+  readonly jobs: JobStates;
+  readonly metrics: Metrics;
+  /** Machine pools, as `/metrics/scale` names them. */
+  readonly pools: readonly string[];
+  /** Bearer token of /metrics; undefined: open. */
+  readonly metricsToken: string | undefined;
+  /** undefined: there is no board. */
+  readonly board: BoardOptions | undefined;
+  /** How often a silent stream says so and looks whether its key still lives; STREAM_HEARTBEAT_MS outside of tests. */
+  readonly heartbeatMs: number;
+}
+
+/** What routes are given: `stopping` aborts when the server stops, so that nobody goes on waiting. */
+export interface RouteDeps extends ApiDeps { readonly stopping: AbortSignal }
+
+/** The server as routes see it: their zod schemas type params, query and body. */
+export type ApiApp = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;

@@ -1,0 +1,183 @@
+// Runs: submit, list, read, wait, cancel, and what became of them step by step. A run that the caller may not see, and an id
+// that names nothing, look the same.
+import { Readable } from 'node:stream';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { isMainstayError, MainstayError } from '../domain/errors.ts';
+import { isTerminal, RUN_STATUSES } from '../domain/status.ts';
+import { PAGE_SIZE, WAIT_MAX_S } from '../domain/tunables.ts';
+import { eventSchema, modelCallSchema, name, newRunSchema, pageOf, runItemSchema, runSchema, stepSchema, toolCallSchema, type Run } from '../domain/wire.ts';
+import { parseId, publicId } from '../ids.ts';
+import type { Scope, TenantTx } from '../store/app-store.ts';
+import { feed, getRun, listModelCalls, listRuns, listSteps, listToolCalls, runPosition, type AgentRun } from '../store/read-runs.ts';
+import { actingUser, actorOf, authenticate, bearerOf, countAgainst, scopeOf } from './access.ts';
+import type { ApiApp, RouteDeps } from './api-deps.ts';
+import { answers, noQuery } from './openapi.ts';
+import { asPage, cursorOf, pageQuery, placeOf } from './pages.ts';
+import { leftBehind, runWhenEnded, streamOf } from './run-stream.ts';
+import * as views from './views.ts';
+
+export const runParams = z.object({ run: z.string().describe('run_…') });
+const waitQuery = z.strictObject({ wait: z.coerce.number().int().min(0).max(WAIT_MAX_S).default(0).describe('Seconds to wait for the end of the run') });
+const after = z.coerce.number().int().min(0).max(2_147_483_647);
+const seqPlace = z.tuple([after]);
+const idPlace = z.tuple([z.uuid()]);
+
+export const noSuchRun = (): MainstayError => new MainstayError('not_found', 'There is no such run.');
+
+/** The uuid of a run's public id. Throws `not_found`: a malformed id names nothing. */
+export function runIdOf(text: string): string {
+  const id = parseId('run', text);
+  if (id === undefined) throw noSuchRun();
+  return id;
+}
+
+/** The run, or `not_found`, also where it is out of scope. */
+export async function theRun(tx: TenantTx, id: string): Promise<AgentRun> {
+  const run = await getRun(tx, id);
+  if (!run) throw noSuchRun();
+  return run;
+}
+
+export function addRunRoutes(app: ApiApp, deps: RouteDeps): void {
+  addSubmit(app, deps);
+  addReads(app, deps);
+  addHistory(app, deps);
+  addFeed(app, deps);
+}
+
+/** With what its worker last showed, while it runs. */
+async function shown(deps: RouteDeps, run: AgentRun): Promise<Run> {
+  return views.run(run, run.status === 'running' ? await deps.jobs.read(run.id) : undefined);
+}
+
+const idempotencyKey = (request: FastifyRequest): string | undefined => {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  // the names under which our own doors keep their runs apart: nobody may take one beforehand
+  if (typeof key !== 'string' || /^(remember|intake|bullmq):/.test(key)) throw new MainstayError('bad_request', 'This Idempotency-Key is reserved.', { fields: [{ path: 'Idempotency-Key', message: 'reserved' }] });
+  return key;
+};
+
+function addSubmit(app: ApiApp, deps: RouteDeps): void {
+  app.post('/v1/runs', {
+    config: { needs: 'runs:write' },
+    schema: {
+      summary: 'Submit a run', tags: ['runs'], querystring: waitQuery, body: newRunSchema, response: answers({ 200: runSchema, 202: runSchema }),
+      headers: z.object({ 'idempotency-key': z.string().optional().describe('The same key with the same body answers with the same run') }),
+    },
+  }, async (request, reply) => {
+    const bearer = bearerOf(request);
+    const { multitask_strategy: multitaskStrategy, ...body } = request.body;
+    const user = actingUser(bearer, body.user);
+    countAgainst(reply, await deps.rates.submission(bearer.tenant, user), 'user');
+    const { id, created } = await deps.submit({ ...body, input: body.input, tenant: bearer.tenant, user, door: 'http', multitaskStrategy, idempotencyKey: idempotencyKey(request) });
+    const { wait } = request.query;
+    const run = await runWhenEnded(deps.store, { tenant: bearer.tenant, user: user ?? null }, id, wait, leftBehind(reply, deps.stopping));
+    if (!run) throw noSuchRun();
+    if (!created) void reply.header('idempotent-replayed', 'true');
+    return reply.code(wait > 0 && isTerminal(run.status) ? 200 : 202).header('location', `/v1/runs/${publicId('run', id)}`).send(await shown(deps, run));
+  });
+}
+
+const listQuery = z.strictObject({ ...pageQuery, agent: name.optional(), status: z.enum(RUN_STATUSES).optional(), user: name.optional(), session: name.optional() });
+
+function addReads(app: ApiApp, deps: RouteDeps): void {
+  app.get('/v1/runs', {
+    config: { needs: 'runs:read' }, schema: { summary: 'List runs, newest first', tags: ['runs'], querystring: listQuery, response: answers({ 200: pageOf(runItemSchema) }) },
+  }, async (request) => {
+    const { limit, cursor, ...filter } = request.query;
+    const before = placeOf('runs', idPlace, cursor)?.[0];
+    const rows = await deps.store.withTenant(scopeOf(bearerOf(request), filter.user), (tx) => listRuns(tx, { ...filter, before, limit: limit + 1 }));
+    return asPage(rows, limit, views.runItem, (row) => cursorOf('runs', [row.id]));
+  });
+
+  app.get('/v1/runs/:run', {
+    config: { needs: 'runs:read' }, schema: { summary: 'Read a run, or wait for its end', tags: ['runs'], params: runParams, querystring: waitQuery, response: answers({ 200: runSchema }) },
+  }, async (request, reply) => {
+    const run = await runWhenEnded(deps.store, scopeOf(bearerOf(request)), runIdOf(request.params.run), request.query.wait, leftBehind(reply, deps.stopping));
+    if (!run) throw noSuchRun();
+    return shown(deps, run);
+  });
+
+  app.post('/v1/runs/:run/cancel', {
+    config: { needs: 'runs:write' }, schema: { summary: 'Cancel a run', tags: ['runs'], params: runParams, querystring: noQuery, response: answers({ 202: runSchema }) },
+  }, async (request, reply) => {
+    const bearer = bearerOf(request);
+    const scope = scopeOf(bearer);
+    const id = runIdOf(request.params.run);
+    await deps.cancel({ scope, id, actor: actorOf(bearer) });
+    return reply.code(202).send(await shown(deps, await deps.store.withTenant(scope, (tx) => theRun(tx, id))));
+  });
+}
+
+/** A step may carry 256 KiB: fewer of them fill a page. */
+const stepsQuery = z.strictObject({ ...pageQuery, limit: z.coerce.number().int().min(1).max(PAGE_SIZE).default(PAGE_SIZE) });
+
+function addHistory(app: ApiApp, deps: RouteDeps): void {
+  /** Reads what hangs on a run that the caller may see. */
+  const ofRun = <T>(request: FastifyRequest, text: string, read: (tx: TenantTx, id: string) => Promise<T>): Promise<T> => {
+    const id = runIdOf(text);
+    return deps.store.withTenant(scopeOf(bearerOf(request)), async (tx) => {
+      if (!(await runPosition(tx, id))) throw noSuchRun();
+      return read(tx, id);
+    });
+  };
+  const whole = <Row, Item>(rows: readonly Row[], item: (row: Row) => Item): { data: Item[]; nextCursor: null } => ({ data: rows.map(item), nextCursor: null });
+
+  app.get('/v1/runs/:run/steps', {
+    config: { needs: 'runs:read' }, schema: { summary: 'List the recorded steps of a run', tags: ['runs'], params: runParams, querystring: stepsQuery, response: answers({ 200: pageOf(stepSchema) }) },
+  }, async (request) => {
+    const { limit, cursor } = request.query;
+    const [seq] = placeOf('steps', seqPlace, cursor) ?? [0];
+    const rows = await ofRun(request, request.params.run, (tx, id) => listSteps(tx, id, seq, limit + 1));
+    return asPage(rows, limit, views.step, (row) => cursorOf('steps', [row.seq]));
+  });
+
+  app.get('/v1/runs/:run/tool-calls', {
+    config: { needs: 'runs:read' }, schema: { summary: 'List the tool calls of a run', tags: ['runs'], params: runParams, querystring: noQuery, response: answers({ 200: pageOf(toolCallSchema) }) },
+  }, async (request) => whole(await ofRun(request, request.params.run, listToolCalls), views.toolCall));
+
+  app.get('/v1/runs/:run/model-calls', {
+    config: { needs: 'runs:read' }, schema: { summary: 'List the model calls of a run', tags: ['runs'], params: runParams, querystring: noQuery, response: answers({ 200: pageOf(modelCallSchema) }) },
+  }, async (request) => whole(await ofRun(request, request.params.run, listModelCalls), views.modelCall));
+}
+
+const feedQuery = z.strictObject({ ...pageQuery, after: after.default(0).describe('Number of the last event you have; a `Last-Event-ID` header comes before it') });
+
+function addFeed(app: ApiApp, deps: RouteDeps): void {
+  app.get('/v1/runs/:run/events', {
+    config: { needs: 'runs:read' },
+    schema: {
+      summary: 'List the events of a run, or follow them as server-sent events', tags: ['runs'], params: runParams, querystring: feedQuery,
+      response: answers({ 200: { description: 'A page; with `Accept: text/event-stream` a stream that ends after the last event', content: { 'application/json': { schema: pageOf(eventSchema) }, 'text/event-stream': { schema: z.string() } } } }),
+    },
+  }, async (request, reply) => {
+    const id = runIdOf(request.params.run);
+    const scope = scopeOf(bearerOf(request));
+    const { limit, cursor, ...query } = request.query;
+    const from = lastEventId(request) ?? placeOf('events', seqPlace, cursor)?.[0] ?? query.after;
+    const wantsStream = (request.headers.accept ?? '').includes('text/event-stream');
+    const rows = await deps.store.withTenant(scope, async (tx) => {
+      if (!(await runPosition(tx, id))) throw noSuchRun();
+      return wantsStream ? [] : feed(tx, id, from, limit + 1);
+    });
+    if (wantsStream) return sendStream(deps, request, reply, scope, id, from);
+    return reply.type('application/json').send(asPage(rows, limit, views.event, (row) => cursorOf('events', [row.seq])));
+  });
+}
+
+function lastEventId(request: FastifyRequest): number | undefined {
+  const given = request.headers['last-event-id'];
+  if (given === undefined || given === '') return undefined;
+  const parsed = after.safeParse(given);
+  if (!parsed.success) throw new MainstayError('bad_request', 'Last-Event-ID is not the number of an event.', { fields: [{ path: 'Last-Event-ID', message: 'not a number' }] });
+  return parsed.data;
+}
+
+function sendStream(deps: RouteDeps, request: FastifyRequest, reply: FastifyReply, scope: Scope, run: string, from: number): FastifyReply {
+  const keyLives = (): Promise<boolean> => authenticate(deps.pool, deps.log, request.headers.authorization)
+    .then(() => true, (error: unknown) => !(isMainstayError(error) && error.code === 'unauthenticated')); // a store that is away says nothing about the key
+  const pieces = streamOf({ store: deps.store, scope, run, after: from, signal: leftBehind(reply, deps.stopping), heartbeatMs: deps.heartbeatMs, keyLives });
+  return reply.header('content-type', 'text/event-stream; charset=utf-8').header('x-accel-buffering', 'no').send(Readable.from(pieces, { objectMode: false }));
+}

@@ -1,0 +1,48 @@
+// The parts of the API process, in the order in which they start: the server first, so that it answers whatever Redis does,
+// then the consumers of the intake queues. Tests build their API from here too.
+import type { ApiDeps } from '../src/api/api-deps.ts';
+import { makeApiServer, type ApiServer } from '../src/api/server.ts';
+import { intakeSources, type Config } from '../src/config.ts';
+import { STREAM_HEARTBEAT_MS } from '../src/domain/tunables.ts';
+import { JobStates } from '../src/limits/job-state.ts';
+import { Rates } from '../src/limits/rates.ts';
+import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { boardQueues } from '../src/queue/board-queues.ts';
+import { makeIntake } from '../src/queue/intake.ts';
+import { makeCancelRun } from '../src/run/cancel-run.ts';
+import { makeSubmitJob } from '../src/run/submit-job.ts';
+import type { Service } from '../src/service.ts';
+import { openAppStore, type AppStore } from '../src/store/app-store.ts';
+import { POOLS, type Base } from './assemble.ts';
+
+export interface Api {
+  readonly server: ApiServer;
+  /** The server and the intake, to be started in this order. */
+  readonly services: readonly Service[];
+  readonly store: AppStore;
+  /** After the services have stopped; the base is closed by whoever made it. */
+  close(): Promise<void>;
+}
+
+export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeatMs'>> = {}): Api {
+  const { config, log, keys, redis, engine, registry, dispatcher, submit, metrics } = base;
+  const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
+  const limitsRedis = openLimitsRedis(config.REDIS_URL, log);
+  const sources = intakeSources(config);
+  const board = boardQueues({ redis, keys, pools: POOLS, sources: sources.map(({ source }) => source), log });
+  const server = makeApiServer({
+    pool: engine.pool, store, log, metrics, registry, submit, pools: POOLS, metricsToken: config.METRICS_TOKEN,
+    rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys),
+    cancel: makeCancelRun({ store, engine, dispatcher, redis, keys, log }),
+    board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },
+    heartbeatMs: STREAM_HEARTBEAT_MS, ...change,
+  }, { host: config.HOST, port: config.PORT });
+  return {
+    server, store, services: [server, ...intake(base, config, sources)],
+    close: async () => { await board.close(); limitsRedis.disconnect(); await store.close(); },
+  };
+}
+
+function intake({ log, keys, submit }: Base, config: Config, sources: readonly { source: string; tenant: string }[]): Service[] {
+  return sources.map((source) => makeIntake({ ...source, submit: makeSubmitJob(submit), url: config.REDIS_URL, keys, concurrency: config.CONCURRENCY, log, drainMs: config.DRAIN_MS }));
+}
