@@ -1,5 +1,119 @@
 // The typed HTTP client of Mainstay: no dependencies, only fetch, so that an application may copy it as it stands.
 // It promises that a submission is never made twice by a retry (every POST carries an idempotency key), that a stream
 // continues after a broken connection where it stopped, and that an AbortSignal ends every call at once. It must never
-// import anything but types and its own folder.
-export {};
+// import anything but types and its own folder; therefore its fixed numbers stand here and not with the engine's.
+// Node 20 and later, and browsers.
+import type * as wire from '../domain/wire.ts';
+import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
+import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
+import { runCalls } from './run-calls.ts';
+
+export { MainstayApiError } from './api-error.ts';
+export type { MainstayOptions } from './http.ts';
+export type { Aborting, Paging } from './paged-list.ts';
+export type { CreateOptions, RunQuery, StreamOptions, WaitOptions } from './run-calls.ts';
+
+export interface MemoryQuery extends Paging {
+  readonly user?: string | undefined;
+  readonly type?: wire.Memory['type'] | undefined;
+  readonly scope?: wire.Memory['scope'] | undefined;
+  readonly run?: string | undefined;
+  /** Also those a newer one has replaced. */
+  readonly include?: 'superseded' | undefined;
+}
+
+export interface AuditQuery extends Paging {
+  readonly action?: string | undefined;
+  readonly objectType?: string | undefined;
+  readonly objectId?: string | undefined;
+  readonly user?: string | undefined;
+}
+
+/** ISO dates or times; without them the last 30 days. */
+export interface UsageQuery { readonly from?: string | undefined; readonly to?: string | undefined; readonly user?: string | undefined }
+
+/** Required unless the key is bound to a user. */
+export interface OfUser { readonly user?: string | undefined }
+
+/**
+ * `new Mainstay({ baseUrl, apiKey })`. Every call takes a `signal` and throws MainstayApiError; what fails in passing is
+ * tried again a few times first.
+ */
+export class Mainstay {
+  readonly runs: ReturnType<typeof runCalls>;
+  readonly sessions: ReturnType<typeof sessionCalls>;
+  readonly memories: ReturnType<typeof memoryCalls>;
+  readonly agents: ReturnType<typeof agentCalls>;
+  readonly usage: ReturnType<typeof usageCalls>;
+  readonly audit: ReturnType<typeof auditCalls>;
+  readonly keys: ReturnType<typeof keyCalls>;
+  readonly permissions: ReturnType<typeof permissionCalls>;
+
+  constructor(options: MainstayOptions) {
+    const http = makeHttp(options);
+    this.runs = runCalls(http);
+    this.sessions = sessionCalls(http);
+    this.memories = memoryCalls(http);
+    this.agents = agentCalls(http);
+    this.usage = usageCalls(http);
+    this.audit = auditCalls(http);
+    this.keys = keyCalls(http);
+    this.permissions = permissionCalls(http);
+  }
+}
+
+const segment = encodeURIComponent;
+
+function sessionCalls(http: Http) {
+  const list = ({ signal, ...query }: OfUser & Paging & Aborting = {}): Promise<wire.Page<wire.Session>> => http.json('/v1/sessions', { query, signal });
+  const messages = (id: string, { signal, ...query }: OfUser & Paging & Aborting = {}): Promise<wire.Page<wire.Message>> => http.json(`/v1/sessions/${segment(id)}/messages`, { query, signal });
+  return {
+    list,
+    iterate: (query: OfUser & Paging & Aborting = {}) => iteratePages(list, query),
+    get: (id: string, { signal, ...query }: OfUser & Aborting = {}): Promise<wire.Session> => http.json(`/v1/sessions/${segment(id)}`, { query, signal }),
+    /** One page, newest first. */
+    messages,
+    iterateMessages: (id: string, query: OfUser & Paging & Aborting = {}) => iteratePages((page: OfUser & Paging & Aborting) => messages(id, page), query),
+  };
+}
+
+function memoryCalls(http: Http) {
+  const list = ({ signal, ...query }: MemoryQuery & Aborting = {}): Promise<wire.Page<wire.Memory>> => http.json('/v1/memories', { query, signal });
+  return {
+    list,
+    iterate: (query: MemoryQuery & Aborting = {}) => iteratePages(list, query),
+    get: (id: string, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}`, { signal }),
+  };
+}
+
+const agentCalls = (http: Http) => ({
+  /** The agents of this installation, with the schema of their input, in one page. */
+  list: ({ signal }: Aborting = {}): Promise<wire.Page<wire.Agent>> => http.json('/v1/agents', { signal }),
+});
+
+const usageCalls = (http: Http) => ({
+  get: ({ signal, ...query }: UsageQuery & Aborting = {}): Promise<wire.Usage> => http.json('/v1/usage', { query, signal }),
+});
+
+function auditCalls(http: Http) {
+  const list = ({ signal, ...query }: AuditQuery & Aborting = {}): Promise<wire.Page<wire.AuditLine>> => http.json('/v1/audit', { query, signal });
+  return { list, iterate: (query: AuditQuery & Aborting = {}) => iteratePages(list, query) };
+}
+
+function keyCalls(http: Http) {
+  const list = ({ signal, ...query }: Paging & Aborting = {}): Promise<wire.Page<wire.ApiKey>> => http.json('/v1/keys', { query, signal });
+  return {
+    list,
+    iterate: (query: Paging & Aborting = {}) => iteratePages(list, query),
+    /** `key` is shown this once. Tried again only where it was refused: a second try after a lost answer could make a second key. */
+    create: (body: wire.NewKeyBody, { signal }: Aborting = {}): Promise<wire.CreatedKey> =>
+      http.json('/v1/keys', { method: 'POST', body, headers: { 'idempotency-key': newKey() }, signal, repeat: 'refused' }),
+    revoke: (id: string, { signal }: Aborting = {}): Promise<void> => http.json(`/v1/keys/${segment(id)}`, { method: 'DELETE', signal }),
+  };
+}
+
+const permissionCalls = (http: Http) => ({
+  get: (user: string, { signal }: Aborting = {}): Promise<wire.Permission> => http.json(`/v1/permissions/${segment(user)}`, { signal }),
+  /** Replaces the whole set: what is not named is taken away. */
+  put: (user: string, body: wire.NewPermissionBody, { signal }: Aborting = {}): Promise<wire.Permission> => http.json(`/v1/permissions/${segment(user)}`, { method: 'PUT', body, signal }),
+});

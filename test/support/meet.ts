@@ -75,7 +75,7 @@ async function valueOf(redis: Redis, key: string): Promise<unknown> {
     case 'hash': return redis.hgetall(key);
     case 'list': return redis.lrange(key, 0, -1);
     case 'set': return redis.smembers(key);
-    case 'zset': return redis.zrange(key, 0, -1, 'WITHSCORES');
+    case 'zset': return redis.zrange(key, '0', '-1', 'WITHSCORES');
     case 'stream': return redis.xrange(key, '-', '+');
     default: return null;
   }

@@ -1,0 +1,80 @@
+// `mainstay tenants …` and `mainstay keys …`: the operator's side of the door, straight on Postgres, because the first key of
+// an installation cannot be asked of an API that wants a key. Whoever holds DATABASE_URL may do all of this anyway; every
+// change is audited under `cli:<login name>`.
+import { userInfo } from 'node:os';
+import { InvalidArgumentError, type Command } from 'commander';
+import { scopesOf } from '../domain/api-key.ts';
+import { MainstayError, messageOf } from '../domain/errors.ts';
+import type { Scope } from '../domain/status.ts';
+import { newKeySchema } from '../domain/wire.ts';
+import { createKey, createTenant, listKeys, revokeKey, type NewKey } from '../store/engine/api-keys.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+import { isoTime } from './arguments.ts';
+import { withDatabase } from './connection.ts';
+import { note, printJson, printLine, printTable, shortTime } from './output.ts';
+
+interface KeyWords { readonly tenant: string; readonly user?: string; readonly json?: boolean }
+interface CreateWords extends KeyWords { readonly scopes: Scope[]; readonly name: string; readonly expires?: string }
+
+export function addKeyCommands(program: Command): void {
+  const tenants = program.command('tenants').description('owners of data and limits');
+  tenants.command('create').description('make a tenant; making it twice is as good as once').argument('<tenant>', 'lower case letters, digits and hyphens')
+    .option('--json', 'print JSON')
+    .action(async (tenant: string, { json }: { json?: boolean }) => {
+      await withDatabase((pool) => createTenant(pool, tenant));
+      if (json) printJson({ tenant }); else printLine(tenant);
+    });
+  const keys = program.command('keys').description('API keys of a tenant');
+  withTenant(keys.command('create')).description('make a key; it is shown this once')
+    .requiredOption('--scopes <names>', '`all`, or names separated by commas', scopes)
+    .option('--user <user>', 'the key acts for this user only')
+    .option('--name <name>', 'what it is for', 'made by mainstay keys create')
+    .option('--expires <time>', 'ISO 8601 with a zone', isoTime)
+    .action(create);
+  withTenant(keys.command('list')).description('keys, newest first; never the keys themselves').option('--user <user>', 'of this user only').action(list);
+  withTenant(keys.command('revoke')).description('end a key at once').argument('<key>', 'its id, as list shows it').action(revoke);
+}
+
+const withTenant = (command: Command): Command => command.requiredOption('--tenant <tenant>').option('--json', 'print JSON');
+
+async function create({ tenant, user, scopes: granted, name, expires, json }: CreateWords): Promise<void> {
+  const parsed = newKeySchema.safeParse({ name, scopes: granted, user, expiresAt: expires });
+  if (!parsed.success) throw new MainstayError('bad_request', parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  const key = { tenant, user, name, scopes: granted, expiresAt: expires === undefined ? undefined : new Date(expires) };
+  const made = await withDatabase((pool) => createKeyOf(pool, key));
+  if (json) return printJson(made);
+  printLine(made.key);
+  note(`key ${made.id} of ${tenant}: keep it now, nothing can show it again`);
+}
+
+async function createKeyOf(pool: EnginePool, key: NewKey): Promise<{ id: string; key: string }> {
+  try {
+    return await createKey(pool, key, actor());
+  } catch (error) {
+    if ((error as { code?: unknown }).code === '23503') throw new MainstayError('not_found', `There is no tenant "${key.tenant}": \`mainstay tenants create ${key.tenant}\` makes it.`); // foreign key
+    throw error;
+  }
+}
+
+async function list({ tenant, user, json }: KeyWords): Promise<void> {
+  const found = await withDatabase((pool) => listKeys(pool, tenant, user));
+  if (json) return printJson({ data: found.map(({ tenantId: _tenantId, ...key }) => key), nextCursor: null });
+  const iso = (date: Date | null): string => shortTime(date?.toISOString() ?? null);
+  printTable(['key', 'user', 'state', 'expires (UTC)', 'last used (UTC)', 'created (UTC)', 'name', 'scopes'], found.map((key) =>
+    [key.id, key.user, key.revokedAt === null ? 'live' : 'revoked', iso(key.expiresAt), iso(key.lastUsedAt), iso(key.createdAt), key.name, key.scopes.join(' ')]));
+}
+
+async function revoke(id: string, { tenant, json }: KeyWords): Promise<void> {
+  const done = await withDatabase((pool) => revokeKey(pool, { tenant, id, user: undefined }, actor()));
+  if (!done) throw new MainstayError('not_found', `The tenant "${tenant}" has no key ${id}.`);
+  if (json) printJson({ id, revoked: true }); else printLine(`${id} is revoked`);
+}
+
+function scopes(text: string): Scope[] {
+  try { return scopesOf(text); } catch (error) { throw new InvalidArgumentError(messageOf(error)); }
+}
+
+/** A container may run as a user without a name. */
+function actor(): string {
+  try { return `cli:${userInfo().username}`; } catch { return 'cli'; }
+}

@@ -1,0 +1,115 @@
+// `mainstay runs …`: submit a run, look at it, follow it, end it; over HTTP, as any other service would. Whoever waits for a
+// run or watches it gets exit code 0 only when the run completed, so that a script may rely on it.
+import { Option, type Command } from 'commander';
+import { MainstayApiError, type Mainstay, type RunQuery } from '../client/client.ts';
+import { ERRORS } from '../domain/errors.ts';
+import { MULTITASK_STRATEGIES, RUN_STATUSES, type MultitaskStrategy } from '../domain/status.ts';
+import type { NewRunBody, Run, RunEvent } from '../domain/wire.ts';
+import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
+import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
+import { inline, money, note, printJson, printJsonLine, printLine, printPage, printPairs, shortTime } from './output.ts';
+
+interface CreateWords extends ApiOptions {
+  readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
+  readonly startAt?: string; readonly delayMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
+}
+interface ListWords extends ApiOptions, RunQuery {}
+interface WatchWords extends ApiOptions { readonly after?: number }
+
+export function addRunCommands(program: Command): void {
+  const runs = program.command('runs').description('submit runs, look at them, follow them, end them');
+  withApiOptions(runs.command('create')).description('submit a run; prints its id')
+    .requiredOption('--agent <name>', 'the agent that shall run')
+    .requiredOption('--input <json>', "what the agent's schema asks for: JSON, @file, or - for standard input", jsonArgument)
+    .option('--user <user>', 'on whose behalf the run acts')
+    .option('--session <session>', 'a lasting conversation of that user')
+    .option('--priority <n>', "higher goes first among the tenant's own runs", wholeNumber)
+    .option('--metadata <json>', 'an object kept with the run: JSON, @file, or -', jsonObject)
+    .option('--start-at <time>', 'not before this time (ISO 8601 with a zone)', isoTime)
+    .option('--delay-ms <ms>', 'not before so many milliseconds from now', wholeNumber)
+    .option('--idempotency-key <key>', 'the same key with the same request is the same run')
+    .addOption(new Option('--multitask-strategy <word>', 'what to do while the session has an unfinished run').choices(MULTITASK_STRATEGIES))
+    .option('--wait [seconds]', 'wait until the run has ended and print it; exit code 0 only when it completed', wholeNumber)
+    .action(create);
+  withApiOptions(runs.command('get')).description('one run, with input and output').argument('<run>', 'run_…')
+    .action(async (id: string, options: ApiOptions) => show(await apiClient(options).runs.get(id), options.json));
+  withApiOptions(runs.command('list')).description('runs, newest first')
+    .option('--agent <name>').addOption(new Option('--status <status>').choices(RUN_STATUSES)).option('--user <user>').option('--session <session>')
+    .option('--limit <n>', 'items of the page', wholeNumber).option('--cursor <cursor>', 'go on after this page')
+    .action(list);
+  withApiOptions(runs.command('watch')).description('print what happens in a run until it has ended; exit code 0 only when it completed').argument('<run>', 'run_…')
+    .option('--after <seq>', 'begin after the event of this number', wholeNumber)
+    .action(watch);
+  withApiOptions(runs.command('cancel')).description('ask for the end of a run').argument('<run>', 'run_…')
+    .action(async (id: string, options: ApiOptions) => {
+      const run = await apiClient(options).runs.cancel(id);
+      if (options.json) printJson(run); else printLine(`${run.id} ${run.status === 'cancelled' ? 'is cancelled' : `is ${run.status}; its end is asked for`}`);
+    });
+}
+
+async function create(options: CreateWords): Promise<void> {
+  const client = apiClient(options);
+  const { agent, input, user, session, priority, metadata, startAt, delayMs, multitaskStrategy, idempotencyKey, wait, json } = options;
+  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, multitask_strategy: multitaskStrategy };
+  const run = await client.runs.create(body, { idempotencyKey });
+  if (wait !== undefined) {
+    if (!json) note(`${run.id} is accepted`);
+    return end(await client.runs.wait(run.id, wait === true ? {} : { timeoutMs: wait * 1_000 }), json);
+  }
+  if (json) return printJson(run);
+  printLine(run.id);
+  note(`${run.status}; follow it: mainstay runs watch ${run.id}`);
+}
+
+async function list(options: ListWords): Promise<void> {
+  const { agent, status, user, session, limit, cursor } = options;
+  printPage(options.json, await apiClient(options).runs.list({ agent, status, user, session, limit, cursor }), ['run', 'agent', 'status', 'user', 'session', 'steps', 'cost', 'created (UTC)'], (run) => [
+    run.id, run.agent, run.waitReason === null ? run.status : `${run.status}: ${run.waitReason}`, run.user, run.session, run.steps, money(run.costMicroUsd), shortTime(run.createdAt),
+  ]);
+}
+
+async function watch(id: string, options: WatchWords): Promise<void> {
+  const client = apiClient(options);
+  for await (const event of client.runs.stream(id, { after: options.after })) {
+    if (options.json) printJsonLine(event); else printLine(sentenceOf(event));
+  }
+  if (options.json) return failUnlessCompleted(await client.runs.get(id));
+  await finished(client, id);
+}
+
+async function finished(client: Mainstay, id: string): Promise<void> {
+  const run = await client.runs.get(id);
+  if (run.status === 'completed') printLine(`output    ${inline(run.output)}`);
+  failUnlessCompleted(run);
+}
+
+function end(run: Run, json: boolean | undefined): void {
+  show(run, json);
+  failUnlessCompleted(run);
+}
+
+function failUnlessCompleted(run: Run): void {
+  if (run.status === 'completed') return;
+  const advice = run.errorCode !== null && Object.hasOwn(ERRORS, run.errorCode) ? ERRORS[run.errorCode as keyof typeof ERRORS].advice : `\`mainstay runs get ${run.id}\` shows the run.`;
+  throw new MainstayApiError({ code: run.errorCode ?? run.status, status: 0, detail: run.errorMessage ?? `${run.id} is ${run.status}.`, advice });
+}
+
+function show(run: Run, json: boolean | undefined): void {
+  if (json) return printJson(run);
+  printPairs([
+    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', run.waitReason === null ? run.status : `${run.status}: ${run.waitReason}`],
+    ['cancel', run.cancelRequested && run.finishedAt === null ? 'asked for' : ''], ['error', run.errorCode === null ? '' : `${run.errorCode}: ${run.errorMessage ?? ''}`],
+    ['user', run.user], ['session', run.session], ['steps', `${run.steps}${run.finishedAt === null ? `, next ${run.nextStep}` : ''}`],
+    ['progress', run.live === null ? '' : `${Math.round(run.live.progress * 100)} % ${run.live.note}`], ['model', run.model],
+    ['tokens', `${run.inputTokens} in, ${run.outputTokens} out`], ['cost', money(run.costMicroUsd)], ['memory', run.memoryState],
+    ['due', shortTime(run.dueAt)], ['created', shortTime(run.createdAt)], ['started', shortTime(run.startedAt)], ['finished', shortTime(run.finishedAt)],
+    ['metadata', inline(run.metadata) === '{}' ? '' : inline(run.metadata)], ['input', inline(run.input)], ['output', inline(run.output)],
+  ]);
+}
+
+/** `07:49:12  step.completed  think → act, 120 ms` */
+function sentenceOf({ type, data, createdAt }: RunEvent): string {
+  const { step, next, durationMs } = (data ?? {}) as { step?: string; next?: string | null; durationMs?: number };
+  const what = type === 'step.completed' ? `${step} → ${next ?? 'end'}, ${durationMs} ms` : data === null || JSON.stringify(data) === '{}' ? '' : inline(data);
+  return `${createdAt.slice(11, 19)}  ${type.padEnd(14)}  ${what}`.trimEnd();
+}

@@ -1,0 +1,96 @@
+// The calls about runs: submit, look, wait, follow, cancel. A submission carries an idempotency key, random where the caller
+// names none, so that it may be tried again and is made once. A wait is a chain of short waits: no load balancer sees an
+// idle connection, and an answer that was lost costs nothing.
+import type { ModelCall, NewRunBody, Page, RetrievalTrace, Run, RunEvent, RunItem, RunMemories, RunStep, ToolCall } from '../domain/wire.ts';
+import { MainstayApiError } from './api-error.ts';
+import { followRun } from './event-stream.ts';
+import { newKey, type Http } from './http.ts';
+import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
+
+export interface RunQuery extends Paging {
+  readonly agent?: string | undefined;
+  readonly status?: Run['status'] | undefined;
+  readonly user?: string | undefined;
+  readonly session?: string | undefined;
+}
+
+export interface CreateOptions extends Aborting {
+  /** The same key with the same body is the same run, however often it is sent. */
+  readonly idempotencyKey?: string | undefined;
+  /** Seconds, 60 at most: answers as soon as the run has ended, or after so long as it is then. */
+  readonly waitS?: number | undefined;
+}
+
+export interface WaitOptions extends Aborting {
+  /** Longest time to wait, milliseconds; without it, as long as it takes. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface StreamOptions extends Aborting {
+  /** Begins after the event of this number; 0 = from the start. */
+  readonly after?: number | undefined;
+}
+
+/** One link of a wait: below the 60 seconds after which proxies cut what is silent. */
+const WAIT_LINK_S = 30;
+
+export function runCalls(http: Http) {
+  const pathOf = (id: string): string => `/v1/runs/${encodeURIComponent(id)}`;
+  const list = ({ signal, ...query }: RunQuery & Aborting = {}): Promise<Page<RunItem>> => http.json('/v1/runs', { query, signal });
+  const steps = (id: string, { signal, ...query }: Paging & Aborting = {}): Promise<Page<RunStep>> => http.json(`${pathOf(id)}/steps`, { query, signal });
+
+  const get = (id: string, { waitS, signal }: Aborting & { readonly waitS?: number } = {}): Promise<Run> =>
+    http.json(pathOf(id), { query: { wait: waitS }, signal, extraMs: (waitS ?? 0) * 1_000 });
+
+  return {
+    /** Submits a run. Resolved = its row is committed: it will end in exactly one terminal state. */
+    create: (body: NewRunBody, { idempotencyKey = newKey(), waitS, signal }: CreateOptions = {}): Promise<Run> =>
+      http.json('/v1/runs', { method: 'POST', query: { wait: waitS }, body, headers: { 'idempotency-key': idempotencyKey }, signal, extraMs: (waitS ?? 0) * 1_000 }),
+    get,
+    /** One page, newest first. */
+    list,
+    /** Every run of the query, page by page. */
+    iterate: (query: RunQuery & Aborting = {}): AsyncGenerator<RunItem, void, undefined> => iteratePages(list, query),
+    /** Resolves with the ended run, whatever its status. Throws MainstayApiError `timeout` after `timeoutMs`; the run goes on. */
+    wait: (id: string, options: WaitOptions = {}): Promise<Run> => waitFor(id, options, get),
+    /** Events as they happen, each once and in order; ends after the terminal one. A broken connection is taken up again. */
+    stream: (id: string, { after = 0, signal }: StreamOptions = {}): AsyncGenerator<RunEvent, void, undefined> => followRun(http, pathOf(id), { after, signal }),
+    /** Asks for the run's end; its worker is told. Throws `run_finished` where it has already ended otherwise. */
+    async cancel(id: string, { signal }: Aborting = {}): Promise<Run> {
+      try {
+        return await http.json<Run>(`${pathOf(id)}/cancel`, { method: 'POST', signal });
+      } catch (error) {
+        if (!(error instanceof MainstayApiError) || error.code !== 'run_finished') throw error;
+        const run = await get(id, { ...(signal === undefined ? {} : { signal }) }); // a first try whose answer was lost has done it
+        if (run.status === 'cancelled') return run;
+        throw error;
+      }
+    },
+    /** One page of recorded steps, oldest first. */
+    steps,
+    iterateSteps: (id: string, query: Paging & Aborting = {}): AsyncGenerator<RunStep, void, undefined> => iteratePages((page: Paging & Aborting) => steps(id, page), query),
+    /** All of them in one page. */
+    toolCalls: (id: string, { signal }: Aborting = {}): Promise<Page<ToolCall>> => http.json(`${pathOf(id)}/tool-calls`, { signal }),
+    modelCalls: (id: string, { signal }: Aborting = {}): Promise<Page<ModelCall>> => http.json(`${pathOf(id)}/model-calls`, { signal }),
+    /** What was remembered of the run: its summary and the gate's verdict on every candidate. */
+    memories: (id: string, { signal }: Aborting = {}): Promise<RunMemories> => http.json(`${pathOf(id)}/memories`, { signal }),
+    /** What was recalled for the run. */
+    traces: (id: string, { signal }: Aborting = {}): Promise<Page<RetrievalTrace>> => http.json(`${pathOf(id)}/traces`, { signal }),
+  };
+}
+
+async function waitFor(id: string, { timeoutMs, signal }: WaitOptions, get: (id: string, options: { waitS: number; signal?: AbortSignal }) => Promise<Run>): Promise<Run> {
+  const limit = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+  const stops = [signal, limit].filter((one) => one !== undefined);
+  let last: Run | undefined;
+  try {
+    for (;;) {
+      last = await get(id, { waitS: WAIT_LINK_S, ...(stops.length === 0 ? {} : { signal: AbortSignal.any(stops) }) });
+      if (last.finishedAt !== null) return last;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!limit?.aborted) throw error;
+    throw new MainstayApiError({ code: 'timeout', status: 0, detail: `${id} had not ended after ${timeoutMs} ms${last === undefined ? '' : `: it is ${last.status}`}.`, advice: 'The run goes on; wait again, or cancel it.' });
+  }
+}

@@ -1,0 +1,14 @@
+// The package's front door and its only barrel: what a user writes agents and machines with, the types that appear in their
+// code, and the client. What is not here is not promised to stay as it is.
+export { defineMachine, type MachineOptions } from './run/define-machine.ts';
+export { defineAgent, agentInput, type AgentInput, type AgentOptions } from './run/define-agent.ts';
+export { defineTool, type ToolOptions } from './tools/define-tool.ts';
+export { MainstayError, isMainstayError, ERRORS, type ErrorCode } from './domain/errors.ts';
+export type { Machine, Move, Recall, RecalledMemory, RunInfo, SessionMessage, Step } from './domain/machine.ts';
+export type { Tool, ToolContext } from './domain/tool.ts';
+export type { Json } from './domain/json.ts';
+export type { ModelMessage, ModelRequest, ModelTool, ModelTurn } from './domain/model.ts';
+export type { SessionState } from './domain/session.ts';
+export type { MultitaskStrategy, RunStatus, Scope, ToolEffect, WaitReason } from './domain/status.ts';
+export { Mainstay, MainstayApiError, type MainstayOptions } from './client/client.ts';
+export type { Agent, Memory, Message, ModelCall, NewRunBody, Page, RetrievalTrace, Run, RunEvent, RunItem, RunMemories, RunStep, Session, ToolCall, Usage, Verdict } from './domain/wire.ts';
