@@ -1,27 +1,35 @@
 // The commit: one statement moves a run on under its fence, with its step row, its event and, at the end, its session,
 // messages and totals. A run that another has claimed answers `fenced`: abort, write nothing more, retry nothing.
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
+import { guarded } from '../../guards.ts';
+import { WOKEN } from './inbox.ts';
 import { isConnectionError, type EnginePool } from './pool.ts';
 
 export interface Commit {
   readonly tenant: string;
   readonly id: string;
+  /** uuid of the run that spawned it: its row is changed by an end, so the two never share a group. */
+  readonly parent: string | null;
   readonly fence: bigint;
   readonly claimedBy: string;
   /** The step that was current when the commit was made. */
   readonly stepSeq: number;
   /** Present: the step succeeded and becomes a checkpoint. */
-  readonly step: { readonly name: string; readonly next: string | null; readonly data: string | null; readonly durationMs: number } | null;
+  readonly step: { readonly name: string; readonly next: string | null; readonly data: string | null; readonly dataBlob: string | null; readonly durationMs: number } | null;
+  /** The version from now on: a newer build's migration moves it, never back. */
+  readonly version: number;
   /** `running`: the same worker goes on; `queued`: back to the ready queue (retry, drain). */
   readonly status: RunStatus;
   readonly waitReason: WaitReason | null;
-  readonly wakeInMs: number;
+  /** null = no time wakes it */
+  readonly wakeInMs: number | null;
   /** Step time limit of the next step, when going on. */
   readonly stepMs: number;
   readonly failedAttempt: boolean;
   readonly inboxSeq: number;
   readonly event: { readonly type: string; readonly data: string } | null;
   readonly output: string | null;
+  readonly outputBlob: string | null;
   readonly errorCode: string | null;
   readonly errorMessage: string | null;
   readonly remember: boolean;
@@ -38,28 +46,36 @@ export type Committed =
 const FENCED: Committed = { fenced: true };
 
 const ENDED = `('completed', 'failed', 'cancelled', 'expired')`;
+/** Something was sent that the step has not read: it must not park past it. */
+const UNREAD = `(c.status = 'waiting' AND NOT (${guarded('commit-inbox', 'r.inbox_seq = c.inbox')}))`;
+/** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
+const PAUSES = `(r.pause_requested_at IS NOT NULL AND c.status NOT IN ${ENDED})`;
+const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
 const COMMIT = `
 WITH c AS MATERIALIZED (
-  SELECT * FROM json_to_recordset($1::json) AS c(t text, i uuid, fence bigint, holder uuid, seq int, step text, next text, data json, ms int, advance int,
-    status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, error_code text,
+  SELECT * FROM json_to_recordset($1::json) AS c(t text, i uuid, fence bigint, holder uuid, seq int, step text, next text, data json, data_blob text, ms int, advance int, version int,
+    status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, output_blob text, error_code text,
     error_message text, memory memory_state, session_state json, messages json)
 ), held AS (
   SELECT r.tenant_id, r.id FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
-  WHERE r.fence = c.fence AND r.claimed_by = c.holder AND r.step_seq = c.seq ORDER BY 1, 2 FOR UPDATE OF r
+  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY 1, 2 FOR UPDATE OF r
 ), u AS (
   UPDATE agent_runs r SET
     step_seq = r.step_seq + c.advance, next_step = coalesce(c.next, r.next_step),
-    status = CASE WHEN c.status = 'waiting' AND r.inbox_seq <> c.inbox THEN 'queued' ELSE c.status END,
-    wait_reason = CASE WHEN c.status = 'waiting' AND r.inbox_seq = c.inbox THEN c.reason END,
-    wake_at = CASE WHEN c.status = 'running' OR c.status IN ${ENDED} THEN r.wake_at WHEN c.status = 'waiting' AND r.inbox_seq <> c.inbox THEN now() ELSE now() + c.wake * interval '1 ms' END,
-    fence = CASE WHEN c.status = 'running' THEN r.fence ELSE -r.fence END,
-    claimed_by = CASE WHEN c.status = 'running' THEN r.claimed_by END,
-    step_deadline_at = CASE WHEN c.status = 'running' THEN now() + c.step_ms * interval '1 ms' END,
-    step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN c.status = 'running' THEN 1 ELSE 0 END,
+    version = greatest(r.version, c.version),
+    status = CASE WHEN ${PAUSES} THEN 'waiting' WHEN ${UNREAD} THEN 'queued' ELSE c.status END,
+    wait_reason = CASE WHEN ${PAUSES} THEN 'paused' WHEN c.status = 'waiting' AND NOT ${UNREAD} THEN c.reason END,
+    wake_at = CASE WHEN ${PAUSES} THEN NULL WHEN c.status = 'running' OR c.status IN ${ENDED} THEN r.wake_at WHEN ${UNREAD} THEN now() ELSE now() + c.wake * interval '1 ms' END,
+    resume_at = CASE WHEN NOT ${PAUSES} THEN NULL WHEN ${UNREAD} OR c.status = 'running' THEN now() ELSE now() + c.wake * interval '1 ms' END,
+    fence = CASE WHEN ${GOES_ON} THEN r.fence ELSE -r.fence END,
+    claimed_by = CASE WHEN ${GOES_ON} THEN r.claimed_by END,
+    step_deadline_at = CASE WHEN ${GOES_ON} THEN now() + c.step_ms * interval '1 ms' END,
+    step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN ${GOES_ON} THEN 1 ELSE 0 END,
     attempt = CASE WHEN c.advance = 1 THEN 0 ELSE r.attempt + c.failed END,
-    crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END,
+    crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END, crashes_alone = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes_alone END,
+    ran_alone = r.ran_alone AND ${GOES_ON},
     event_seq = r.event_seq + c.advance + (c.event IS NOT NULL)::int,
-    output = coalesce(c.output, r.output), error_code = c.error_code, error_message = c.error_message,
+    output = coalesce(c.output, r.output), output_blob = coalesce(c.output_blob, r.output_blob), error_code = c.error_code, error_message = c.error_message,
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
     holds_session = r.holds_session AND c.status NOT IN ${ENDED},
     memory_state = CASE WHEN c.status IN ${ENDED} THEN c.memory ELSE r.memory_state END,
@@ -68,13 +84,16 @@ WITH c AS MATERIALIZED (
     cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
   FROM c JOIN held h ON h.tenant_id = c.t AND h.id = c.i
   WHERE r.tenant_id = c.t AND r.id = c.i
-  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at,
-    c.step, c.next, c.data, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
+  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at,
+    c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
 ), s AS (
-  INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, duration_ms)
-  SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int, fence, step, next, data, ms FROM u WHERE advance = 1
+  INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
+  SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int, fence, step, next, data, data_blob, ms FROM u WHERE advance = 1
 ), e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, event, event_data FROM u WHERE event IS NOT NULL
+), p AS ( -- a child's end is news for its parent; the parent counts for itself
+  UPDATE agent_runs r SET ${WOKEN} FROM (SELECT DISTINCT tenant_id, parent_id FROM u WHERE parent_path IS NOT NULL AND status IN ${ENDED}) u
+  WHERE r.tenant_id = u.tenant_id AND r.id = u.parent_id AND r.finished_at IS NULL
 ), w AS (
   UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
   FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
@@ -87,8 +106,21 @@ SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq",
 
 interface CommitRow { tenant: string; id: string; status: RunStatus; eventSeq: number; cancelRequested: boolean }
 
-/** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. */
+/** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. One statement changes a row
+ *  once: a run whose child is in the group is committed after it, by itself. */
 export async function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  const parents = new Set(commits.flatMap((one) => (one.parent === null ? [] : [`${one.tenant} ${one.parent}`])));
+  const isParent = (one: Commit): boolean => parents.size > 0 && parents.has(`${one.tenant} ${one.id}`);
+  if (!commits.some(isParent)) return commitGroup(pool, commits);
+  const [apart, together] = [commits.filter(isParent), commits.filter((one) => !isParent(one))];
+  const answers = new Map<Commit, Committed | Error>();
+  (await commitGroup(pool, together)).forEach((answer, at) => answers.set(together[at] as Commit, answer));
+  for (const one of apart) answers.set(one, (await commitGroup(pool, [one]))[0] as Committed | Error);
+  return commits.map((one) => answers.get(one) as Committed | Error);
+}
+
+async function commitGroup(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  if (commits.length === 0) return [];
   try {
     return await commitTogether(pool, commits);
   } catch (error) {
@@ -128,7 +160,7 @@ async function readBack(pool: EnginePool, one: Commit, error: Error): Promise<Co
 function asJson(one: Commit): string {
   const plain = JSON.stringify({
     t: one.tenant, i: one.id, fence: one.fence.toString(), holder: one.claimedBy, seq: one.stepSeq, step: one.step?.name ?? null, next: one.step?.next ?? null,
-    ms: Math.round(one.step?.durationMs ?? 0), advance: one.step ? 1 : 0, status: one.status, reason: one.waitReason, wake: one.wakeInMs, step_ms: one.stepMs,
+    data_blob: one.step?.dataBlob ?? null, ms: Math.round(one.step?.durationMs ?? 0), advance: one.step ? 1 : 0, version: one.version, output_blob: one.outputBlob, status: one.status, reason: one.waitReason, wake: one.wakeInMs, step_ms: one.stepMs,
     failed: one.failedAttempt ? 1 : 0, inbox: one.inboxSeq, event: one.event?.type ?? null, error_code: one.errorCode, error_message: one.errorMessage,
     memory: one.remember ? 'due' : 'none',
   });

@@ -1,8 +1,11 @@
 // The ledgers of a step: tool calls (intent before, result after), model calls (reserve before, usage after) and records.
 // Every write first takes the run's row FOR SHARE with fence and claim in its WHERE, in the same statement: a worker that
 // has lost the run writes nothing. The one exception: whoever wrote an intent may fill its result once.
+import type pg from 'pg';
 import type { Usage } from '../../domain/model.ts';
 import type { ToolCallStatus, ToolEffect } from '../../domain/status.ts';
+import { guarded } from '../../guards.ts';
+import { WOKEN } from './inbox.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
 
 /** Where a call stands: which run, under which claim, which step, which path inside it. */
@@ -16,7 +19,16 @@ export interface Place {
   readonly path: string;
 }
 
-const HELD = `held AS (SELECT tenant_id, id, user_id, agent FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status = 'running' FOR SHARE)`;
+const IS_HELD = guarded('ledger-held', `fence = $3 AND claimed_by = $4 AND status = 'running'`);
+const HELD = `held AS (SELECT tenant_id, id, user_id, agent FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD} FOR SHARE)`;
+
+/** The run's row, locked while this claim holds it: the first statement of a transaction that writes for a step. Undefined = fenced. */
+export async function lockHeld(client: pg.PoolClient, place: Place, strength: 'SHARE' | 'UPDATE' = 'SHARE'): Promise<{ inboxSeq: number; user: string | null } | undefined> {
+  const { rows } = await client.query<{ inboxSeq: number; user: string | null }>(
+    `SELECT inbox_seq AS "inboxSeq", user_id AS "user" FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD} FOR ${strength}`, [place.tenant, place.run, place.fence, place.claimedBy]);
+  return rows[0];
+}
+
 const placeOf = (place: Place): unknown[] => [place.tenant, place.run, place.fence, place.claimedBy, place.stepSeq, place.path];
 
 export interface RecordedCall {
@@ -31,23 +43,28 @@ export interface RecordedCall {
   readonly errorMessage: string | null;
   readonly attempts: number;
   readonly startedMsAgo: number;
+  /** Where the result lies when it is in the object store. */
+  readonly blob: string | null;
 }
 
 /** Everything a step has on record, read when it runs again. */
 export async function recordedCalls(pool: EnginePool, tenant: string, run: string, stepSeq: number): Promise<RecordedCall[]> {
   const { rows } = await pool.query<RecordedCall>(`
-    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo"
+    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo", result_blob AS blob
       FROM step_records WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8
+    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob
       FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0
+    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL
       FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
   return rows;
 }
 
-export async function recordResultIfHeld(pool: EnginePool, place: Place, name: string, argsHash: string, result: string): Promise<boolean> {
-  const { rowCount } = await pool.query(`WITH ${HELD} INSERT INTO step_records (tenant_id, run_id, step_seq, path, fence, name, args_hash, result)
-    SELECT tenant_id, id, $5, $6, $3, $7, decode($8, 'hex'), $9::json FROM held ON CONFLICT DO NOTHING`, [...placeOf(place), name, argsHash, result]);
+/** A value in the row, or where it lies in the object store. */
+export interface Stored { readonly json: string | null; readonly blob: string | null }
+
+export async function recordResultIfHeld(pool: EnginePool, place: Place, name: string, argsHash: string, result: Stored): Promise<boolean> {
+  const { rowCount } = await pool.query(`WITH ${HELD} INSERT INTO step_records (tenant_id, run_id, step_seq, path, fence, name, args_hash, result, result_blob)
+    SELECT tenant_id, id, $5, $6, $3, $7, decode($8, 'hex'), $9::json, $10 FROM held ON CONFLICT DO NOTHING`, [...placeOf(place), name, argsHash, result.json, result.blob]);
   return rowCount === 1;
 }
 
@@ -59,16 +76,22 @@ export interface ToolIntent {
   readonly argsHash: string;
   /** JSON text */
   readonly request: string;
+  /** How long the call may be under way. */
+  readonly timeoutMs: number;
+  /** The tool's own name of the effect; one of it within its window, over all runs of the tenant. */
+  readonly business: { readonly key: string; readonly windowMs: number } | undefined;
 }
 
-/** Writes or renews the intent of a tool call. False = fenced. A call with a result on record is never reopened. */
+/** Writes or renews the intent of a tool call. False = fenced. A call with a result on record is never reopened. Throws a
+ *  unique violation when another run has the same business key. */
 export async function openToolCallIfHeld(pool: EnginePool, place: Place, intent: ToolIntent): Promise<boolean> {
   const { rowCount } = await pool.query(`WITH ${HELD}
-    INSERT INTO tool_calls AS k (tenant_id, run_id, step_seq, path, key, user_id, fence, tool, tool_version, effect, status, args_hash, request)
-    SELECT tenant_id, id, $5, $6, $7, user_id, $3, $8, $9, $10::tool_effect, 'intent', decode($11, 'hex'), $12::json FROM held
-    ON CONFLICT (tenant_id, run_id, step_seq, path) DO UPDATE SET status = 'intent', fence = excluded.fence, attempts = k.attempts + 1, finished_at = NULL,
-      error_code = NULL, error_message = NULL, tool = excluded.tool, args_hash = excluded.args_hash, request = excluded.request
-    WHERE k.status <> 'succeeded'`, [...placeOf(place), intent.key, intent.tool, intent.version, intent.effect, intent.argsHash, intent.request]);
+    INSERT INTO tool_calls AS k (tenant_id, run_id, step_seq, path, key, user_id, fence, claimed_by, tool, tool_version, effect, status, args_hash, request, deadline_at, business_key, business_until)
+    SELECT tenant_id, id, $5, $6, $7, user_id, $3, $4, $8, $9, $10::tool_effect, 'intent', decode($11, 'hex'), $12::json, now() + $13::float8 * interval '1 ms', $14, now() + $15::float8 * interval '1 ms' FROM held
+    ON CONFLICT (tenant_id, run_id, step_seq, path) DO UPDATE SET status = 'intent', fence = excluded.fence, claimed_by = excluded.claimed_by, attempts = k.attempts + 1, finished_at = NULL,
+      error_code = NULL, error_message = NULL, key = excluded.key, tool = excluded.tool, args_hash = excluded.args_hash, request = excluded.request, deadline_at = excluded.deadline_at,
+      business_key = excluded.business_key, business_until = excluded.business_until
+    WHERE ${guarded('record-returned', `k.status <> 'succeeded'`)}`, [...placeOf(place), intent.key, intent.tool, intent.version, intent.effect, intent.argsHash, intent.request, intent.timeoutMs, intent.business?.key ?? null, intent.business?.windowMs ?? null]);
   return rowCount === 1;
 }
 
@@ -76,6 +99,9 @@ export interface ToolOutcome {
   readonly status: Exclude<ToolCallStatus, 'intent'>;
   /** JSON text, null without a result */
   readonly response: string | null;
+  readonly responseBlob?: string | null;
+  /** The call had been given up before it ended: the run may be parked, or about to be. */
+  readonly late?: boolean;
   readonly meta: string;
   readonly errorCode: string | null;
   readonly errorMessage: string | null;
@@ -89,14 +115,15 @@ export interface ToolOutcome {
 export async function fillToolResult(pool: EnginePool, place: Place, outcome: ToolOutcome): Promise<boolean> {
   const { rowCount } = await pool.query(`
     WITH f AS (
-      UPDATE tool_calls SET status = $5::tool_call_status, response = $6::json, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now()
-      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND status IN ('intent', 'unknown') AND (fence <= $11 OR $5::text = 'succeeded')
+      UPDATE tool_calls SET status = $5::tool_call_status, response = $6::json, response_blob = $12, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now(),
+        business_key = CASE WHEN $5::text IN ('succeeded', 'unknown') THEN business_key END
+      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND ${guarded('result-once', `status IN ('intent', 'unknown')`)} AND (fence <= $11 OR $5::text = 'succeeded')
       RETURNING tenant_id, run_id
-    ), w AS (
-      UPDATE agent_runs r SET status = 'queued', wait_reason = NULL, wake_at = now(), inbox_seq = r.inbox_seq + 1 FROM f
-      WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.status = 'waiting' AND r.wait_reason = 'outcome' AND $5::text IN ('succeeded', 'not_applied')
+    ), w AS ( -- news for whoever holds the run now, or for the wait it is in; to its own holder a result is no news
+      UPDATE agent_runs r SET ${WOKEN} FROM f
+      WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.finished_at IS NULL AND $5::text IN ('succeeded', 'not_applied') AND (r.fence <> $11 OR $13::boolean)
     ) SELECT FROM f`,
-    [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence]);
+    [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence, outcome.responseBlob ?? null, outcome.late ?? false]);
   return rowCount === 1;
 }
 
