@@ -2,6 +2,7 @@
 // waiting one whose time has come, or a running one whose holder is dead or whose step is long past its deadline, and only
 // the head of its session. The grouped form never fails for one bad run: the session's unique index is met row by row.
 import { STEP_GRACE_MS } from '../../domain/tunables.ts';
+import { guarded } from '../../guards.ts';
 import type { EnginePool } from './pool.ts';
 
 export interface ClaimedRun {
@@ -31,24 +32,32 @@ export interface ClaimedRun {
   readonly queuedMs: number;
   readonly model: string | null;
   readonly budgetMicroUsd: bigint | null;
+  /** Where the checkpoint's data lies when it is in the object store. */
+  readonly dataBlob: string | null;
+  readonly forkedFrom: string | null;
+  readonly forkedSeq: number | null;
+  /** Where its parent spawned it; null for a root run. */
+  readonly parentPath: string | null;
+  /** Crashes with no other run beside it. */
+  readonly crashesAlone: number;
 }
 
 export interface ClaimRequest { readonly tenant: string; readonly id: string }
 
 // A run is runnable when it is due, or when nobody alive holds it. $3 incarnation, $4 machines known, $5 step time limit
-const RUNNABLE = `(r.status IN ('queued', 'waiting') AND r.wake_at <= now()
-    OR r.status = 'running' AND r.claimed_by <> $3 AND (r.step_deadline_at + interval '${STEP_GRACE_MS} ms' < now()
-      OR NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL)))
-  AND r.agent || '@' || r.version = ANY ($4)
-  AND (r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
-    AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting')))`;
+const DEAD_HOLDER = guarded('claim-live-holder', `r.step_deadline_at + interval '${STEP_GRACE_MS} ms' < now()
+      OR NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL)`);
+const HEAD = guarded('claim-session-head', `r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
+    AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting'))`);
+const RUNNABLE = `(r.status IN ('queued', 'waiting') AND r.wake_at <= now() OR r.status = 'running' AND r.claimed_by <> $3 AND (${DEAD_HOLDER}))
+  AND r.agent || '@' || r.version = ANY ($4) AND (r.expires_at IS NULL OR r.started_at IS NOT NULL OR r.expires_at > now()) AND (${HEAD})`;
 
 const TAKE = (pick: string): string => `
 WITH c AS MATERIALIZED (${pick}),
 before AS (SELECT r.tenant_id, r.id, r.status, r.started_at FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i),
 u AS (
   UPDATE agent_runs r SET status = 'running', wait_reason = NULL, fence = nextval('fence_seq'), claimed_by = $3,
-    step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int,
+    step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int, crashes_alone = r.crashes_alone + (r.status = 'running' AND r.ran_alone)::int, ran_alone = false,
     holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${RUNNABLE}
   RETURNING r.*
@@ -66,7 +75,9 @@ u AS (
 SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
   u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd",
+  u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
   (SELECT s.data FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS data,
+  (SELECT s.data_blob FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
   (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs"
 FROM u`;

@@ -13,6 +13,11 @@ export interface NewRun {
   readonly user: string | null;
   readonly session: string | null;
   readonly parent: string | null;
+  /** Where the parent's step spawned it; null for all others. */
+  readonly parentStepSeq: number | null;
+  readonly parentPath: string | null;
+  /** Ends as `expired` when it has not started so many milliseconds after it may; null = never. */
+  readonly expiresInMs: number | null;
   readonly start: string;
   readonly priority: number;
   readonly idempotencyKey: string | null;
@@ -40,7 +45,7 @@ export interface Submitted {
   readonly createdMs: number;
 }
 
-const COLUMNS = `ord int, tenant text, id uuid, agent text, version int, pool text, visible boolean, "user" text, session text, parent uuid, start text,
+const COLUMNS = `ord int, tenant text, id uuid, agent text, version int, pool text, visible boolean, "user" text, session text, parent uuid, "parentStepSeq" int, "parentPath" text, "expiresInMs" float8, start text,
   priority int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8`;
 
 // A session's counter is raised by as many places as the group has runs for it; a run repeated under its key leaves a gap.
@@ -54,11 +59,11 @@ WITH c AS MATERIALIZED (
   RETURNING tenant_id, user_id, id, next_seq
 ), n AS (SELECT tenant, "user", session, count(*) AS places FROM c WHERE session IS NOT NULL GROUP BY 1, 2, 3),
 r AS (
-  INSERT INTO agent_runs (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, next_step, priority,
-    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at)
-  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - n.places + c.place - 1, c.parent, c.start, c.priority,
+  INSERT INTO agent_runs (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority,
+    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at)
+  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - n.places + c.place - 1, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority,
     c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd",
-    greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms'))
+    greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms')), greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms')) + c."expiresInMs" * interval '1 ms'
   FROM c LEFT JOIN n ON n.tenant = c.tenant AND n."user" = c."user" AND n.session = c.session
     LEFT JOIN s ON s.tenant_id = c.tenant AND s.user_id = c."user" AND s.id = c.session
   ORDER BY c.tenant, c."idempotencyKey", c.ord
