@@ -3,7 +3,9 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Redis } from 'ioredis';
+import { openBlobStore } from '../src/artifacts/open.ts';
 import type { Config } from '../src/config.ts';
+import type { BlobStore } from '../src/domain/blob.ts';
 import type { Machine } from '../src/domain/machine.ts';
 import { Breakers } from '../src/limits/breakers.ts';
 import { JobStates } from '../src/limits/job-state.ts';
@@ -38,6 +40,8 @@ export interface Ground {
   readonly redis: Redis;
   /** The engine's login. */
   readonly pool: EnginePool;
+  /** Values too large for their row. */
+  readonly blobs: BlobStore;
 }
 
 /** What every process has. */
@@ -63,7 +67,7 @@ export async function openGround(config: Config, processName: string): Promise<G
   const redis = openRedis(config.REDIS_URL, 'fast', log);
   await redisReady(redis, REDIS_WAIT_MS).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
   const pool = openEnginePool(config.DATABASE_ENGINE_URL ?? config.DATABASE_URL, config.DATABASE_ENGINE_URL === undefined, 8, log);
-  return { config, log, metrics: makeMetrics(processName), keys: redisKeys(config.REDIS_PREFIX), redis, pool };
+  return { config, log, metrics: makeMetrics(processName), keys: redisKeys(config.REDIS_PREFIX), redis, pool, blobs: openBlobStore(config) };
 }
 
 export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
@@ -107,11 +111,11 @@ export function assembleModel({ config, log }: Base): Model {
 
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
-  const { engine, registry, keys, metrics, log } = base;
+  const { engine, registry, keys, metrics, log, blobs, submit } = base;
   const { breakers, locks, sessions, jobs } = limits;
   return {
-    engine, registry, sessions, jobs, locks, keys, metrics, log, worker, recaller,
-    tools: { pool: engine.pool, breakers, locks, keys, metrics },
+    engine, registry, sessions, jobs, locks, keys, metrics, log, worker, recaller, blobs, submit,
+    tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
     models: { pool: engine.pool, model: assembleModel(base), breakers, metrics },
   };
 }

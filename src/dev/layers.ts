@@ -27,6 +27,7 @@ const owners: readonly { what: RegExp; only: readonly string[]; why: string }[] 
   { what: /^bullmq$/, only: ['src/queue/'], why: 'only src/queue/ sees BullMQ' },
   { what: /^@anthropic-ai\/sdk/, only: ['src/model/'], why: 'only src/model/ sees the Anthropic SDK' },
   { what: /^@zilliz\/milvus2-sdk-node/, only: ['src/memory/milvus.ts'], why: 'only src/memory/milvus.ts sees Milvus' },
+  { what: /^@aws-sdk\//, only: ['src/artifacts/'], why: 'only src/artifacts/ sees the S3 client' },
   { what: /^(fastify|@fastify\/|@bull-board\/|fastify-)/, only: ['src/api/'], why: 'only src/api/ sees fastify' },
 ];
 const words: readonly { what: RegExp; only: readonly string[]; why: string }[] = [

@@ -58,6 +58,16 @@ export const ERRORS = {
   breaker_open: { status: 503, on: 'wait', advice: 'Nothing: the callee fails too often; the run goes on when a probe succeeds.' },
   budget_exceeded: { status: 402, on: 'terminal', advice: 'The run has no room left in its own budget for another model call; raise `limits.budgetMicroUsd` and submit again.' },
   budget_exhausted: { status: 402, on: 'wait', advice: 'Raise the budget; the run goes on by itself.' },
+  approval_denied: { status: 403, on: 'terminal', advice: 'A person said no, or nobody answered in time; submit again when that has changed.' },
+  approval_closed: { status: 409, on: 'terminal', advice: 'The question was decided, has expired or its run has ended; look at the run.' },
+  outcome_settled: { status: 409, on: 'terminal', advice: 'Nothing is open about this call: its result is on record.' },
+  outcome_open: { status: 409, on: 'terminal', advice: 'The call may still be under way: settle it after its deadline, or when its worker is known dead.' },
+  // control
+  not_paused: { status: 409, on: 'terminal', advice: 'Only a paused run can be resumed; look at its status.' },
+  not_retryable: { status: 409, on: 'terminal', advice: 'Only a failed, cancelled or expired run is retried; fork a completed one.' },
+  no_such_checkpoint: { status: 404, on: 'terminal', advice: "Name the seq of one of the run's recorded steps; 0 is its start." },
+  value_lost: { status: 500, on: 'terminal', advice: 'A large value is missing from the object store or was changed there: restore it, then retry the run.' },
+  value_unavailable: { status: 503, on: 'retry', advice: 'The object store does not answer; the engine tries again.' },
   // the model
   model_unpriced: { status: 422, on: 'terminal', advice: 'Add the model to the price table, or use one that is in it.' },
   model_rejected: { status: 502, on: 'terminal', advice: 'The model provider refused the request; its message is in the run’s events.' },

@@ -20,9 +20,42 @@ export interface RunInfo {
   /** Failures of this step so far. */
   readonly attempt: number;
   readonly fence: bigint;
-  /** uuid of the run this one was made for, e.g. the one it remembers. */
+  /** uuid of the run this one was made for: the one that spawned it, or the one it remembers. */
   readonly parent: string | undefined;
+  /** Set in a fork: its first steps are those of another run. */
+  readonly fork: { readonly run: string; readonly seq: number } | undefined;
   readonly metadata: Json;
+}
+
+export interface SignalReceived { readonly payload: Json; readonly sentBy: string }
+
+/** What a person is asked. They may approve, deny, or approve with changed `details`. */
+export interface ApprovalRequest {
+  /** One line: what is to be done. */
+  readonly title: string;
+  /** What it would be done with; a decision counts for exactly this. */
+  readonly details: Json;
+  /** An unanswered question counts as `onExpiry` after this; without it, it stays open. */
+  readonly expiresInMs?: number;
+  readonly onExpiry?: 'approve' | 'deny';
+}
+export interface ApprovalDecision {
+  readonly approved: boolean;
+  /** `key:<id>`; undefined = nobody answered in time. */
+  readonly by: string | undefined;
+  readonly reason: string | undefined;
+  /** As the person changed them, else as asked. */
+  readonly details: Json;
+}
+
+export interface ChildRun { readonly run: string }
+export interface ChildOptions { readonly user?: string; readonly metadata?: Readonly<Record<string, Json>>; readonly priority?: number; readonly delayMs?: number }
+export interface ChildResult {
+  readonly run: string;
+  readonly status: 'completed' | 'failed' | 'cancelled' | 'expired';
+  readonly output: Json;
+  readonly errorCode: string | undefined;
+  readonly errorMessage: string | undefined;
 }
 
 export interface SessionMessage { readonly role: 'user' | 'assistant'; readonly content: string }
@@ -57,6 +90,12 @@ export interface Recall {
   readonly trace: string;
 }
 
+/**
+ * What a step's code is handed. A step may run more than once: after a crash, a failure or a wait it is called again *from its
+ * own top*, recorded calls return what they returned before, and only what has no record is done. So a step must make the
+ * same calls in the same order up to where it was; `step_diverged` ends a run that does not. Concurrent calls go through
+ * `all`, so that each branch counts for itself.
+ */
 export interface Step<I = unknown, D = unknown> {
   readonly run: RunInfo;
   readonly input: I;
@@ -81,6 +120,16 @@ export interface Step<I = unknown, D = unknown> {
   record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Concurrent branches, each with a scope of its own for its paths. */
   all<T>(branches: readonly ((branch: Step<I, D>) => Promise<T>)[]): Promise<T[]>;
+  /** Parks, holding no worker, until a signal of this name is there (also one sent before), or `timeoutMs` is over: undefined. */
+  waitForSignal(name: string, options?: { readonly timeoutMs?: number }): Promise<SignalReceived | undefined>;
+  /** Parks until a person has decided, or the question's time is over. */
+  waitForApproval(request: ApprovalRequest): Promise<ApprovalDecision>;
+  /** Parks for so many milliseconds, by the database's clock. */
+  wait(delayMs: number): Promise<void>;
+  /** Submits a run of its own, once, however often the step runs. It shares the session this run holds and has none itself. */
+  spawn(agent: string, input: unknown, options?: ChildOptions): Promise<ChildRun>;
+  /** Parks until all of these have ended, or the first with `any`; those that have ended, in the order asked. */
+  waitForChildren(children: readonly ChildRun[], options?: { readonly any?: boolean; readonly timeoutMs?: number }): Promise<ChildResult[] | undefined>;
   /** Memories for this query, traced; recorded like every other call. */
   recall(query: string): Promise<Recall>;
   /** Names the memories an answer used, for the trace. Ids that were not recalled are counted, not stored. */
@@ -99,6 +148,10 @@ export interface Machine {
   readonly visible: boolean;
   readonly description: string;
   readonly input: z.ZodType;
+  /** What is handed from step to step; checked at every move where it is given. */
+  readonly data: z.ZodType | undefined;
+  /** Takes over runs of these older versions: their data becomes this version's in the first checkpoint, and never goes back. */
+  readonly migrates: Migration | undefined;
   readonly start: string;
   readonly steps: Readonly<Record<string, (step: Step<never, never>) => Promise<Move>>>;
   readonly tools: readonly Tool[];
@@ -111,6 +164,12 @@ export interface Machine {
   /** The most a run may spend on the model, micro-dollars; undefined = no limit of its own. */
   readonly budgetMicroUsd: bigint | undefined;
   readonly model: string | undefined;
+}
+
+export interface Migration {
+  readonly from: readonly number[];
+  /** Pure: the step to go on with and its data. Throws where a run cannot be taken over; it then stays on its version. */
+  readonly migrate: (old: { readonly version: number; readonly step: string; readonly data: Json }) => { readonly step: string; readonly data: unknown };
 }
 
 export const machineKey = (name: string, version: number): string => `${name}@${version}`;

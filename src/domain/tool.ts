@@ -31,6 +31,10 @@ export interface Tool {
   readonly dataset: ((args: never) => string | undefined) | undefined;
   /** The resource these arguments work on: one run at a time holds it. */
   readonly lock: ((args: never) => string | undefined) | undefined;
+  /** Whether a person must agree to a call with these arguments, and until when. */
+  readonly approval: { readonly asks: (args: never) => boolean; readonly expiresInMs: number | null; readonly onExpiry: 'approve' | 'deny' } | undefined;
+  /** The tool's own name of the effect of these arguments (`order 4711`): within the window one effect stands for all runs. */
+  readonly business: { readonly key: (args: never) => string | undefined; readonly windowMs: number } | undefined;
   readonly run: (args: never, context: ToolContext) => Promise<unknown>;
   /** Asks the callee what became of a call: its result, `not_applied`, or undefined when it cannot say. */
   readonly lookup: ((key: string, context: ToolContext) => Promise<{ result: unknown } | 'not_applied' | undefined>) | undefined;

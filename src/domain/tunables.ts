@@ -36,6 +36,14 @@ export const GROUP_LANES = 2;
 /** JSON that enters a row: bytes of its text and depth of nesting. Beyond it: `data_not_storable`. */
 export const MAX_JSON_BYTES = 256 * 1024;
 export const MAX_JSON_DEPTH = 64;
+/** JSON up to this stays in its row; beyond it goes to the object store and the row keeps key and digest: a checkpoint copies it. */
+export const INLINE_BYTES = 32 * 1024;
+/** The largest value of a step, a record, a tool or an output, in bytes of JSON; beyond it `data_not_storable`. */
+export const MAX_VALUE_BYTES = 32 * 1024 * 1024;
+/** Payload of a signal and what is asked in an approval, in bytes of JSON. */
+export const MAX_MESSAGE_BYTES = 64 * 1024;
+/** A run whose tool with the same business key is under way looks again after this. */
+export const BUSINESS_RETRY_MS = 1_000;
 /** An HTTP body in bytes; beyond it: `body_too_large`. */
 export const MAX_BODY_BYTES = 512 * 1024;
 /** Session state in Redis lives this long after its last use (configurable). */
@@ -94,3 +102,15 @@ export const PAGE_SIZE = 50;
 export const PAGE_MAX = 200;
 /** Events of a run read in one go. */
 export const FEED_PAGE = 500;
+// the object store
+/** A key in characters, and one part of it: file names end at 255, and S3's names at 1,024 with our prefix before them. */
+export const MAX_BLOB_KEY_CHARACTERS = 800;
+export const MAX_BLOB_PART_CHARACTERS = 255;
+/** A server that says nothing for this long, in a call or in the middle of a body, is given up. */
+export const BLOB_SILENCE_MS = 5_000;
+/** A connection to it stands by then or never. */
+export const BLOB_CONNECT_MS = 2_000;
+/** A whole call with its second try: the largest value at 2 MB/s. Beyond it `value_unavailable`. */
+export const BLOB_DEADLINE_MS = 20_000;
+/** A file that its writer has not named after this was left by a crash: a day is longer than any write and any wrong clock. */
+export const LEFT_FILE_MS = 86_400_000;

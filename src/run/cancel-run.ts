@@ -9,7 +9,8 @@ import type { RedisKeys } from '../redis.ts';
 import type { AppStore, Scope } from '../store/app-store.ts';
 import { audit } from '../store/audit.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { cancelRun, readyRun, sessionHead } from '../store/engine/sweeps.ts';
+import { cancelRun, type Cancelled } from '../store/engine/control.ts';
+import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
 import { getRun, type AgentRun } from '../store/read-runs.ts';
 import type { Dispatcher } from './offer-run.ts';
 
@@ -44,23 +45,26 @@ export function makeCancelRun(deps: CancelDeps): CancelRun {
       await audit(tx, { actor, userId: found.userId, action: 'run.cancelled', objectType: 'run', objectId: publicId('run', id), allowed: true });
       return found;
     });
-    const answer = await cancelRun(deps.engine.pool, scope.tenant, id, run.userId ?? undefined);
+    const answer = await cancelRun(deps.engine.pool, { tenant: scope.tenant, id, user: scope.user });
     if (!answer) throw new MainstayError('not_found', 'There is no such run.');
     if (answer.already) throw finished(answer.status);
-    await tell(deps, run, answer.ended);
+    await tell(deps, run, answer.runs);
   };
 }
 
 const finished = (status: string): MainstayError => new MainstayError('run_finished', `The run has already ended: ${status}.`);
 
 /** Commit, then look: never rejects. */
-async function tell({ redis, keys, engine, dispatcher, log }: CancelDeps, run: AgentRun, ended: boolean): Promise<void> {
+async function tell({ redis, keys, engine, dispatcher, log }: CancelDeps, run: AgentRun, cancelled: Cancelled['runs']): Promise<void> {
   try {
-    if (!ended) { // its worker is told now, or by its next lease renewal
-      await redis.publish(keys.cancelChannel, run.id);
-      return;
+    for (const one of cancelled) {
+      if (one.ended) await dispatcher.withdraw(one.pool, run.tenantId, one.id);
+      else await redis.publish(keys.cancelChannel, one.id); // its worker is told now, or by its next lease renewal
     }
-    await dispatcher.withdraw(run.pool, run.tenantId, run.id);
+    if (run.parentId !== null && run.parentPath !== null) {
+      const parent = await readyRun(engine.pool, run.tenantId, run.parentId);
+      if (parent) await dispatcher.offer(parent, parent.dueInMs);
+    }
     if (run.userId === null || run.sessionId === null) return;
     const head = await sessionHead(engine.pool, run.tenantId, run.userId, run.sessionId);
     const ready = head && (await readyRun(engine.pool, run.tenantId, head.id)); // the head may be running, or wait for a person

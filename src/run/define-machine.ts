@@ -1,6 +1,6 @@
 // `defineMachine`: what a user writes becomes a Machine with every default in place.
 import type { z } from 'zod';
-import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
+import type { Machine, Migration, Move, RunInfo, Step } from '../domain/machine.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -12,6 +12,10 @@ export interface MachineOptions<I> {
   readonly version: number;
   readonly description?: string;
   readonly input: z.ZodType<I>;
+  /** Schema of what is handed from step to step, where all steps share one. */
+  readonly data?: z.ZodType;
+  /** Older versions whose unfinished runs this one takes over. */
+  readonly migrates?: Migration;
   readonly start: string;
   readonly steps: Readonly<Record<string, (step: Step<I, never>) => Promise<Move>>>;
   readonly tools?: readonly Tool[];
@@ -33,6 +37,8 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
   if (!/^[a-z][a-z0-9._-]{0,62}$/.test(options.name)) throw new MainstayError('bad_request', `"${options.name}" is not a name for a machine: use lower case letters, digits, ".", "_" and "-".`);
   if (!Number.isSafeInteger(options.version) || options.version < 1) throw new MainstayError('bad_request', `The version of ${options.name} must be a whole number from 1 on.`);
   if (!options.steps[options.start]) throw new MainstayError('bad_request', `${options.name} starts at "${options.start}", which is none of its steps.`);
+  const newer = options.migrates?.from.find((from) => !Number.isSafeInteger(from) || from < 1 || from >= options.version);
+  if (newer !== undefined) throw new MainstayError('bad_request', `${options.name}@${options.version} cannot migrate from version ${newer}.`);
   return {
     name: options.name,
     version: options.version,
@@ -40,6 +46,8 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
     visible: options.visible ?? true,
     description: options.description ?? '',
     input: options.input,
+    data: options.data,
+    migrates: options.migrates,
     start: options.start,
     steps: options.steps,
     tools: options.tools ?? [],

@@ -2,12 +2,13 @@
 // or is found to be another worker's. It decides nothing by time of its own and never writes after its lease is lost.
 import { monoMs, pause, wallMs } from '../clock.ts';
 import { codeOf, ERRORS, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
-import { storable } from '../domain/json.ts';
+import { storable, type Json } from '../domain/json.ts';
+import type { BlobStore } from '../domain/blob.ts';
 import type { Machine, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
 import { emptySession, noteStep, parseSession, type SessionState } from '../domain/session.ts';
 import { isTerminal, type RunStatus } from '../domain/status.ts';
 import type { Tool } from '../domain/tool.ts';
-import { BACKOFF_CAP_MS, BACKOFF_MS, CRASH_LIMIT, LOCK_RETRY_MS, SESSION_MESSAGES } from '../domain/tunables.ts';
+import { BACKOFF_CAP_MS, BACKOFF_MS, CRASH_LIMIT, LOCK_RETRY_MS } from '../domain/tunables.ts';
 import type { JobStates } from '../limits/job-state.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
 import type { SessionStates } from '../limits/session-state.ts';
@@ -16,14 +17,17 @@ import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Commit } from '../store/engine/commit.ts';
-import { sessionMessages, sessionRow } from '../store/engine/context.ts';
+import { sessionRow } from '../store/engine/context.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { recordedCalls, recordResultIfHeld } from '../store/engine/ledger.ts';
-import { callTool, type ToolDeps } from '../tools/call-tool.ts';
-import { callModel, type ModelDeps } from './call-model.ts';
+import { recordedCalls } from '../store/engine/ledger.ts';
+import type { ToolDeps } from '../tools/call-tool.ts';
+import { keepValue, readValue } from '../values.ts';
+import type { ModelDeps } from './call-model.ts';
 import type { Registry } from './registry.ts';
-import { Exit, StepScope, type Left, type StepCalls } from './step-scope.ts';
 import type { Recaller } from './recaller.ts';
+import { stepCalls, type CallDeps, type InboxRead } from './step-calls.ts';
+import { Exit, StepScope, type Left } from './step-scope.ts';
+import type { SubmitRun } from './submit-run.ts';
 
 export interface ExecuteDeps {
   readonly engine: Engine;
@@ -31,6 +35,8 @@ export interface ExecuteDeps {
   readonly tools: ToolDeps;
   readonly models: ModelDeps;
   readonly recaller: Recaller;
+  readonly blobs: BlobStore;
+  readonly submit: SubmitRun;
   readonly sessions: SessionStates;
   readonly jobs: JobStates;
   readonly locks: Locks;
@@ -50,16 +56,17 @@ export interface Hold {
   show(data: Record<string, unknown>): void;
 }
 
-export interface Ended { readonly status: RunStatus | 'fenced'; readonly wakeInMs: number }
+/** `wakeInMs` null: no time wakes it. */
+export interface Ended { readonly status: RunStatus | 'fenced'; readonly wakeInMs: number | null }
 
 type Outcome = { readonly move: Move } | Left;
 
 export async function executeRun(deps: ExecuteDeps, run: ClaimedRun, hold: Hold): Promise<Ended> {
-  const machine = deps.registry.get(run.agent, run.version);
+  const machine = deps.registry.forRun(run.agent, run.version);
   const execution = new Execution(deps, run, hold, machine);
   if (!machine) return execution.fail(new MainstayError('internal', `This worker does not know ${run.agent}@${run.version}.`));
   if (run.cancelRequested) return execution.cancel();
-  if (run.crashes >= CRASH_LIMIT) return execution.fail(new MainstayError('poison', `The run ended its worker ${run.crashes} times in step "${run.nextStep}".`));
+  if (run.crashesAlone >= CRASH_LIMIT) return execution.fail(new MainstayError('poison', `The run ended its worker ${run.crashesAlone} times, alone in it, in step "${run.nextStep}".`));
   return execution.moveOn(machine);
 }
 
@@ -76,6 +83,8 @@ class Execution {
   #input: unknown;
   #session: SessionState | undefined;
   #progress = 0;
+  /** What the waits of the current step have read of the inbox. */
+  #inbox: InboxRead = { seq: undefined };
 
   constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: Machine | undefined) {
     this.#deps = deps;
@@ -94,6 +103,11 @@ class Execution {
     const parsed = machine.input.safeParse(this.#run.input);
     if (!parsed.success) return this.fail(new MainstayError('data_invalid', 'The stored input no longer matches the schema of this version.'));
     this.#input = parsed.data;
+    try {
+      await this.#loadData(machine);
+    } catch (error) {
+      return this.#failed(machine, error, 0);
+    }
     this.#session = await this.#loadSession();
     let resumed = this.#run.stepClaims > 1;
     for (;;) {
@@ -116,7 +130,9 @@ class Execution {
     try {
       if (move.kind === 'done') return await this.#done(machine, move, durationMs);
       if (!machine.steps[move.step]) throw new MainstayError('step_unknown', `${machine.name} moved to "${move.step}", which is none of its steps.`);
-      const step = { name: this.#step, next: move.step, data: storable(move.data, `the data for step "${move.step}"`), durationMs };
+      const data = checkedData(machine, move.step, move.data);
+      const { json, blob } = await keepValue(this.#deps.blobs, this.#run.tenant, data, `the data for step "${move.step}"`);
+      const step = { name: this.#step, next: move.step, data: json, dataBlob: blob, durationMs };
       if (move.kind === 'sleep') return await this.#commit({ status: 'waiting', waitReason: 'timer', wakeInMs: Math.max(0, move.delayMs), step });
       const ended = await this.#commit({ status: this.#hold.draining() ? 'queued' : 'running', step, stepMs: machine.stepTimeoutMs });
       if (ended.status !== 'running') return ended;
@@ -124,12 +140,12 @@ class Execution {
       if (this.#session) noteStep(this.#session, this.#run.id, this.#step, new Date(wallMs()).toISOString());
       this.#seq++;
       this.#step = move.step;
-      this.#data = JSON.parse(step.data);
+      this.#data = json === null ? structuredClone(data) : JSON.parse(json);
       this.#attempt = 0;
       return undefined;
     } catch (error) {
       if (codeOf(error) === 'internal') throw error;
-      return this.fail(error);
+      return ERRORS[codeOf(error)].on === 'terminal' ? this.fail(error) : this.#failed(machine, error, durationMs);
     }
   }
 
@@ -140,10 +156,12 @@ class Execution {
     const deadline = setTimeout(() => late.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const signal = AbortSignal.any([this.#hold.signal, late.signal]);
     const exit = new Exit();
+    this.#inbox = { seq: undefined };
     const scope = new StepScope({
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
-      tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])), calls: this.#calls(signal),
+      tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])),
+      calls: stepCalls(this.#callDeps, run, signal, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
     }, exit);
     this.#show('running', undefined);
     const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
@@ -162,25 +180,9 @@ class Execution {
     }
   }
 
-  #calls(signal: AbortSignal): StepCalls {
-    const { engine, tools, models, recaller } = this.#deps;
-    const run = this.#run;
-    return {
-      tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool, args, argsHash, place, user: run.user ?? undefined, signal, recorded }),
-      model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
-      record: async (name, argsHash, place, result) => {
-        if (!(await recordResultIfHeld(engine.pool, place, name, argsHash, result))) throw new MainstayError('fenced', 'Another worker holds the run.');
-      },
-      recall: (query, place) => recaller.recall({ tenant: run.tenant, user: run.user ?? undefined, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, signal }),
-      cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
-      history: async () => (run.session === null || run.user === null ? [] : sessionMessages(engine.pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
-      progress: (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); },
-    };
-  }
-
-  #done(machine: Machine, move: Extract<Move, { kind: 'done' }>, durationMs: number): Promise<Ended> {
-    const output = storable(move.output, 'the output');
-    return this.#commit({ status: 'completed', step: { name: this.#step, next: null, data: null, durationMs }, output, remember: machine.remembers, messages: move.messages, event: { type: 'run.completed', data: '{}' } });
+  async #done(machine: Machine, move: Extract<Move, { kind: 'done' }>, durationMs: number): Promise<Ended> {
+    const { json, blob } = await keepValue(this.#deps.blobs, this.#run.tenant, move.output, 'the output');
+    return this.#commit({ status: 'completed', step: { name: this.#step, next: null, data: null, dataBlob: null, durationMs }, output: json, outputBlob: blob, remember: machine.remembers, messages: move.messages, event: { type: 'run.completed', data: '{}' } });
   }
 
   #failed(machine: Machine, error: unknown, durationMs: number): Promise<Ended> | Ended {
@@ -226,9 +228,9 @@ class Execution {
     const session = ends ? this.#endSession() : undefined;
     const { messages, wakeInMs, ...rest } = change;
     const commit: Commit = {
-      tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
-      inboxSeq: run.inboxSeq, event: null, output: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
-      wakeInMs: wakeInMs === undefined ? 0 : wakeInMs ?? FOR_EVER_MS, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
+      tenant: run.tenant, id: run.id, parent: run.parentPath === null ? null : run.parent, version: this.#machine?.version ?? run.version, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
+      inboxSeq: this.#inbox.seq ?? run.inboxSeq, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
+      wakeInMs: wakeInMs === undefined ? 0 : wakeInMs, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
     };
     const answer = await this.#send(commit);
     if (answer.fenced) return this.#fenced('commit');
@@ -239,7 +241,7 @@ class Execution {
     if (session && run.user !== null && run.session !== null) await this.#deps.sessions.put(run.tenant, run.user, run.session, session);
     this.#show(answer.status, undefined);
     if (isTerminal(answer.status)) this.#observeEnd(answer.status);
-    return { status: answer.status, wakeInMs: answer.status === 'queued' || change.waitReason === 'outcome' ? 0 : commit.wakeInMs };
+    return { status: answer.status, wakeInMs: answer.status === 'queued' ? 0 : commit.wakeInMs };
   }
 
   /** A store that is away is asked again for as long as the lease lasts: the step's result must not be lost with a hiccup. */
@@ -254,6 +256,25 @@ class Execution {
         await pause(Math.min(2_000, 100 * 2 ** tries), this.#hold.signal);
       }
     }
+  }
+
+  /** The checkpoint's data, from its row or the object store; of an older version, as this one's migration makes it. */
+  async #loadData(machine: Machine): Promise<void> {
+    const { tenant, dataBlob, version } = this.#run;
+    if (dataBlob !== null) this.#data = await readValue(this.#deps.blobs, tenant, dataBlob);
+    if (version === machine.version || !machine.migrates) return;
+    try {
+      const { step, data } = machine.migrates.migrate({ version, step: this.#step, data: this.#data as Json });
+      if (!machine.steps[step]) throw new MainstayError('step_unknown', `The migration of ${machine.name}@${version} leads to "${step}", which is none of its steps.`);
+      [this.#step, this.#data] = [step, JSON.parse(storable(checkedData(machine, step, data), 'migrated data'))];
+    } catch (error) {
+      throw error instanceof MainstayError ? error : new MainstayError('data_invalid', `${machine.name}@${machine.version} could not take over version ${version}: ${messageOf(error).slice(0, 300)}`);
+    }
+  }
+
+  get #callDeps(): CallDeps {
+    const { engine, tools, models, recaller, blobs, submit } = this.#deps;
+    return { pool: engine.pool, tools, models, recaller, blobs, submit };
   }
 
   async #loadSession(): Promise<SessionState | undefined> {
@@ -283,8 +304,11 @@ class Execution {
   }
 
   #info(): RunInfo {
-    const { tenant, id, user, session, agent, version, model, fence, parent, metadata } = this.#run;
-    return { tenant, id, user: user ?? undefined, session: session ?? undefined, agent, version, model: model ?? '', attempt: this.#attempt, fence, parent: parent ?? undefined, metadata: metadata as RunInfo['metadata'] };
+    const { tenant, id, user, session, agent, model, fence, parent, metadata, forkedFrom, forkedSeq } = this.#run;
+    return {
+      tenant, id, user: user ?? undefined, session: session ?? undefined, agent, version: this.#machine?.version ?? this.#run.version, model: model ?? '', attempt: this.#attempt, fence, parent: parent ?? undefined,
+      fork: forkedFrom === null ? undefined : { run: forkedFrom, seq: forkedSeq ?? 0 }, metadata: metadata as RunInfo['metadata'],
+    };
   }
 
   #show(status: RunStatus, note: string | undefined): void {
@@ -305,8 +329,14 @@ class Execution {
   }
 }
 
-/** A wait that only an answer ends: no time wakes it. Ten years, since the row's due time is also its place in the index. */
-const FOR_EVER_MS = 10 * 365 * 86_400_000;
+/** Data for a step as the machine's schema reads it. Throws `data_invalid`. */
+function checkedData(machine: Machine, step: string, data: unknown): unknown {
+  const parsed = machine.data?.safeParse(data);
+  if (!parsed) return data ?? null;
+  if (parsed.success) return parsed.data;
+  throw new MainstayError('data_invalid', `The data for step "${step}" does not match the schema of ${machine.name}: ${parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(whole)'}: ${issue.message}`).join('; ')}`);
+}
+
 /** A step that heeds its signal gets this long to return after an abort; then it is left behind. */
 const ABORT_GRACE_MS = 500;
 

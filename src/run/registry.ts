@@ -23,6 +23,18 @@ export class Registry {
     return machine;
   }
 
+  /** The machine that runs a run of this version: its own, or a newer one that takes it over. */
+  forRun(name: string, version: number): Machine | undefined {
+    const newest = this.#newest.get(name);
+    return this.get(name, version) ?? (newest?.migrates?.from.includes(version) ? newest : undefined);
+  }
+
+  /** What a worker of the pool can claim: `name@version`, older versions that a newer machine takes over included. */
+  claimable(pool: string): string[] {
+    const keys = this.ofPool(pool).flatMap((machine) => [machine.version, ...(machine.migrates?.from ?? [])].map((version) => machineKey(machine.name, version)));
+    return [...new Set(keys)];
+  }
+
   get(name: string, version: number): Machine | undefined { return this.#byKey.get(machineKey(name, version)); }
   ofPool(pool: string): Machine[] { return [...this.#byKey.values()].filter((machine) => machine.pool === pool); }
   visible(): Machine[] { return [...this.#newest.values()].filter((machine) => machine.visible); }

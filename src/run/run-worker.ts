@@ -5,7 +5,6 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
-import { machineKey } from '../domain/machine.ts';
 import { isTerminal } from '../domain/status.ts';
 import { FALLBACK_EVERY, FALLBACK_POLL_MS, LEASE_MARGIN_MS, WAKE_UP_MS } from '../domain/tunables.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
@@ -53,7 +52,7 @@ export class RunWorker implements Service {
     this.name = `${deps.pool}-worker`;
     this.#deps = deps;
     const machines = deps.registry.ofPool(deps.pool);
-    this.#machines = machines.map((machine) => machineKey(machine.name, machine.version));
+    this.#machines = deps.registry.claimable(deps.pool);
     this.#stepMs = Math.max(1_000, ...machines.map((machine) => machine.stepTimeoutMs));
   }
 
@@ -188,16 +187,20 @@ export class RunWorker implements Service {
   }
 
   /** Commit, then look: what this end or wait makes ready is offered; all of it is only a hint. */
-  async #afterwards(run: ClaimedRun, status: string, wakeInMs: number): Promise<void> {
+  async #afterwards(run: ClaimedRun, status: string, wakeInMs: number | null): Promise<void> {
     try {
       const { engine, dispatcher } = this.#deps;
       if (status === 'queued' || status === 'waiting') {
         const ready = await readyRun(engine.pool, run.tenant, run.id);
-        if (ready && wakeInMs < 60_000) await dispatcher.offer(ready, ready.dueInMs);
+        if (ready && wakeInMs !== null && wakeInMs < 60_000) await dispatcher.offer(ready, ready.dueInMs);
       } else if (status !== 'fenced' && isTerminal(status as never)) {
         if (run.session !== null && run.user !== null) {
           const head = await sessionHead(engine.pool, run.tenant, run.user, run.session);
           if (head) await dispatcher.offer(head, head.dueInMs);
+        }
+        if (run.parent !== null && run.parentPath !== null) {
+          const parent = await readyRun(engine.pool, run.tenant, run.parent);
+          if (parent) await dispatcher.offer(parent, parent.dueInMs);
         }
         await this.#deps.onEnded(run, status);
       }

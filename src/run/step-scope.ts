@@ -4,19 +4,29 @@
 // calls have settled the step is left behind and later called again from its own top.
 import { createHash } from 'node:crypto';
 import { codeOf, MainstayError } from '../domain/errors.ts';
-import { canonicalJson, storable, type Json } from '../domain/json.ts';
-import type { Move, Recall, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
+import { canonicalJson, type Json } from '../domain/json.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Move, Recall, RunInfo, SessionMessage, SignalReceived, Step } from '../domain/machine.ts';
 import type { ModelRequest, ModelTurn } from '../domain/model.ts';
 import type { SessionState } from '../domain/session.ts';
 import type { Tool } from '../domain/tool.ts';
+import { isGuarded } from '../guards.ts';
 import type { Place, RecordedCall } from '../store/engine/ledger.ts';
+import type { WaitResult, WaitSpec } from '../store/engine/waits.ts';
 import { Park } from '../tools/call-tool.ts';
 
 /** What the executor does for a step: the calls themselves. */
 export interface StepCalls {
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
   model(request: ModelRequest, argsHash: string, place: Place, attempt: number): Promise<ModelTurn | Park>;
-  record(name: string, argsHash: string, place: Place, result: string): Promise<void>;
+  record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
+  /** The result of a recorded call, wherever it lies. */
+  recorded(call: RecordedCall): Promise<unknown>;
+  wait(spec: WaitSpec, place: Place): Promise<WaitResult | Park>;
+  /** The outputs of children, wherever they lie. */
+  outputs(result: WaitResult): Promise<WaitResult>;
+  approval(request: ApprovalRequest, argsHash: string, place: Place): Promise<ApprovalDecision | Park>;
+  /** uuid of the child */
+  spawn(agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string>;
   recall(query: string, place: Place): Promise<Recall>;
   cite(trace: string, memories: readonly string[]): Promise<void>;
   history(): Promise<readonly SessionMessage[]>;
@@ -106,16 +116,54 @@ export class StepScope implements Step<unknown, unknown> {
     const hash = hashOf(name);
     return this.#call('record', name, hash, false, async (place) => {
       const result = await work(this.#state.signal);
-      await this.#state.calls.record(name, hash, place, storable(result, `the result of ${name}`));
+      await this.#state.calls.record(name, hash, place, result);
       return result;
     });
+  }
+
+  async waitForSignal(name: string, { timeoutMs }: { readonly timeoutMs?: number } = {}): Promise<SignalReceived | undefined> {
+    const result = await this.#wait({ kind: 'signal', name, timeoutMs: timeoutMs ?? null, targets: [], any: false });
+    return 'signal' in result ? result.signal : undefined;
+  }
+
+  async wait(delayMs: number): Promise<void> {
+    await this.#wait({ kind: 'timer', name: 'wait', timeoutMs: Math.max(0, delayMs), targets: [], any: false });
+  }
+
+  async waitForChildren(children: readonly ChildRun[], { any = false, timeoutMs }: { readonly any?: boolean; readonly timeoutMs?: number } = {}): Promise<ChildResult[] | undefined> {
+    if (children.length === 0) return [];
+    const result = await this.#wait({ kind: 'child', name: any ? 'any' : 'all', timeoutMs: timeoutMs ?? null, targets: children.map(({ run }) => run), any });
+    return 'children' in result ? result.children.map(({ errorCode, errorMessage, ...child }) => ({ ...child, errorCode: errorCode ?? undefined, errorMessage: errorMessage ?? undefined })) as ChildResult[] : undefined;
+  }
+
+  waitForApproval(request: ApprovalRequest): Promise<ApprovalDecision> {
+    const hash = hashOf(request);
+    return this.#call('record', 'approval', hash, false, async (place) => {
+      const decision = await this.#state.calls.approval(request, hash, place);
+      if (!(decision instanceof Park)) await this.#state.calls.record('approval', hash, place, decision);
+      return decision;
+    });
+  }
+
+  spawn(agent: string, input: unknown, options: ChildOptions = {}): Promise<ChildRun> {
+    const hash = hashOf({ agent, input, options });
+    return this.#call('record', `spawn:${agent}`, hash, false, async (place) => {
+      const child: ChildRun = { run: await this.#state.calls.spawn(agent, input, options, place) };
+      await this.#state.calls.record(`spawn:${agent}`, hash, place, child);
+      return child;
+    });
+  }
+
+  async #wait(spec: Omit<WaitSpec, 'argsHash'>): Promise<WaitResult> {
+    const hash = hashOf(spec);
+    return this.#state.calls.outputs(await this.#call('record', `${spec.kind}:${spec.name}`, hash, false, (place) => this.#state.calls.wait({ ...spec, argsHash: hash }, place)));
   }
 
   recall(query: string): Promise<Recall> {
     const hash = hashOf({ recall: query });
     return this.#call('record', 'recall', hash, false, async (place) => {
       const recall = await this.#state.calls.recall(query, place);
-      await this.#state.calls.record('recall', hash, place, storable(recall, 'the recall'));
+      await this.#state.calls.record('recall', hash, place, recall);
       return recall;
     });
   }
@@ -141,7 +189,7 @@ export class StepScope implements Step<unknown, unknown> {
         this.#exit.leave({ error: new MainstayError('step_diverged', `At ${path} the record holds ${recorded.kind} ${recorded.name}, the step now calls ${kind} ${name} or with other arguments.`) });
         return await NEVER;
       }
-      if (same && recorded.status === 'succeeded') return recorded.result as T;
+      if (same && recorded.status === 'succeeded' && isGuarded('record-returned')) return await this.#state.calls.recorded(recorded) as T;
       this.#state.signal.throwIfAborted();
       const result = await work({ ...this.#state.place, path }, same ? recorded : undefined);
       if (!(result instanceof Park)) return result;

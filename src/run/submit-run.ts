@@ -32,8 +32,12 @@ export interface SubmitRequest {
   readonly delayMs?: number | undefined;
   readonly multitaskStrategy?: MultitaskStrategy | undefined;
   readonly idempotencyKey?: string | undefined;
-  /** uuid of the run this one is made for; only for the product's own. */
+  /** Ends as `expired` when it has not started so many milliseconds after it may. */
+  readonly expiresInMs?: number | undefined;
+  /** uuid of the run this one is made for: the one that spawned it, or the one it remembers. */
   readonly parent?: string | undefined;
+  /** Where the parent's step spawned it. */
+  readonly parentPlace?: { readonly stepSeq: number; readonly path: string } | undefined;
 }
 
 export interface SubmitResult {
@@ -105,9 +109,10 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   const metadata = request.metadata ?? {};
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
   const start = startOf(request);
-  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null });
+  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }) });
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
+    parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
     start: machine.start, priority, idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
     metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start,
   };
@@ -131,6 +136,12 @@ function name(what: string, text: string | undefined): string | null {
     throw new MainstayError('bad_request', `${what} must have 1 to ${MAX_NAME} printable characters.`, { fields: [{ path: what, message: 'not a name' }] });
   }
   return text;
+}
+
+function expiryOf({ expiresInMs }: SubmitRequest): number | null {
+  if (expiresInMs === undefined) return null;
+  if (!Number.isFinite(expiresInMs) || expiresInMs < 1 || expiresInMs > YEAR_MS) throw new MainstayError('bad_request', 'expiresInMs must be from 1 to a year.', { fields: [{ path: 'expiresInMs', message: 'out of range' }] });
+  return expiresInMs;
 }
 
 function startOf({ startAt, delayMs }: SubmitRequest): { startAt: string | null; delayMs: number } {

@@ -1,20 +1,26 @@
-// One tool call: permission → schema → ledger intent → lock, breaker, time limit → call with key → result. After a crash the
-// ledger decides: a result is returned, a read or a keyed call is made again, an unkeyed one is looked up or asks a person.
-// It never calls an unkeyed tool twice without proof that the first call did nothing.
+// One tool call: schema → permission → approval → ledger intent → lock, breaker, time limit → call with key → result. After a
+// crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
+// up or asks a person. It never calls an unkeyed tool twice without proof that the first call did nothing, and a fork asks
+// before it repeats an effect its origin had.
 import { createHash } from 'node:crypto';
 import { monoMs } from '../clock.ts';
+import type { BlobStore } from '../domain/blob.ts';
 import { codeOf, isMainstayError, MainstayError, messageOf } from '../domain/errors.ts';
-import { storable, type Json } from '../domain/json.ts';
-import { LOCK_RETRY_MS, MAX_TOOL_OUTPUT_BYTES } from '../domain/tunables.ts';
+import { canonicalJson, storable, type Json } from '../domain/json.ts';
+import { BUSINESS_RETRY_MS, LOCK_RETRY_MS, MAX_MESSAGE_BYTES } from '../domain/tunables.ts';
 import type { Tool, ToolContext } from '../domain/tool.ts';
 import type { WaitReason } from '../domain/status.ts';
+import { isGuarded } from '../guards.ts';
+import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
 import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
-import { auditAccess, permissionsOf, type Permissions } from '../store/engine/context.ts';
-import { fillToolResult, openToolCallIfHeld, type Place, type RecordedCall, type ToolOutcome } from '../store/engine/ledger.ts';
-import type { EnginePool } from '../store/engine/pool.ts';
+import { askApprovalIfHeld } from '../store/engine/approvals.ts';
+import { businessTwin, fillToolResult, openToolCallIfHeld, originCall, type Place, type RecordedCall, type ToolOutcome } from '../store/engine/ledger.ts';
+import { isUniqueViolation, type EnginePool } from '../store/engine/pool.ts';
+import { keepValue, readValue } from '../values.ts';
+import { refusal } from './permission.ts';
 
 export interface ToolDeps {
   readonly pool: EnginePool;
@@ -22,9 +28,10 @@ export interface ToolDeps {
   readonly locks: Locks;
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
+  readonly blobs: BlobStore;
 }
 
-/** Not an error the caller sees: the run parks until it may go on. */
+/** Not an error the caller sees: the run parks until it may go on. `delayMs` undefined = no time wakes it. */
 export class Park {
   readonly reason: WaitReason;
   readonly delayMs: number | undefined;
@@ -34,113 +41,198 @@ export class Park {
 export interface ToolCallRequest {
   readonly tool: Tool;
   readonly args: unknown;
-  /** hex SHA-256 of tool and arguments */
+  /** hex SHA-256 of tool and arguments, as the step gave them */
   readonly argsHash: string;
   readonly place: Place;
   readonly user: string | undefined;
   readonly signal: AbortSignal;
   /** What the ledger holds of this call from an earlier try. */
   readonly recorded: RecordedCall | undefined;
+  /** The run a fork began with, and how many of its steps it took over. */
+  readonly origin: { readonly run: string; readonly seq: number } | undefined;
+  /** Told how much of the run's inbox an open question has read. */
+  readonly sawInbox: (seq: number) => void;
 }
 
-/** The tool's result, or a Park. Throws MainstayError: tool_input_invalid, tool_denied, tool_failed, tool_timeout, fenced. */
+/** The tool's result, or a Park. Throws MainstayError: tool_input_invalid, tool_denied, approval_denied, tool_failed, tool_timeout, fenced. */
 export async function callTool(deps: ToolDeps, request: ToolCallRequest): Promise<Json | Park> {
-  const { tool, place } = request;
-  const key = callKey(place);
-  const context: ToolContext = { tenant: place.tenant, user: request.user, run: place.run, key, signal: request.signal };
-  const open = async (): Promise<void> => {
-    const intent = { key, tool: tool.name, version: tool.version, effect: tool.effect, argsHash: request.argsHash, request: storable(request.args, 'the arguments') };
-    if (!(await openToolCallIfHeld(deps.pool, place, intent))) throw new MainstayError('fenced', 'Another worker holds the run.');
-  };
-  const fill = (outcome: Omit<ToolOutcome, 'durationMs'>, sinceMs: number): Promise<boolean> => {
-    const durationMs = monoMs() - sinceMs;
-    deps.metrics.toolSeconds.observe({ tool: deps.metrics.bound('tool', tool.name), outcome: outcome.status }, durationMs / 1_000);
-    return fillToolResult(deps.pool, place, { ...outcome, durationMs });
-  };
-
-  const startedMs = monoMs();
-  const denied = await refusal(deps, request);
-  if (denied) {
-    await open();
-    await fill(failed('denied', denied), startedMs);
-    throw denied;
-  }
-  const parsed = tool.input.safeParse(request.args);
-  if (!parsed.success) throw new MainstayError('tool_input_invalid', `The arguments of ${tool.name} do not match its schema.`, { fields: parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message })) });
-
-  const earlier = await settleEarlier(request, context, key);
-  if (earlier instanceof Park) {
-    if (request.recorded?.status === 'intent') await fill(failed('unknown', new MainstayError('outcome_unknown', `Whether ${tool.name} took effect is not known.`)), startedMs);
-    return earlier;
-  }
-  if (earlier) {
-    await fill(succeeded(earlier.result), startedMs);
-    return earlier.result;
-  }
-
-  const resource = tool.lock?.(parsed.data as never);
-  let lease: LockLease | undefined;
-  if (resource !== undefined) {
-    const held = await deps.locks.hold(deps.keys.lock(place.tenant, resource));
-    if (held === 'busy' || held === 'unavailable') return new Park('rate', LOCK_RETRY_MS);
-    lease = held;
-  }
-  try {
-    await open();
-    return await callAndFill(deps, request, parsed.data, context, fill);
-  } finally {
-    await lease?.release();
-  }
+  const parsed = parse(request.tool, request.args);
+  const call = new ToolCall(deps, request);
+  const denied = await refusal(deps.pool, request.tool, parsed, request.user, request.place);
+  if (denied) return call.refuse(denied);
+  const origin = await call.origin();
+  if (origin !== undefined && 'result' in origin) return call.adopt(origin.result, '{"fork":true}');
+  const agreed = await call.approved(parsed, origin?.asks ?? false);
+  if (agreed instanceof Park) return agreed;
+  const earlier = await call.settleEarlier();
+  if (earlier instanceof Park) return earlier;
+  if (earlier) return call.adopt(earlier.result, '{"lookup":true}');
+  return call.make(agreed.args);
 }
 
-async function callAndFill(deps: ToolDeps, { tool, signal }: ToolCallRequest, args: unknown, context: ToolContext, fill: (outcome: Omit<ToolOutcome, 'durationMs'>, sinceMs: number) => Promise<boolean>): Promise<Json | Park> {
-  const startedMs = monoMs();
-  try {
-    const result = await deps.breakers.run(`tool:${tool.name}`, (callSignal) => tool.run(args as never, { ...context, signal: callSignal }).catch((error: unknown) => { throw asToolError(tool, error); }), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
-    const json = (result ?? null) as Json;
-    const text = storable(json, `the result of ${tool.name}`, MAX_TOOL_OUTPUT_BYTES);
-    await fill({ status: 'succeeded', response: text, meta: JSON.stringify({ bytes: Buffer.byteLength(text) }), errorCode: null, errorMessage: null }, startedMs);
-    return json;
-  } catch (error) {
-    const notCalled = codeOf(error) === 'breaker_open';
-    const cause = isMainstayError(error) && error.cause !== undefined ? error.cause : error;
-    const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
-    const known = harmless || tool.effect !== 'unkeyed';
-    const seen = isMainstayError(error) ? error : asToolError(tool, error);
-    await fill(failed(harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen), startedMs);
-    if (notCalled) return new Park('rate', isMainstayError(error) ? error.retryAfterMs : undefined);
-    if (!known) return new Park('outcome', undefined);
-    throw seen;
-  }
-}
-
-/** What an earlier try left: nothing to heed (undefined), its result, or a question for a person. */
-async function settleEarlier({ tool, recorded }: ToolCallRequest, context: ToolContext, key: string): Promise<{ result: Json } | Park | undefined> {
-  if (!recorded || (recorded.status !== 'intent' && recorded.status !== 'unknown')) return undefined;
-  if (tool.effect === 'read' || (tool.effect === 'keyed' && recorded.startedMsAgo < tool.keyTtlMs)) return undefined;
-  const found = tool.lookup ? await tool.lookup(key, context).catch(() => undefined) : undefined;
-  if (found === 'not_applied') return undefined;
-  return found ? { result: (found.result ?? null) as Json } : new Park('outcome', undefined);
-}
-
-/** Deny by default: scopes and dataset are asked of Postgres at this moment; every access to a dataset leaves its line. */
-async function refusal(deps: ToolDeps, { tool, args, user, place }: ToolCallRequest): Promise<MainstayError | undefined> {
+function parse(tool: Tool, args: unknown): unknown {
   const parsed = tool.input.safeParse(args);
-  const dataset = parsed.success ? tool.dataset?.(parsed.data as never) : undefined;
-  if (tool.scopes.length === 0 && dataset === undefined) return undefined;
-  const permitted: Pick<Permissions, 'scopes' | 'datasets'> = user === undefined ? { scopes: [], datasets: [] } : await permissionsOf(deps.pool, place.tenant, user);
-  const missing = tool.scopes.find((scope) => !permitted.scopes.includes(scope));
-  const allowed = missing === undefined && (dataset === undefined || permitted.datasets.includes(dataset));
-  if (dataset !== undefined || !allowed) {
-    await auditAccess(deps.pool, { tenant: place.tenant, actor: `run:${place.run}`, user, action: `tool.${tool.name}`, objectType: dataset === undefined ? 'scope' : 'dataset', objectId: dataset ?? missing ?? '', allowed });
-  }
-  if (allowed) return undefined;
-  return new MainstayError('tool_denied', dataset !== undefined && missing === undefined ? `The user may not read the dataset "${dataset}".` : `The user does not hold the scope "${missing}".`);
+  if (parsed.success) return parsed.data;
+  throw new MainstayError('tool_input_invalid', `The arguments of ${tool.name} do not match its schema.`, { fields: parsed.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message })) });
 }
 
-const succeeded = (result: Json): Omit<ToolOutcome, 'durationMs'> => ({ status: 'succeeded', response: storable(result, 'the result', MAX_TOOL_OUTPUT_BYTES), meta: '{"lookup":true}', errorCode: null, errorMessage: null });
-const failed = (status: 'failed' | 'unknown' | 'not_applied' | 'denied', error: MainstayError): Omit<ToolOutcome, 'durationMs'> => ({ status, response: null, meta: '{}', errorCode: error.code, errorMessage: error.message.slice(0, 500) });
-const asToolError = (tool: Tool, error: unknown): MainstayError => (isMainstayError(error) ? error : new MainstayError('tool_failed', `${tool.name}: ${messageOf(error).slice(0, 300)}`, { cause: error }));
+class ToolCall {
+  readonly #deps: ToolDeps;
+  readonly #request: ToolCallRequest;
+  readonly #startedMs = monoMs();
+  /** Stable over retries and takeovers: run, step, path. A fork repeats a keyed call under its origin's. */
+  #key: string;
 
-/** Stable over retries and takeovers: run, step, path. */
+  constructor(deps: ToolDeps, request: ToolCallRequest) {
+    this.#deps = deps;
+    this.#request = request;
+    this.#key = request.recorded?.key ?? callKey(request.place);
+  }
+
+  /** A fork goes on with a call its origin left open, and asks before it repeats one its origin made. */
+  async origin(): Promise<{ readonly result: Json } | { readonly asks: boolean } | undefined> {
+    const { origin, place, tool, recorded, argsHash } = this.#request;
+    if (!origin || recorded !== undefined || tool.effect === 'read') return undefined;
+    const there = await originCall(this.#deps.pool, origin, place, tool.name, argsHash);
+    if (!there) return undefined;
+    if (!there.same) return { asks: true };
+    if (there.status === 'succeeded') return { result: await this.#valueOf(there) };
+    if (tool.effect === 'keyed') this.#key = there.key;
+    return { asks: tool.effect === 'unkeyed' && there.status !== 'failed' };
+  }
+
+  /** The arguments a person agreed to; the call waits while nobody has. */
+  async approved(args: unknown, must: boolean): Promise<{ readonly args: unknown } | Park> {
+    const { tool, place, sawInbox } = this.#request;
+    if (!must && !tool.approval?.asks(args as never)) return { args };
+    const hash = createHash('sha256').update(canonicalJson({ tool: tool.name, args })).digest('hex');
+    const asked = await askApprovalIfHeld(this.#deps.pool, place, {
+      id: newId(), argsHash: hash, subject: tool.name, request: storable(args, 'the arguments', MAX_MESSAGE_BYTES), expiresInMs: tool.approval?.expiresInMs ?? null, onExpiry: tool.approval?.onExpiry === 'approve' ? 'approved' : 'denied',
+    });
+    if (asked === 'fenced') throw fenced();
+    if (asked === 'diverged') throw new MainstayError('step_diverged', `A person was asked about ${tool.name} with other arguments.`);
+    if (!('decision' in asked)) { sawInbox(asked.inboxSeq); return new Park('approval', asked.dueInMs ?? undefined); }
+    const { approved, reason, edited } = asked.decision;
+    if (!approved) return this.refuse(new MainstayError('approval_denied', `A person said no to ${tool.name}${reason === null ? '.' : `: ${reason}`}`));
+    return { args: edited === null ? args : parse(tool, edited) };
+  }
+
+  /** What an earlier try left: nothing to heed (undefined), its result, or a question for a person. */
+  async settleEarlier(): Promise<{ result: Json } | Park | undefined> {
+    const { tool, recorded } = this.#request;
+    if (!recorded || (recorded.status !== 'intent' && recorded.status !== 'unknown') || !isGuarded('unknown-asks')) return undefined;
+    if (tool.effect === 'read' || (tool.effect === 'keyed' && recorded.startedMsAgo < tool.keyTtlMs)) return undefined;
+    const found = tool.lookup ? await tool.lookup(this.#key, this.#context(this.#request.signal)).catch(() => undefined) : undefined;
+    if (found === 'not_applied') return undefined;
+    if (found) return { result: (found.result ?? null) as Json };
+    if (recorded.status === 'intent') await this.#fill(failure('unknown', new MainstayError('outcome_unknown', `Whether ${tool.name} took effect is not known.`)));
+    return new Park('outcome', undefined);
+  }
+
+  /** Intent, call, result. */
+  async make(args: unknown): Promise<Json | Park> {
+    const { tool, place } = this.#request;
+    const business = tool.business?.key(args as never);
+    if (business !== undefined && isGuarded('business-key')) {
+      const twin = await businessTwin(this.#deps.pool, place, tool.name, business);
+      if (twin?.status === 'succeeded') return this.adopt(await this.#valueOf({ result: twin.response, blob: twin.blob }), JSON.stringify({ sameAs: twin.run }));
+      if (twin) return new Park('rate', BUSINESS_RETRY_MS); // another run is at it, or asks a person what became of it
+    }
+    const resource = tool.lock?.(args as never);
+    let lease: LockLease | undefined;
+    if (resource !== undefined) {
+      const held = await this.#deps.locks.hold(this.#deps.keys.lock(place.tenant, resource));
+      if (held === 'busy' || held === 'unavailable') return new Park('rate', LOCK_RETRY_MS);
+      lease = held;
+    }
+    try {
+      if (!(await this.#open(args, business))) return new Park('rate', BUSINESS_RETRY_MS);
+      return await this.#callAndFill(args);
+    } finally {
+      await lease?.release();
+    }
+  }
+
+  async refuse(error: MainstayError): Promise<never> {
+    await this.#open(this.#request.args, undefined);
+    await this.#fill(failure('denied', error));
+    throw error;
+  }
+
+  /** A result that is known without a call. */
+  async adopt(result: Json, meta: string): Promise<Json> {
+    const { tool, place } = this.#request;
+    await this.#open(this.#request.args, undefined);
+    await this.#fill({ status: 'succeeded', response: await keepValue(this.#deps.blobs, place.tenant, result, `the result of ${tool.name}`), meta, errorCode: null, errorMessage: null });
+    return result;
+  }
+
+  /** False: another run has taken the business key meanwhile. */
+  async #open(args: unknown, business: string | undefined): Promise<boolean> {
+    const { tool, place, argsHash } = this.#request;
+    const intent = {
+      key: this.#key, tool: tool.name, version: tool.version, effect: tool.effect, argsHash, request: storable(args, 'the arguments'), timeoutMs: tool.timeoutMs,
+      business: business === undefined ? undefined : { key: business, windowMs: tool.business?.windowMs ?? 0 },
+    };
+    try {
+      if (await openToolCallIfHeld(this.#deps.pool, place, intent)) return true;
+    } catch (error) {
+      if (business !== undefined && isUniqueViolation(error)) return false;
+      throw error;
+    }
+    throw fenced();
+  }
+
+  async #callAndFill(args: unknown): Promise<Json | Park> {
+    const { tool, signal, place } = this.#request;
+    let given: Promise<unknown> | undefined;
+    try {
+      const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
+      const json = (result ?? null) as Json;
+      const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
+      await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
+      return json;
+    } catch (error) {
+      const notCalled = codeOf(error) === 'breaker_open';
+      const cause = isMainstayError(error) && error.cause !== undefined ? error.cause : error;
+      const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
+      const known = harmless || tool.effect !== 'unkeyed';
+      const seen = isMainstayError(error) ? error : asToolError(tool, error);
+      await this.#fill(failure(harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
+      if (notCalled) return new Park('rate', isMainstayError(error) ? error.retryAfterMs : undefined);
+      if (known) throw seen;
+      this.#fillLate(given);
+      return new Park('outcome', undefined);
+    }
+  }
+
+  /** A call that was given up may still end: its result is a fact, and settles the run that asks. */
+  #fillLate(given: Promise<unknown> | undefined): void {
+    const { tool, place } = this.#request;
+    void given?.then(async (result) => {
+      const response = await keepValue(this.#deps.blobs, place.tenant, result ?? null, `the result of ${tool.name}`);
+      await this.#fill({ status: 'succeeded', response, meta: '{"late":true}', errorCode: null, errorMessage: null, late: true });
+    }).catch(() => undefined); // it failed late: still unknown, and a person is asked
+  }
+
+  #fill(outcome: Omit<ToolOutcome, 'durationMs'>): Promise<boolean> {
+    const { tool, place } = this.#request;
+    const durationMs = monoMs() - this.#startedMs;
+    this.#deps.metrics.toolSeconds.observe({ tool: this.#deps.metrics.bound('tool', tool.name), outcome: outcome.status }, durationMs / 1_000);
+    return fillToolResult(this.#deps.pool, place, { ...outcome, durationMs });
+  }
+
+  async #valueOf({ result, blob }: Pick<RecordedCall, 'result' | 'blob'>): Promise<Json> {
+    return (blob === null ? result : await readValue(this.#deps.blobs, this.#request.place.tenant, blob)) as Json;
+  }
+
+  #context(signal: AbortSignal): ToolContext {
+    const { place, user } = this.#request;
+    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal };
+  }
+}
+
+const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
+const failure = (status: 'failed' | 'unknown' | 'not_applied' | 'denied', error: MainstayError): Omit<ToolOutcome, 'durationMs'> => ({ status, response: undefined, meta: '{}', errorCode: error.code, errorMessage: error.message.slice(0, 500) });
+const asToolError = (tool: Tool, error: unknown): MainstayError => (isMainstayError(error) ? error : new MainstayError('tool_failed', `${tool.name}: ${messageOf(error).slice(0, 300)}`, { cause: error }));
 const callKey = (place: Place): string => `ms_${createHash('sha256').update(`${place.tenant}/${place.run}/${place.stepSeq}/${place.path}`).digest('hex').slice(0, 40)}`;

@@ -18,6 +18,15 @@ export interface ToolOptions<I, O> {
   readonly scopes?: readonly string[];
   readonly dataset?: (args: I) => string | undefined;
   readonly lock?: (args: I) => string | undefined;
+  /** Asks a person first: always, or when this says so. Never unless told. */
+  readonly approval?: 'never' | 'always' | ((args: I) => boolean);
+  /** How long the question stays open, milliseconds, and what no answer counts as; open for ever and `deny` unless told. */
+  readonly approvalExpiresInMs?: number;
+  readonly approvalOnExpiry?: 'approve' | 'deny';
+  /** The tool's own name of the effect (`ticket for order 4711`): two runs that mean the same get one effect and one result. */
+  readonly businessKey?: (args: I) => string | undefined;
+  /** How long one effect stands for the same business key, milliseconds; a day unless told. */
+  readonly businessWindowMs?: number;
   readonly run: (args: I, context: ToolContext) => Promise<O>;
   readonly lookup?: (key: string, context: ToolContext) => Promise<{ result: O } | 'not_applied' | undefined>;
   readonly notApplied?: (error: unknown) => boolean;
@@ -40,8 +49,15 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     scopes: options.scopes ?? [],
     dataset: options.dataset,
     lock: options.lock,
+    approval: approvalOf(options),
+    business: options.businessKey && { key: options.businessKey, windowMs: options.businessWindowMs ?? DAY_MS },
     run: options.run,
     lookup: options.lookup,
     notApplied: options.notApplied,
   };
+}
+
+function approvalOf<I, O>({ approval = 'never', approvalExpiresInMs = null, approvalOnExpiry = 'deny' }: { approval?: ToolOptions<I, O>['approval']; approvalExpiresInMs?: number | null; approvalOnExpiry?: 'approve' | 'deny' }): Tool['approval'] {
+  if (approval === 'never') return undefined;
+  return { asks: approval === 'always' ? () => true : approval, expiresInMs: approvalExpiresInMs, onExpiry: approvalOnExpiry };
 }

@@ -38,22 +38,22 @@ beforeEach(async () => {
 
 const placeOf = (holder: typeof old): Place => ({ tenant: 'acme', run: holder.run.id, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 1, path: '0' });
 const commitOf = (holder: typeof old, change: Partial<Commit>): Commit => ({
-  tenant: 'acme', id: holder.run.id, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: 0, stepMs: 1_000,
-  failedAttempt: false, inboxSeq: 0, event: null, output: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null, ...change,
+  tenant: 'acme', id: holder.run.id, parent: null, version: 1, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: 0, stepMs: 1_000,
+  failedAttempt: false, inboxSeq: 0, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null, ...change,
 });
 const tables = async (): Promise<unknown> => (await engine.pool.query(`SELECT (SELECT json_agg(r) FROM agent_runs r WHERE id = $1) AS run, (SELECT count(*) FROM run_steps) AS steps,
   (SELECT count(*) FROM run_events) AS events, (SELECT json_agg(t) FROM tool_calls t) AS tools, (SELECT json_agg(m) FROM model_calls m) AS models, (SELECT count(*) FROM step_records) AS records`, [now.run.id])).rows[0];
-const intent = { key: 'k', tool: 't', version: 1, effect: 'unkeyed' as const, argsHash: HASH, request: '{}' };
-const outcome = { status: 'succeeded' as const, response: '1', meta: '{}', errorCode: null, errorMessage: null, durationMs: 1 };
+const intent = { key: 'k', tool: 't', version: 1, effect: 'unkeyed' as const, argsHash: HASH, request: '{}', timeoutMs: 1_000, business: undefined };
+const outcome = { status: 'succeeded' as const, response: { json: '1', blob: null }, meta: '{}', errorCode: null, errorMessage: null, durationMs: 1 };
 const modelOutcome = { status: 'settled' as const, response: '{}', stopReason: 'end_turn', requestId: null, errorCode: null, usage: NO_USAGE, costMicroUsd: 5n, durationMs: 1 };
 
 const WRITES: [string, (holder: typeof old) => Promise<unknown>, unknown, unknown][] = [
-  ['checkpoint', (holder) => engine.commitIfHeld(commitOf(holder, { step: { name: 'only', next: 'only', data: '{}', durationMs: 1 } })), { fenced: false }, { fenced: true }],
+  ['checkpoint', (holder) => engine.commitIfHeld(commitOf(holder, { step: { name: 'only', next: 'only', data: '{}', dataBlob: null, durationMs: 1 } })), { fenced: false }, { fenced: true }],
   ['wait', (holder) => engine.commitIfHeld(commitOf(holder, { status: 'waiting', waitReason: 'timer', wakeInMs: 1_000 })), { fenced: false }, { fenced: true }],
   ['retry', (holder) => engine.commitIfHeld(commitOf(holder, { status: 'queued', failedAttempt: true })), { fenced: false }, { fenced: true }],
   ['finish', (holder) => engine.commitIfHeld(commitOf(holder, { status: 'completed', output: '1' })), { fenced: false }, { fenced: true }],
   ['fail', (holder) => engine.commitIfHeld(commitOf(holder, { status: 'failed', errorCode: 'step_failed' })), { fenced: false }, { fenced: true }],
-  ['record', (holder) => recordResultIfHeld(engine.pool, placeOf(holder), 'r', HASH, '1'), true, false],
+  ['record', (holder) => recordResultIfHeld(engine.pool, placeOf(holder), 'r', HASH, { json: '1', blob: null }), true, false],
   ['tool intent', (holder) => openToolCallIfHeld(engine.pool, placeOf(holder), { ...intent, key: randomUUID() }), true, false],
   ['model reserve', (holder) => reserveModelCallIfHeld(engine.pool, placeOf(holder), { attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 5n }), 'reserved', 'fenced'],
 ];
@@ -85,7 +85,7 @@ test('a result is a fact: whoever wrote the intent fills it once, also after a t
   const second = await claimBy(id);
   expect(second.run.fence).toBeGreaterThan(first.run.fence);
   expect(await fillToolResult(engine.pool, placeOf(first), outcome)).toBe(true);
-  expect(await fillToolResult(engine.pool, placeOf(second), { ...outcome, response: '2' })).toBe(false);
+  expect(await fillToolResult(engine.pool, placeOf(second), { ...outcome, response: { json: '2', blob: null } })).toBe(false);
   const tool = await engine.pool.query(`SELECT status::text, response FROM tool_calls WHERE run_id = $1`, [id]);
   expect(tool.rows).toEqual([{ status: 'succeeded', response: 1 }]);
   const booked = async (): Promise<unknown> => (await engine.pool.query(`SELECT status::text, cost_micro_usd::int AS cost FROM model_calls WHERE run_id = $1`, [id])).rows[0];

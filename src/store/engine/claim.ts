@@ -3,7 +3,7 @@
 // the head of its session. The grouped form never fails for one bad run: the session's unique index is met row by row.
 import { STEP_GRACE_MS } from '../../domain/tunables.ts';
 import { guarded } from '../../guards.ts';
-import type { EnginePool } from './pool.ts';
+import { isUniqueViolation, type EnginePool } from './pool.ts';
 
 export interface ClaimedRun {
   readonly tenant: string;
@@ -114,5 +114,3 @@ export async function claimDue(pool: EnginePool, runPool: string, limit: number,
     throw error;
   }
 }
-
-const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';

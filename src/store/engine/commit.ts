@@ -2,7 +2,7 @@
 // messages and totals. A run that another has claimed answers `fenced`: abort, write nothing more, retry nothing.
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
-import { WOKEN } from './inbox.ts';
+import { BY_NEWS, WOKEN } from './inbox.ts';
 import { isConnectionError, type EnginePool } from './pool.ts';
 
 export interface Commit {
@@ -46,8 +46,8 @@ export type Committed =
 const FENCED: Committed = { fenced: true };
 
 const ENDED = `('completed', 'failed', 'cancelled', 'expired')`;
-/** Something was sent that the step has not read: it must not park past it. */
-const UNREAD = `(c.status = 'waiting' AND NOT (${guarded('commit-inbox', 'r.inbox_seq = c.inbox')}))`;
+/** Something was sent that the step has not read, and its wait may end by it: it must not park past it. */
+const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR c.reason IN ${BY_NEWS} AND NOT (${guarded('commit-inbox', 'r.inbox_seq = c.inbox')})))`;
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(r.pause_requested_at IS NOT NULL AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
@@ -66,7 +66,7 @@ WITH c AS MATERIALIZED (
     status = CASE WHEN ${PAUSES} THEN 'waiting' WHEN ${UNREAD} THEN 'queued' ELSE c.status END,
     wait_reason = CASE WHEN ${PAUSES} THEN 'paused' WHEN c.status = 'waiting' AND NOT ${UNREAD} THEN c.reason END,
     wake_at = CASE WHEN ${PAUSES} THEN NULL WHEN c.status = 'running' OR c.status IN ${ENDED} THEN r.wake_at WHEN ${UNREAD} THEN now() ELSE now() + c.wake * interval '1 ms' END,
-    resume_at = CASE WHEN NOT ${PAUSES} THEN NULL WHEN ${UNREAD} OR c.status = 'running' THEN now() ELSE now() + c.wake * interval '1 ms' END,
+    resume_at = CASE WHEN NOT ${PAUSES} THEN NULL WHEN ${UNREAD} OR c.status = 'running' OR c.reason IN ${BY_NEWS} THEN now() ELSE now() + c.wake * interval '1 ms' END,
     fence = CASE WHEN ${GOES_ON} THEN r.fence ELSE -r.fence END,
     claimed_by = CASE WHEN ${GOES_ON} THEN r.claimed_by END,
     step_deadline_at = CASE WHEN ${GOES_ON} THEN now() + c.step_ms * interval '1 ms' END,

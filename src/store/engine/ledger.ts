@@ -2,6 +2,7 @@
 // Every write first takes the run's row FOR SHARE with fence and claim in its WHERE, in the same statement: a worker that
 // has lost the run writes nothing. The one exception: whoever wrote an intent may fill its result once.
 import type pg from 'pg';
+import type { Stored } from '../../domain/blob.ts';
 import type { Usage } from '../../domain/model.ts';
 import type { ToolCallStatus, ToolEffect } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
@@ -45,22 +46,21 @@ export interface RecordedCall {
   readonly startedMsAgo: number;
   /** Where the result lies when it is in the object store. */
   readonly blob: string | null;
+  /** Of a tool call: what its callee was given. */
+  readonly key: string | null;
 }
 
 /** Everything a step has on record, read when it runs again. */
 export async function recordedCalls(pool: EnginePool, tenant: string, run: string, stepSeq: number): Promise<RecordedCall[]> {
   const { rows } = await pool.query<RecordedCall>(`
-    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo", result_blob AS blob
+    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo", result_blob AS blob, NULL AS key
       FROM step_records WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob
+    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob, key
       FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL
+    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL, NULL
       FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
   return rows;
 }
-
-/** A value in the row, or where it lies in the object store. */
-export interface Stored { readonly json: string | null; readonly blob: string | null }
 
 export async function recordResultIfHeld(pool: EnginePool, place: Place, name: string, argsHash: string, result: Stored): Promise<boolean> {
   const { rowCount } = await pool.query(`WITH ${HELD} INSERT INTO step_records (tenant_id, run_id, step_seq, path, fence, name, args_hash, result, result_blob)
@@ -97,9 +97,8 @@ export async function openToolCallIfHeld(pool: EnginePool, place: Place, intent:
 
 export interface ToolOutcome {
   readonly status: Exclude<ToolCallStatus, 'intent'>;
-  /** JSON text, null without a result */
-  readonly response: string | null;
-  readonly responseBlob?: string | null;
+  /** undefined without a result */
+  readonly response: Stored | undefined;
   /** The call had been given up before it ended: the run may be parked, or about to be. */
   readonly late?: boolean;
   readonly meta: string;
@@ -123,7 +122,7 @@ export async function fillToolResult(pool: EnginePool, place: Place, outcome: To
       UPDATE agent_runs r SET ${WOKEN} FROM f
       WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.finished_at IS NULL AND $5::text IN ('succeeded', 'not_applied') AND (r.fence <> $11 OR $13::boolean)
     ) SELECT FROM f`,
-    [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence, outcome.responseBlob ?? null, outcome.late ?? false]);
+    [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response?.json ?? null, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence, outcome.response?.blob ?? null, outcome.late ?? false]);
   return rowCount === 1;
 }
 
@@ -185,4 +184,28 @@ export async function settleModelCall(pool: EnginePool, place: Place, attempt: n
     FROM f WHERE g.tenant_id = f.tenant_id AND g.subject IN ('tenant', 'agent:' || f.agent)`,
     [place.tenant, place.run, place.stepSeq, place.path, attempt, outcome.status, outcome.response, outcome.stopReason, outcome.requestId, outcome.errorCode, usage.inputTokens,
       usage.cacheWrite5mTokens, usage.cacheWrite1hTokens, usage.cacheReadTokens, usage.outputTokens, outcome.costMicroUsd, Math.round(outcome.durationMs)]);
+}
+
+/** An effect another run of the tenant has or is about to have under the same business key; undefined = free, or its window is over. */
+export async function businessTwin(pool: EnginePool, place: Place, tool: string, key: string): Promise<{ run: string; status: string; response: unknown; blob: string | null } | undefined> {
+  const { rows } = await pool.query<{ run: string; status: string; response: unknown; blob: string | null; over: boolean }>(
+    `SELECT run_id AS run, status::text AS status, response, response_blob AS blob, business_until <= now() AND status <> 'intent' AS over FROM tool_calls
+     WHERE tenant_id = $1 AND tool = $2 AND business_key = $3 AND (run_id, step_seq, path) <> ($4, $5, $6)`, [place.tenant, tool, key, place.run, place.stepSeq, place.path]);
+  const [twin] = rows;
+  if (!twin?.over) return twin;
+  await pool.query(`UPDATE tool_calls SET business_key = NULL WHERE tenant_id = $1 AND tool = $2 AND business_key = $3 AND run_id = $4 AND business_until <= now()`, [place.tenant, tool, key, twin.run]);
+  return undefined;
+}
+
+export interface OriginCall { readonly status: string; readonly result: unknown; readonly blob: string | null; readonly key: string; readonly same: boolean }
+
+/** The same call (tool and arguments) among what the origin of a fork did after the fork's beginning. `same`: at this very place
+ *  of a step the origin never finished, so that the fork is this call's next try; otherwise it would be a repetition. */
+export async function originCall(pool: EnginePool, origin: { readonly run: string; readonly seq: number }, place: Place, tool: string, argsHash: string): Promise<OriginCall | undefined> {
+  const { rows } = await pool.query<OriginCall>(
+    `SELECT k.status::text AS status, k.response AS result, k.response_blob AS blob, k.key, k.step_seq = $4 AND k.path = $5 AND r.step_seq = $3 AS same
+     FROM tool_calls k JOIN agent_runs r ON r.tenant_id = k.tenant_id AND r.id = k.run_id
+     WHERE k.tenant_id = $1 AND k.run_id = $2 AND k.step_seq > $3 AND k.tool = $6 AND k.args_hash = decode($7, 'hex') AND k.status NOT IN ('denied', 'not_applied')
+     ORDER BY 5 DESC, k.step_seq LIMIT 1`, [place.tenant, origin.run, origin.seq, place.stepSeq, place.path, tool, argsHash]);
+  return rows[0];
 }

@@ -53,3 +53,5 @@ export function isConnectionError(error: unknown): boolean {
   if (typeof code !== 'string') return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(String((error as Error | null)?.message));
   return code.startsWith('08') || code.startsWith('57P') || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
 }
+
+export const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';

@@ -1,5 +1,6 @@
 // What maintenance and submitters ask of the engine's tables: due runs, the heads of sessions, runs owed to memory, work for
-// the autoscaler, a cancel. All of it is safe to ask twice and from anywhere.
+// the autoscaler, runs that expire. All of it is safe to ask twice and from anywhere.
+import { WOKEN } from './inbox.ts';
 import type { EnginePool } from './pool.ts';
 
 export interface Ready {
@@ -72,23 +73,15 @@ export async function statusCounts(pool: EnginePool): Promise<{ status: string; 
   return rows;
 }
 
-/**
- * Marks a run for cancel; one that nobody is running ends at once. Answers what became of it (`already`: it had ended before),
- * undefined = no such run.
- */
-export async function cancelRun(pool: EnginePool, tenant: string, id: string, user: string | undefined): Promise<{ status: string; ended: boolean; already: boolean } | undefined> {
-  const { rows } = await pool.query<{ status: string; ended: boolean; already: boolean }>(`
-    WITH held AS (SELECT tenant_id, id, status, finished_at FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ($3::text IS NULL OR user_id = $3) FOR UPDATE),
-    u AS (
-      UPDATE agent_runs r SET cancel_requested_at = coalesce(r.cancel_requested_at, now()), inbox_seq = r.inbox_seq + 1,
-        status = CASE WHEN r.status = 'running' THEN r.status ELSE 'cancelled' END, wait_reason = NULL,
-        finished_at = CASE WHEN r.status = 'running' THEN NULL ELSE now() END, holds_session = r.holds_session AND r.status = 'running',
-        error_code = CASE WHEN r.status = 'running' THEN r.error_code ELSE 'cancelled' END, event_seq = r.event_seq + 1
-      FROM held WHERE r.tenant_id = held.tenant_id AND r.id = held.id AND held.finished_at IS NULL
-      RETURNING r.tenant_id, r.id, r.status, r.event_seq
-    ), e AS (
-      INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, CASE WHEN status = 'cancelled' THEN 'run.cancelled' ELSE 'run.cancelling' END FROM u
-    )
-    SELECT coalesce(u.status, held.status)::text AS status, (u.id IS NULL OR u.status = 'cancelled') AS ended, u.id IS NULL AS already FROM held LEFT JOIN u ON true`, [tenant, id, user ?? null]);
-  return rows[0];
+export interface Expired { readonly tenant: string; readonly id: string; readonly user: string | null; readonly session: string | null }
+
+/** Ends runs that have not started in their time; whoever claims one meanwhile wins. */
+export async function expireUnstarted(pool: EnginePool, limit: number): Promise<Expired[]> {
+  const { rows } = await pool.query<Expired>(`
+    WITH d AS (SELECT tenant_id, id FROM agent_runs WHERE status = 'queued' AND started_at IS NULL AND expires_at IS NOT NULL AND expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED),
+    u AS (UPDATE agent_runs r SET status = 'expired', finished_at = now(), error_code = 'expired', event_seq = r.event_seq + 1 FROM d WHERE r.tenant_id = d.tenant_id AND r.id = d.id RETURNING r.*),
+    e AS (INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.expired' FROM u),
+    p AS (UPDATE agent_runs r SET ${WOKEN} FROM (SELECT DISTINCT tenant_id, parent_id FROM u WHERE parent_path IS NOT NULL) u WHERE r.tenant_id = u.tenant_id AND r.id = u.parent_id AND r.finished_at IS NULL)
+    SELECT tenant_id AS tenant, id, user_id AS "user", session_id AS session FROM u`, [limit]);
+  return rows;
 }

@@ -23,7 +23,7 @@ export interface WaitSpec {
   readonly any: boolean;
 }
 
-export interface ChildEnd { readonly run: string; readonly status: RunStatus; readonly output: Json; readonly errorCode: string | null; readonly errorMessage: string | null }
+export interface ChildEnd { readonly run: string; readonly status: RunStatus; readonly output: Json; readonly errorCode: string | null; readonly errorMessage: string | null; readonly outputBlob: string | null }
 
 /** What a wait was answered with; stored as the record of its call. */
 export type WaitResult =
@@ -66,11 +66,11 @@ async function answered(client: Client, place: Place, spec: WaitSpec): Promise<W
   }
   if (spec.kind === 'child') {
     const { rows } = await client.query<ChildEnd & { ended: boolean }>(
-      `SELECT id AS run, status::text AS status, output, error_code AS "errorCode", error_message AS "errorMessage", finished_at IS NOT NULL AS ended
+      `SELECT id AS run, status::text AS status, output, output_blob AS "outputBlob", error_code AS "errorCode", error_message AS "errorMessage", finished_at IS NOT NULL AS ended
        FROM agent_runs WHERE tenant_id = $1 AND parent_id = $2 AND id = ANY ($3::uuid[]) ORDER BY array_position($3::uuid[], id)`, [place.tenant, place.run, spec.targets]);
     const ended = rows.filter((row) => row.ended);
     if (rows.length === 0 || (spec.any ? ended.length === 0 : ended.length < rows.length)) return undefined;
-    return { children: ended.map(({ run, status, output, errorCode, errorMessage }) => ({ run, status, output, errorCode, errorMessage })) };
+    return { children: ended.map(({ run, status, output, errorCode, errorMessage, outputBlob }) => ({ run, status, output, errorCode, errorMessage, outputBlob })) };
   }
   return undefined;
 }

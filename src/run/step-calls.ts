@@ -1,0 +1,93 @@
+// What a step's calls do for one claimed run: tools, model, records, waits, approvals, children, recall. Each goes to its own
+// module; here they meet the run they are made for. What a wait has read of the run's inbox is kept, so that the commit
+// which parks knows whether something came since.
+import type { BlobStore } from '../domain/blob.ts';
+import { MainstayError } from '../domain/errors.ts';
+import { storable } from '../domain/json.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
+import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
+import { newId } from '../ids.ts';
+import { askApprovalIfHeld } from '../store/engine/approvals.ts';
+import type { ClaimedRun } from '../store/engine/claim.ts';
+import { sessionMessages } from '../store/engine/context.ts';
+import { recordResultIfHeld, type Place } from '../store/engine/ledger.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+import { settleOrOpenWaitIfHeld, type WaitResult, type WaitSpec } from '../store/engine/waits.ts';
+import { callTool, Park, type ToolDeps } from '../tools/call-tool.ts';
+import { keepValue, readValue } from '../values.ts';
+import { callModel, type ModelDeps } from './call-model.ts';
+import type { Recaller } from './recaller.ts';
+import type { StepCalls } from './step-scope.ts';
+import type { SubmitRun } from './submit-run.ts';
+
+export interface CallDeps {
+  readonly pool: EnginePool;
+  readonly tools: ToolDeps;
+  readonly models: ModelDeps;
+  readonly recaller: Recaller;
+  readonly blobs: BlobStore;
+  readonly submit: SubmitRun;
+}
+
+/** The least a wait of this step has read of the inbox; undefined = none has looked. */
+export interface InboxRead { seq: number | undefined }
+
+export function stepCalls(deps: CallDeps, run: ClaimedRun, signal: AbortSignal, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+  const { pool, tools, models, recaller, blobs } = deps;
+  const user = run.user ?? undefined;
+  const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
+  return {
+    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool, args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
+    model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
+    record: async (name, argsHash, place, result) => {
+      const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);
+      if (!(await recordResultIfHeld(pool, place, name, argsHash, stored))) throw fenced();
+    },
+    recorded: async ({ result, blob }) => (blob === null ? result : readValue(blobs, run.tenant, blob)),
+    wait: (spec, place) => wait(deps, spec, place, inbox),
+    outputs: (result) => withOutputs(blobs, run.tenant, result),
+    approval: (request, argsHash, place) => ask(pool, request, argsHash, place, inbox),
+    spawn: (agent, input, options, place) => spawn(deps, run, agent, input, options, place),
+    recall: (query, place) => recaller.recall({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, signal }),
+    cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
+    history: async () => (run.session === null || run.user === null ? [] : sessionMessages(pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
+    progress,
+  };
+}
+
+const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
+const note = (inbox: InboxRead, seq: number): void => { inbox.seq = Math.min(inbox.seq ?? seq, seq); };
+
+async function wait({ pool }: CallDeps, spec: WaitSpec, place: Place, inbox: InboxRead): Promise<WaitResult | Park> {
+  const answer = await settleOrOpenWaitIfHeld(pool, place, spec);
+  if (answer === 'fenced') throw fenced();
+  if ('result' in answer) return answer.result;
+  note(inbox, answer.inboxSeq);
+  return new Park(spec.kind, answer.dueInMs ?? undefined);
+}
+
+/** Children's outputs that lie in the object store. */
+async function withOutputs(blobs: BlobStore, tenant: string, result: WaitResult): Promise<WaitResult> {
+  if (!('children' in result)) return result;
+  return { children: await Promise.all(result.children.map(async (child) => (child.outputBlob ? { ...child, output: await readValue(blobs, tenant, child.outputBlob) as never } : child))) };
+}
+
+async function ask(pool: EnginePool, { title, details, expiresInMs, onExpiry = 'deny' }: ApprovalRequest, argsHash: string, place: Place, inbox: InboxRead): Promise<ApprovalDecision | Park> {
+  const asked = await askApprovalIfHeld(pool, place, {
+    id: newId(), argsHash, subject: title.slice(0, 200), request: storable(details, 'what is asked', MAX_MESSAGE_BYTES), expiresInMs: expiresInMs ?? null, onExpiry: onExpiry === 'approve' ? 'approved' : 'denied',
+  });
+  if (asked === 'fenced') throw fenced();
+  if (asked === 'diverged') throw new MainstayError('step_diverged', 'The question that was asked here was another one.');
+  if ('decision' in asked) return { approved: asked.decision.approved, by: asked.decision.by ?? undefined, reason: asked.decision.reason ?? undefined, details: asked.decision.edited ?? details };
+  note(inbox, asked.inboxSeq);
+  return new Park('approval', asked.dueInMs ?? undefined);
+}
+
+/** One child per place: submitted again after a crash it is the same run. */
+async function spawn({ submit }: CallDeps, run: ClaimedRun, agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string> {
+  const { id } = await submit({
+    tenant: run.tenant, door: 'spawn', agent, input, user: options.user ?? run.user ?? undefined, metadata: options.metadata, priority: options.priority ?? run.priority, delayMs: options.delayMs,
+    parent: run.id, parentPlace: { stepSeq: place.stepSeq, path: place.path }, idempotencyKey: `spawn:${run.id}:${place.stepSeq}:${place.path}`,
+  });
+  return id;
+}

@@ -1,0 +1,32 @@
+// Values of steps, records, tools and outputs: in their row while small, in the object store beyond that. The row then holds
+// `sha256:<digest>:<bytes>`; the key is made of tenant and digest, so that no row can name another tenant's value and a fork
+// shares what it took over.
+import { createHash } from 'node:crypto';
+import type { BlobStore, Stored } from './domain/blob.ts';
+import { MainstayError } from './domain/errors.ts';
+import { storable } from './domain/json.ts';
+import { INLINE_BYTES, MAX_VALUE_BYTES } from './domain/tunables.ts';
+
+const REFERENCE = /^sha256:([0-9a-f]{64}):(\d+)$/;
+const keyOf = (tenant: string, digest: string): string => `values/${encodeURIComponent(tenant)}/${digest}.json`;
+const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The value as its row keeps it. Throws `data_not_storable`; `value_unavailable` when a large one cannot be put. */
+export async function keepValue(blobs: BlobStore, tenant: string, value: unknown, what: string): Promise<Stored> {
+  const json = storable(value, what, MAX_VALUE_BYTES);
+  if (json.length <= INLINE_BYTES && Buffer.byteLength(json) <= INLINE_BYTES) return { json, blob: null };
+  const bytes = Buffer.from(json);
+  const digest = digestOf(bytes);
+  await blobs.put(keyOf(tenant, digest), bytes);
+  return { json: null, blob: `sha256:${digest}:${bytes.length}` };
+}
+
+/** The value behind a reference. Throws `value_lost` when it is gone or is not what was put. */
+export async function readValue(blobs: BlobStore, tenant: string, reference: string): Promise<unknown> {
+  const [, digest, length] = REFERENCE.exec(reference) ?? [];
+  if (digest === undefined) throw new MainstayError('value_lost', 'The row holds no reference to a value.');
+  const bytes = await blobs.get(keyOf(tenant, digest));
+  if (!bytes) throw new MainstayError('value_lost', `The value ${digest.slice(0, 12)} is not in the object store.`);
+  if (bytes.length !== Number(length) || digestOf(bytes) !== digest) throw new MainstayError('value_lost', `The value ${digest.slice(0, 12)} is not what was stored.`);
+  return JSON.parse(Buffer.from(bytes).toString('utf8'));
+}
