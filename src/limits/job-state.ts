@@ -50,8 +50,8 @@ export class JobStates {
   readonly #redis: Redis;
   readonly #keys: RedisKeys;
   readonly #ttlS: number;
-  /** Runs whose write is on its way, with what came since. */
-  readonly #sending = new Map<string, JobUpdate | undefined>();
+  /** Runs whose write is on its way, with what came since; `gone`: nothing is to be shown any more. */
+  readonly #sending = new Map<string, JobUpdate | 'gone' | undefined>();
 
   constructor(redis: Redis, keys: RedisKeys, ttlS = JOB_STATE_TTL_S) {
     this.#redis = redis;
@@ -59,7 +59,10 @@ export class JobStates {
     this.#ttlS = ttlS;
   }
 
-  write(run: string, update: JobUpdate): void {
+  /** A run that waits or has ended holds nothing in Redis. */
+  clear(run: string): void { this.write(run, 'gone'); }
+
+  write(run: string, update: JobUpdate | 'gone'): void {
     const busy = this.#sending.has(run);
     this.#sending.set(run, busy ? update : undefined);
     if (!busy) void this.#send(run, update);
@@ -75,9 +78,10 @@ export class JobStates {
     }
   }
 
-  async #send(run: string, update: JobUpdate): Promise<void> {
+  async #send(run: string, update: JobUpdate | 'gone'): Promise<void> {
     try {
-      await putScript(this.#redis, this.#keys.job(run), [String(update.fence), textOf(update), this.#ttlS]);
+      if (update === 'gone') await inTime(this.#redis.del(this.#keys.job(run)));
+      else await putScript(this.#redis, this.#keys.job(run), [String(update.fence), textOf(update), this.#ttlS]);
     } catch {
       // nobody depends on it
     }
