@@ -2,7 +2,7 @@
 // calling `guarded` or `isGuarded`. Here they are always on. A test build puts another module in this one's place, switches
 // one off and shows that the test named for it fails: a guard no test misses is none.
 export const GUARDS = {
-  'submit-idempotency': 'The same key of a tenant is one run.',
+  'submit-idempotency': 'The same key of a tenant is one run, and another request under it is refused.',
   'claim-live-holder': 'A run is not taken from a worker that lives.',
   'claim-session-head': 'Only the head of a session is claimed.',
   'commit-fence': 'A commit needs the fence of the last claim.',

@@ -23,6 +23,7 @@ export interface Metrics {
   readonly wakeUps: Gauge<'pool' | 'state'>;
   readonly runs: Gauge<'status'>;
   readonly runnable: Gauge<'pool'>;
+  readonly redisPolicyOk: Gauge;
   // the life of a run
   readonly runsSubmitted: Counter<'agent' | 'door'>;
   readonly runsFinished: Counter<'agent' | 'status'>;
@@ -63,6 +64,7 @@ function queueMetrics(registry: Registry) {
     oldestReadySeconds: gauge('oldest_ready_run_seconds', 'Age of the oldest run that could start, from Postgres. Alert on it: it sees every kind of stuck queue.', ['pool']),
     wakeUps: gauge('wake_ups', 'BullMQ wake-ups by state: waiting, delayed, active.', ['pool', 'state']),
     runs: gauge('runs', 'Unfinished runs by status, from Postgres.', ['status']),
+    redisPolicyOk: gauge('redis_policy_ok', '1: Redis evicts nothing. 0: it may, alert on it. -1: it does not tell.', []),
     runnable: gauge('runnable_runs', 'Runs queued, running or due within a minute: what the fleet is scaled by.', ['pool']),
   };
 }

@@ -6,6 +6,8 @@ import type { Log } from './log.ts';
 
 export interface Service {
   readonly name: string;
+  /** The longest that `stop` takes by its own promise, milliseconds; undefined = the general deadline. */
+  readonly stopMs?: number;
   start(): Promise<void>;
   /** Ends the service. Must not throw; what it cannot finish it leaves to the stores. */
   stop(): Promise<void>;
@@ -15,7 +17,7 @@ export interface Service {
 export async function startAll(services: readonly Service[], log: Log): Promise<() => Promise<void>> {
   const started: Service[] = [];
   const stopAll = async (): Promise<void> => {
-    for (const service of started.splice(0).reverse()) await stopWithin(service, stopDeadlineMs, log);
+    for (const service of started.splice(0).reverse()) await stopWithin(service, service.stopMs ?? stopDeadlineMs, log);
   };
   try {
     for (const service of services) {
@@ -29,14 +31,28 @@ export async function startAll(services: readonly Service[], log: Log): Promise<
   return stopAll;
 }
 
-/** Longest a single service may take to stop: a Redis or Postgres that is gone must not hold the process. */
+/** Longest a service that names no time of its own may take to stop: a Redis or Postgres that is gone must not hold the process. */
 const stopDeadlineMs = 25_000;
+/** For what is closed after the services, one by one. */
+const closeDeadlineMs = 1_000;
+
+/** Waits for `work`, but no longer than `deadlineMs`. Never rejects; false = the deadline came first. */
+export async function within(work: Promise<unknown>, deadlineMs: number): Promise<boolean> {
+  const ended = new AbortController();
+  const done = work.then(() => true, () => true);
+  const result = await Promise.race([done, pause(deadlineMs, ended.signal).then(() => false)]);
+  ended.abort();
+  return result;
+}
+
+/** Closes in order what a process has opened; what hangs is left to the end of the process. */
+export async function closeAll(closes: readonly (() => unknown)[]): Promise<void> {
+  for (const close of closes) await within(Promise.resolve().then(close), closeDeadlineMs);
+}
 
 async function stopWithin(service: Service, deadlineMs: number, log: Log): Promise<void> {
-  const late = new AbortController();
   const ended = service.stop().catch((error: unknown) => log.warn({ service: service.name, error: messageOf(error) }, 'service failed to stop'));
-  await Promise.race([ended, pause(deadlineMs, late.signal).then(() => { if (!late.signal.aborted) log.warn({ service: service.name, deadlineMs }, 'service did not stop in time'); })]);
-  late.abort();
+  if (!(await within(ended, deadlineMs))) log.warn({ service: service.name, deadlineMs }, 'service did not stop in time');
 }
 
 /** Runs `main` as a process: SIGTERM and SIGINT stop it once, an error ends it with code 1. */

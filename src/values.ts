@@ -21,6 +21,12 @@ export async function keepValue(blobs: BlobStore, tenant: string, value: unknown
   return { json: null, blob: `sha256:${digest}:${bytes.length}` };
 }
 
+/** What a reader is told of a value that is not in its row. */
+export function storedNote(reference: string): { $stored: { bytes: number; sha256: string } } {
+  const [, sha256 = '', bytes] = REFERENCE.exec(reference) ?? [];
+  return { $stored: { bytes: Number(bytes ?? 0), sha256 } };
+}
+
 /** The value behind a reference. Throws `value_lost` when it is gone or is not what was put. */
 export async function readValue(blobs: BlobStore, tenant: string, reference: string): Promise<unknown> {
   const [, digest, length] = REFERENCE.exec(reference) ?? [];

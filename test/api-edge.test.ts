@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { SCOPES, type Scope } from '../src/domain/status.ts';
 import { MAX_BODY_BYTES } from '../src/domain/tunables.ts';
-import type { ApiKey, AuditLine, CreatedKey, Memory, Message, Page, Permission, Problem, RetrievalTrace, Run, RunItem, RunMemories, Session, Usage } from '../src/domain/wire.ts';
+import type { ApiKey, Approval, AuditLine, CreatedKey, Memory, Message, Page, Permission, Problem, RetrievalTrace, Run, RunItem, RunMemories, Session, Usage } from '../src/domain/wire.ts';
 import { newId, parseId, publicId } from '../src/ids.ts';
 import { echo } from './support/api-machines.ts';
 import { startApi } from './support/api.ts';
@@ -26,12 +26,19 @@ const runId = parseId('run', runs.ada.id)!;
 await pool.query('SET ROLE NONE'); // the owner's login: these rows are written by other processes
 await pool.query(`INSERT INTO memories (tenant_id, id, scope, user_id, type, subject, attribute, value, statement, hash, confidence, source_role, evidence, run_id, gate_version, valid_from)
   VALUES ('acme', $1, 'user', 'ada', 'preference', 'ada', 'tea', 'green', 'Ada drinks green tea.', decode(repeat('00', 32), 'hex'), 0.9, 'user', '[{"message":1}]', $2, 1, now())`, [memoryId, runId]);
+/** What ada's run would have asked. */
+const approvalId = newId();
+await pool.query(`INSERT INTO approvals (tenant_id, id, run_id, user_id, step_seq, path, args_hash, subject, request) VALUES ('acme', $1, $2, 'ada', 1, '0', '', 'send', '{"to":"bob"}')`, [approvalId, runId]);
 await pool.query(`INSERT INTO messages (tenant_id, user_id, session_id, run_id, role, content) SELECT 'acme', 'ada', 's', $1, 'user', 'message ' || n FROM generate_series(1, 5) n`, [runId]);
 
 describe('access', () => {
+  const BODIES: Record<string, unknown> = { signals: { name: 'go' }, fork: { fromStep: 0 }, outcomes: { stepSeq: 1, path: '0', outcome: 'succeeded' } };
   const routes: [scope: Scope, method: string, path: string, body?: unknown][] = [
     ['runs:write', 'POST', '/v1/runs', { agent: 'echo', input: { word: 'x' } }], ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/cancel`], ['runs:read', 'GET', '/v1/runs'], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}`],
     ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/steps`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/tool-calls`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/model-calls`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/events`],
+    ...['signals', 'pause', 'resume', 'retry', 'fork', 'outcomes'].map((what): [Scope, string, string, unknown?] => ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/${what}`, BODIES[what]]),
+    ['runs:write', 'POST', '/v1/runs/bulk', { action: 'cancel', filter: {}, all: true }], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/unsettled`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/explain`],
+    ['runs:read', 'GET', '/v1/approvals'], ['runs:read', 'GET', `/v1/approvals/${publicId('approval', approvalId)}`], ['runs:write', 'POST', `/v1/approvals/${publicId('approval', approvalId)}/decide`, { approved: true }],
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
@@ -45,6 +52,18 @@ describe('access', () => {
     const { rows } = await pool.query<{ object: string }>(`SELECT object_id AS object FROM audit_events WHERE actor = $1 AND NOT allowed`, [`key:${lacking.split('_')[1]}`]);
     expect(rows).toHaveLength(1);
     expect(rows[0]?.object.startsWith(`${method} /v1/`)).toBe(true);
+  });
+
+  test('every route of the product is in this table, with the scope its document names', async () => {
+    const { body: document } = await api.call<{ paths: Record<string, Record<string, { description?: string }>> }>('GET', '/openapi.json');
+    const patternOf = (path: string): RegExp => new RegExp(`^${path.replaceAll(/\{\w+\}/g, '[^/?]+')}(\\?.*)?$`);
+    for (const [path, methods] of Object.entries(document.paths)) {
+      for (const [method, { description }] of Object.entries(methods)) {
+        const needs = /Needs the scope `(.+)`/.exec(description ?? '')?.[1];
+        const scopes = routes.filter((route) => route[1] === method.toUpperCase() && patternOf(path).test(route[2])).map(([scope]) => scope);
+        expect([method, path, needs === undefined ? [] : scopes]).toEqual([method, path, needs === undefined ? [] : expect.arrayContaining([needs])]);
+      }
+    }
   });
 
   test('without a key, with a wrong, an expired or a revoked one: 401, all alike', async () => {
@@ -62,8 +81,9 @@ describe('access', () => {
     const ada = await api.makeKey({ user: 'ada' });
     const { data } = (await api.call<Page<RunItem>>('GET', '/v1/runs', { key: ada })).body;
     expect(data.map(({ id }) => id)).toEqual([runs.ada.id]);
-    for (const path of ['', '/steps', '/events', '/tool-calls', '/model-calls', '/memories', '/traces']) expect((await problem('GET', `/v1/runs/${runs.bob.id}${path}`, { key: ada })).body.code).toBe('not_found');
-    expect((await problem('POST', `/v1/runs/${runs.bob.id}/cancel`, { key: ada })).body.code).toBe('not_found');
+    for (const path of ['', '/steps', '/events', '/tool-calls', '/model-calls', '/memories', '/traces', '/unsettled']) expect((await problem('GET', `/v1/runs/${runs.bob.id}${path}`, { key: ada })).body.code).toBe('not_found');
+    for (const what of ['cancel', 'signals', 'pause', 'resume', 'retry', 'fork', 'outcomes']) expect((await problem('POST', `/v1/runs/${runs.bob.id}/${what}`, { key: ada, body: BODIES[what] })).body.code).toBe('not_found');
+    expect((await api.call<Page<Approval>>('GET', '/v1/approvals', { key: ada })).body.data.map(({ id }) => id)).toEqual([publicId('approval', approvalId)]);
     for (const path of ['/v1/runs?user=bob', '/v1/memories?user=bob', '/v1/sessions?user=bob', '/v1/sessions/s?user=bob', '/v1/usage?user=bob', '/v1/audit?user=bob', '/v1/permissions/bob']) expect((await problem('GET', path, { key: ada })).body.code).toBe('forbidden');
     expect((await problem('POST', '/v1/runs', { key: ada, body: { agent: 'echo', input: { word: 'x' }, user: 'bob' } })).body.code).toBe('forbidden');
     expect((await problem('PUT', '/v1/permissions/ada', { key: ada, body: { roles: ['admin'] } })).body.code).toBe('forbidden');
@@ -74,8 +94,8 @@ describe('access', () => {
 
   test('a key of nobody and a key of another tenant see none of it', async () => {
     for (const key of [await api.makeKey({ scopes: SCOPES.filter((scope) => scope !== 'users:any') }), await api.makeKey({ tenant: 'globex' })]) {
-      for (const path of ['/v1/runs', '/v1/memories', '/v1/sessions']) expect((await api.call<Page<unknown>>('GET', path, { key })).body.data).toEqual([]);
-      for (const path of [`/v1/runs/${runs.ada.id}`, `/v1/memories/${publicId('memory', memoryId)}`]) expect((await problem('GET', path, { key })).body.code).toBe('not_found');
+      for (const path of ['/v1/runs', '/v1/memories', '/v1/sessions', '/v1/approvals']) expect((await api.call<Page<unknown>>('GET', path, { key })).body.data).toEqual([]);
+      for (const path of [`/v1/runs/${runs.ada.id}`, `/v1/memories/${publicId('memory', memoryId)}`, `/v1/approvals/${publicId('approval', approvalId)}`]) expect((await problem('GET', path, { key })).body.code).toBe('not_found');
       expect((await api.call<Usage>('GET', '/v1/usage', { key })).body.data).toEqual([]);
     }
   });
@@ -155,12 +175,13 @@ describe('what is documented', () => {
     expect(document.openapi).toBe('3.1.0');
     const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
     expect(operations.sort()).toEqual([
-      'DELETE /v1/keys/{key}', 'GET /healthz', 'GET /metrics', 'GET /metrics/scale', 'GET /openapi.json', 'GET /readyz', 'GET /v1/agents', 'GET /v1/audit', 'GET /v1/keys', 'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/permissions/{user}',
+      'DELETE /v1/keys/{key}', 'GET /healthz', 'GET /metrics', 'GET /metrics/scale', 'GET /openapi.json', 'GET /readyz', 'GET /v1/agents', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/audit', 'GET /v1/keys', 'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/permissions/{user}',
       'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/events', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/traces', 'GET /v1/sessions',
-      'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'PUT /v1/permissions/{user}',
+      'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk',
+      'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals', 'PUT /v1/permissions/{user}',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
-    const names: Record<string, string> = { run: runs.ada.id, memory: publicId('memory', memoryId), session: 's', user: 'ada' };
+    const names: Record<string, string> = { run: runs.ada.id, memory: publicId('memory', memoryId), approval: publicId('approval', approvalId), session: 's', user: 'ada' };
     const schemas = JSON.parse(JSON.stringify(document.components.schemas).replaceAll('#/components/schemas/', '#/$defs/')) as object;
     for (const [path, methods] of Object.entries(document.paths)) {
       const schema = methods['get']?.responses['200']?.content?.['application/json']?.schema;

@@ -14,6 +14,7 @@ import { openS3 } from '../src/artifacts/s3.ts';
 import { monoMs } from '../src/clock.ts';
 import { readConfig } from '../src/config.ts';
 import type { BlobStore } from '../src/domain/blob.ts';
+import { signalList } from './support/signal-list.ts';
 import { S3_LOGIN, startS3Server, type S3Server } from './support/s3-server.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'mainstay-blobs-'));
@@ -82,10 +83,10 @@ describe.each(implementations)('%s', (_name, open) => {
   });
 
   test.each([
-    ['', 'empty'], ['/etc/passwd', 'absolute'], ['../x', 'climbing'], ['values/../../x', 'climbing'], ['values/./x', 'a dot'], ['values/..', 'climbing'],
-    ['values//x', 'an empty part'], ['values/x/', 'an empty part'], ['values\\x', 'a backslash'], ['values/a\0b', 'NUL'], ['values/a b', 'a space'],
-    ['values/é', 'a letter that file systems spell in two ways'], ['#new/x', 'where unfinished files lie'], [`values/${'x'.repeat(256)}`, 'a long part'], [`${'x'.repeat(200)}/`.repeat(4) + 'x', 'long'],
-  ])('refuses the key %j (%s)', async (key) => {
+    ['empty', ''], ['absolute', '/etc/passwd'], ['climbing', '../x'], ['climbing inside', 'values/../../x'], ['climbing at the end', 'values/..'], ['holding a dot', 'values/./x'],
+    ['holding an empty part', 'values//x'], ['ending in one', 'values/x/'], ['holding a backslash', 'values\\x'], ['holding NUL', 'values/a\0b'], ['holding a space', 'values/a b'],
+    ['holding a letter that file systems spell in two ways', 'values/é'], ['where unfinished files lie', '#new/x'], ['of too long a part', `values/${'x'.repeat(256)}`], ['too long', `${'x'.repeat(200)}/`.repeat(4) + 'x'],
+  ])('refuses a key that is %s', async (_what, key) => {
     const [store] = open();
     const internal = { code: 'internal' };
     await expect(store.put(key, bytes('x'))).rejects.toMatchObject(internal);
@@ -110,18 +111,6 @@ describe.each(implementations)('%s', (_name, open) => {
     seen.push(await other.get(key));
     expect(seen.at(-1)).toHaveLength(1 << 20);
     for (const found of seen) expect(found === undefined || (found.length === 1 << 20 && isOneLetter(found))).toBe(true);
-  });
-
-  test('puts succeed beside deletes that empty the place they go to', async () => {
-    const [store, other] = open();
-    const keyOf = (nth: number): string => `values/acme/run/${nth}.json`;
-    for (let round = 0; round < 20; round++) {
-      await store.put(keyOf(round), bytes('old'));
-      await Promise.all([other.delete(keyOf(round)), store.put(keyOf(round + 100), bytes('new'))]);
-      expect(await other.get(keyOf(round))).toBeUndefined();
-      expect(text(await other.get(keyOf(round + 100)))).toBe('new');
-      await other.delete(keyOf(round + 100));
-    }
   });
 });
 
@@ -159,6 +148,21 @@ describe('the folder', () => {
     await store.delete(key);
     expect(readdirSync(join(folder, 'values/acme'))).toEqual(['other']);
     await store.delete('values/acme/other/two.json');
+    expect(readdirSync(folder)).toEqual(['#new']);
+  });
+
+  test('is made again for a put whose place a delete has just emptied and removed', async () => {
+    const folder = newFolder();
+    const cycle = async (writer: number): Promise<void> => {
+      const store = openFiles(folder);
+      for (let round = 0; round < 100; round++) {
+        const own = `values/acme/run/${writer}-${round}.json`;
+        await store.put(own, bytes('1'));
+        expect(text(await store.get(own))).toBe('1');
+        await store.delete(own);
+      }
+    };
+    await Promise.all([1, 2, 3, 4].map(cycle));
     expect(readdirSync(folder)).toEqual(['#new']);
   });
 
@@ -238,13 +242,14 @@ describe('the bucket', () => {
   });
 
   test.each([['stops', { silenceMs: 300 }], ['drips', { deadlineMs: 600 }]])('a body that %s halfway is given up', async (how, limits) => {
+    const closed = signalList<true>();
     const store = at(await startScripted((_request, response) => {
       response.writeHead(200, { 'content-length': '1000' }).write('half of it');
-      if (how !== 'drips') return;
-      const drip = setInterval(() => response.write('.'), 50);
-      response.once('close', () => clearInterval(drip));
+      const drip = setInterval(() => { if (how === 'drips') response.write('.'); }, 50);
+      response.once('close', () => { clearInterval(drip); closed.push(true); });
     }), limits);
     await expect(store.get(key)).rejects.toMatchObject(unavailable);
+    await closed.next(); // and its connection with it
   });
 
   test('a body that is cut off is value_unavailable, not a shorter value', async () => {
@@ -290,7 +295,7 @@ describe('the bucket', () => {
     const digest = createHash('sha256').update(large).digest('hex');
     expect(requests).toMatchObject([{ digest, headers: { 'x-amz-content-sha256': digest, 'content-length': String(4 << 20) } }]);
     expect(requests[0]?.headers.expect).toBeUndefined();
-    expect(requests[0]?.headers['content-encoding']).toBeUndefined();
+    expect(Object.keys(requests[0]?.headers ?? {}).filter((name) => /checksum|trailer|content-encoding/.test(name))).toEqual([]); // unknown to many servers
   });
 });
 

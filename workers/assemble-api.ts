@@ -9,7 +9,15 @@ import { Rates } from '../src/limits/rates.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
 import { boardQueues } from '../src/queue/board-queues.ts';
 import { makeIntake } from '../src/queue/intake.ts';
+import { makeBulkRuns } from '../src/run/bulk-runs.ts';
 import { makeCancelRun } from '../src/run/cancel-run.ts';
+import type { ControlDeps } from '../src/run/control.ts';
+import { makeDecideApproval } from '../src/run/decide-approval.ts';
+import { makeForkRun, makeRetryRun } from '../src/run/fork-run.ts';
+import { makePauseRun, makeResumeRun } from '../src/run/pause-run.ts';
+import { makeSettleCall } from '../src/run/settle-call.ts';
+import { makeSignalRun } from '../src/run/signal-run.ts';
+import { makeExplainRun } from '../src/run/explain-run.ts';
 import { makeSubmitJob } from '../src/run/submit-job.ts';
 import type { Service } from '../src/service.ts';
 import { openAppStore, type AppStore } from '../src/store/app-store.ts';
@@ -25,7 +33,7 @@ export interface Api {
 }
 
 export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeatMs'>> = {}): Api {
-  const { config, log, keys, redis, engine, registry, dispatcher, submit, metrics } = base;
+  const { config, log, keys, redis, engine, registry, dispatcher, submit, metrics, blobs } = base;
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
   const limitsRedis = openLimitsRedis(config.REDIS_URL, log);
   const sources = intakeSources(config);
@@ -33,13 +41,23 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const server = makeApiServer({
     pool: engine.pool, store, log, metrics, registry, submit, pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys),
-    cancel: makeCancelRun({ store, engine, dispatcher, redis, keys, log }),
+    blobs, ...controls({ store, engine, registry, dispatcher, redis, keys, log }),
+    explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },
     heartbeatMs: STREAM_HEARTBEAT_MS, ...change,
   }, { host: config.HOST, port: config.PORT });
   return {
     server, store, services: [server, ...intake(base, config, sources)],
     close: async () => { await board.close(); limitsRedis.disconnect(); await store.close(); },
+  };
+}
+
+/** What people do to runs, one use case for each. */
+function controls(deps: ControlDeps): Pick<ApiDeps, 'cancel' | 'signal' | 'pause' | 'resume' | 'retry' | 'fork' | 'settle' | 'decide' | 'bulk'> {
+  const [cancel, pause, resume, retry] = [makeCancelRun(deps), makePauseRun(deps), makeResumeRun(deps), makeRetryRun(deps)];
+  return {
+    cancel, pause, resume, retry, signal: makeSignalRun(deps), fork: makeForkRun(deps), settle: makeSettleCall(deps), decide: makeDecideApproval(deps),
+    bulk: makeBulkRuns({ store: deps.store, log: deps.log, cancel, pause, resume, retry }),
   };
 }
 

@@ -16,6 +16,7 @@ import { makeLog, type Log } from '../src/log.ts';
 import { makeMetrics, type Metrics } from '../src/metrics.ts';
 import { makeAnthropicModel } from '../src/model/anthropic.ts';
 import type { Model } from '../src/domain/model.ts';
+import { watchRedisPolicy, type PolicyWatch } from '../src/queue/redis-policy.ts';
 import { ReadyQueue } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
 import { openRedis, redisKeys, redisReady, type RedisKeys } from '../src/redis.ts';
@@ -38,6 +39,7 @@ export interface Ground {
   readonly metrics: Metrics;
   readonly keys: RedisKeys;
   readonly redis: Redis;
+  readonly redisPolicy: PolicyWatch;
   /** The engine's login. */
   readonly pool: EnginePool;
   /** Values too large for their row. */
@@ -66,8 +68,10 @@ export async function openGround(config: Config, processName: string): Promise<G
   const log = makeLog(config.LOG_LEVEL, processName);
   const redis = openRedis(config.REDIS_URL, 'fast', log);
   await redisReady(redis, REDIS_WAIT_MS).catch((error: unknown) => log.warn({ error: String(error) }, 'redis is away: going on without'));
+  const metrics = makeMetrics(processName);
+  const redisPolicy = await watchRedisPolicy(redis, metrics, log).catch((error: unknown) => { redis.disconnect(); throw error; });
   const pool = openEnginePool(config.DATABASE_ENGINE_URL ?? config.DATABASE_URL, config.DATABASE_ENGINE_URL === undefined, 8, log);
-  return { config, log, metrics: makeMetrics(processName), keys: redisKeys(config.REDIS_PREFIX), redis, pool, blobs: openBlobStore(config) };
+  return { config, log, metrics, keys: redisKeys(config.REDIS_PREFIX), redis, redisPolicy, pool, blobs: openBlobStore(config) };
 }
 
 export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
@@ -84,6 +88,7 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
     ...ground, engine, registry, queues, dispatcher, submit,
     async close() {
       for (const queue of queues.values()) await queue.wakeUps.close();
+      ground.redisPolicy.stop();
       redis.disconnect();
       await pool.end().catch(() => undefined); // the process ends anyway
     },

@@ -4,7 +4,7 @@ import { readConfig } from '../src/config.ts';
 import { makeHealthServer } from '../src/api/health-server.ts';
 import { openRedis } from '../src/redis.ts';
 import { RunWorker } from '../src/run/run-worker.ts';
-import { startAll } from '../src/service.ts';
+import { closeAll, startAll } from '../src/service.ts';
 import { assembleExecution, assembleLimits, assembleOn, loadMachines, openGround } from './assemble.ts';
 import { assembleMemory, remember } from './assemble-memory.ts';
 
@@ -25,5 +25,5 @@ export async function startWorker(pool: 'agent' | 'memory'): Promise<() => Promi
   });
   const health = makeHealthServer({ host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics, ready: () => Promise.resolve(worker.ready) });
   const stop = await startAll([worker, health], base.log);
-  return async () => { await stop(); limits.close(); await memory.close(); await base.close(); };
+  return async () => { await stop(); await closeAll([() => limits.close(), () => memory.close(), () => base.close()]); };
 }

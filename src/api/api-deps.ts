@@ -3,13 +3,22 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { BlobStore } from '../domain/blob.ts';
 import type { JobStates } from '../limits/job-state.ts';
 import type { Metrics } from '../metrics.ts';
 import type { BoardQueues } from '../queue/board-queues.ts';
+import type { BulkRuns } from '../run/bulk-runs.ts';
 import type { CancelRun } from '../run/cancel-run.ts';
+import type { DecideApproval } from '../run/decide-approval.ts';
+import type { ForkRun, RetryRun } from '../run/fork-run.ts';
+import type { PauseRun, ResumeRun } from '../run/pause-run.ts';
+import type { ExplainRun } from '../run/explain-run.ts';
 import type { Registry } from '../run/registry.ts';
+import type { SettleCall } from '../run/settle-call.ts';
+import type { SignalRun } from '../run/signal-run.ts';
 import type { SubmitRun } from '../run/submit-run.ts';
 import type { AccessDeps } from './access.ts';
+import type { LiveMachines } from './shown-run.ts';
 
 export interface BoardOptions {
   readonly queues: BoardQueues['queues'];
@@ -20,7 +29,18 @@ export interface BoardOptions {
 export interface ApiDeps extends AccessDeps {
   readonly submit: SubmitRun;
   readonly cancel: CancelRun;
+  readonly signal: SignalRun;
+  readonly pause: PauseRun;
+  readonly resume: ResumeRun;
+  readonly retry: RetryRun;
+  readonly fork: ForkRun;
+  readonly settle: SettleCall;
+  readonly decide: DecideApproval;
+  readonly bulk: BulkRuns;
+  /** Where values lie that are too large for their row. */
+  readonly blobs: BlobStore;
   readonly registry: Registry;
+  readonly explain: ExplainRun;
   readonly jobs: JobStates;
   readonly metrics: Metrics;
   /** Machine pools, as `/metrics/scale` names them. */
@@ -33,8 +53,8 @@ export interface ApiDeps extends AccessDeps {
   readonly heartbeatMs: number;
 }
 
-/** What routes are given: `stopping` aborts when the server stops, so that nobody goes on waiting. */
-export interface RouteDeps extends ApiDeps { readonly stopping: AbortSignal }
+/** What routes are given: `stopping` aborts when the server stops, so that nobody goes on waiting; `live` says what workers can claim. */
+export interface RouteDeps extends ApiDeps { readonly stopping: AbortSignal; readonly live: LiveMachines }
 
 /** The server as routes see it: their zod schemas type params, query and body. */
 export type ApiApp = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;

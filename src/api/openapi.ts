@@ -12,7 +12,8 @@ const API_VERSION = '1.0.0';
 const NAMED = {
   Run: wire.runSchema, RunItem: wire.runItemSchema, NewRun: wire.newRunSchema, RunEvent: wire.eventSchema, RunStep: wire.stepSchema, ToolCall: wire.toolCallSchema,
   ModelCall: wire.modelCallSchema, Verdict: wire.verdictSchema, RunMemories: wire.runMemoriesSchema, Memory: wire.memorySchema, RetrievalTrace: wire.traceSchema,
-  Session: wire.sessionSchema, Message: wire.messageSchema, Agent: wire.agentSchema, Usage: wire.usageSchema, AuditLine: wire.auditSchema, ApiKey: wire.keySchema,
+  CancelledRun: wire.cancelledRunSchema, UnsettledCall: wire.unsettledSchema, NewSignal: wire.newSignalSchema, Outcome: wire.outcomeSchema, Bulk: wire.bulkSchema, BulkAnswer: wire.bulkAnswerSchema,
+  Approval: wire.approvalSchema, Decision: wire.decisionSchema, Session: wire.sessionSchema, Message: wire.messageSchema, Agent: wire.agentSchema, Usage: wire.usageSchema, AuditLine: wire.auditSchema, ApiKey: wire.keySchema,
   NewKey: wire.newKeySchema, CreatedKey: wire.createdKeySchema, Permission: wire.permissionSchema, NewPermission: wire.newPermissionSchema, Problem: wire.problemSchema,
 };
 

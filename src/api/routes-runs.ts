@@ -1,19 +1,20 @@
-// Runs: submit, list, read, wait, cancel, and what became of them step by step. A run that the caller may not see, and an id
-// that names nothing, look the same.
+// Runs: submit, list, read, wait, and what became of them step by step. A run that the caller may not see, and an id that
+// names nothing, look the same. What changes a run is in routes-control.ts.
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { isMainstayError, MainstayError } from '../domain/errors.ts';
 import { isTerminal, RUN_STATUSES } from '../domain/status.ts';
-import { PAGE_SIZE, WAIT_MAX_S } from '../domain/tunables.ts';
-import { eventSchema, modelCallSchema, name, newRunSchema, pageOf, runItemSchema, runSchema, stepSchema, toolCallSchema, type Run } from '../domain/wire.ts';
+import { MAX_NAME, PAGE_SIZE, WAIT_MAX_S } from '../domain/tunables.ts';
+import { eventSchema, modelCallSchema, name, newRunSchema, pageOf, runItemSchema, runSchema, stepSchema, toolCallSchema } from '../domain/wire.ts';
 import { parseId, publicId } from '../ids.ts';
 import type { Scope, TenantTx } from '../store/app-store.ts';
 import { feed, getRun, listModelCalls, listRuns, listSteps, listToolCalls, runPosition, type AgentRun } from '../store/read-runs.ts';
-import { actingUser, actorOf, authenticate, bearerOf, countAgainst, scopeOf } from './access.ts';
+import { actingUser, authenticate, bearerOf, countAgainst, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { answers, noQuery } from './openapi.ts';
 import { asPage, cursorOf, pageQuery, placeOf } from './pages.ts';
+import { shownRun } from './shown-run.ts';
 import { leftBehind, runWhenEnded, streamOf } from './run-stream.ts';
 import * as views from './views.ts';
 
@@ -46,16 +47,13 @@ export function addRunRoutes(app: ApiApp, deps: RouteDeps): void {
   addFeed(app, deps);
 }
 
-/** With what its worker last showed, while it runs. */
-async function shown(deps: RouteDeps, run: AgentRun): Promise<Run> {
-  return views.run(run, run.status === 'running' ? await deps.jobs.read(run.id) : undefined);
-}
+export const keyHeader = z.object({ 'idempotency-key': z.string().max(MAX_NAME).optional().describe('The same key with the same request is answered with what it made') });
 
-const idempotencyKey = (request: FastifyRequest): string | undefined => {
+export const idempotencyKey = (request: FastifyRequest): string | undefined => {
   const key = request.headers['idempotency-key'];
   if (key === undefined) return undefined;
   // the names under which our own doors keep their runs apart: nobody may take one beforehand
-  if (typeof key !== 'string' || /^(remember|intake|bullmq):/.test(key)) throw new MainstayError('bad_request', 'This Idempotency-Key is reserved.', { fields: [{ path: 'Idempotency-Key', message: 'reserved' }] });
+  if (typeof key !== 'string' || !name.safeParse(key).success || /^(remember|intake|bullmq|spawn|retry):/.test(key)) throw new MainstayError('bad_request', 'This Idempotency-Key is reserved, or is no name.', { fields: [{ path: 'Idempotency-Key', message: 'reserved, empty or not printable' }] });
   return key;
 };
 
@@ -64,7 +62,7 @@ function addSubmit(app: ApiApp, deps: RouteDeps): void {
     config: { needs: 'runs:write' },
     schema: {
       summary: 'Submit a run', tags: ['runs'], querystring: waitQuery, body: newRunSchema, response: answers({ 200: runSchema, 202: runSchema }),
-      headers: z.object({ 'idempotency-key': z.string().optional().describe('The same key with the same body answers with the same run') }),
+      headers: keyHeader,
     },
   }, async (request, reply) => {
     const bearer = bearerOf(request);
@@ -76,20 +74,22 @@ function addSubmit(app: ApiApp, deps: RouteDeps): void {
     const run = await runWhenEnded(deps.store, { tenant: bearer.tenant, user: user ?? null }, id, wait, leftBehind(reply, deps.stopping));
     if (!run) throw noSuchRun();
     if (!created) void reply.header('idempotent-replayed', 'true');
-    return reply.code(wait > 0 && isTerminal(run.status) ? 200 : 202).header('location', `/v1/runs/${publicId('run', id)}`).send(await shown(deps, run));
+    return reply.code(wait > 0 && isTerminal(run.status) ? 200 : 202).header('location', `/v1/runs/${publicId('run', id)}`).send(await shownRun(deps, bearer, run));
   });
 }
 
-const listQuery = z.strictObject({ ...pageQuery, agent: name.optional(), status: z.enum(RUN_STATUSES).optional(), user: name.optional(), session: name.optional() });
+const listQuery = z.strictObject({ ...pageQuery, agent: name.optional(), status: z.enum(RUN_STATUSES).optional(), user: name.optional(), session: name.optional(), parent: z.string().optional().describe('run_…: those it spawned') });
 
 function addReads(app: ApiApp, deps: RouteDeps): void {
   app.get('/v1/runs', {
     config: { needs: 'runs:read' }, schema: { summary: 'List runs, newest first', tags: ['runs'], querystring: listQuery, response: answers({ 200: pageOf(runItemSchema) }) },
   }, async (request) => {
-    const { limit, cursor, ...filter } = request.query;
+    const { limit, cursor, parent, ...filter } = request.query;
     const before = placeOf('runs', idPlace, cursor)?.[0];
-    const rows = await deps.store.withTenant(scopeOf(bearerOf(request), filter.user), (tx) => listRuns(tx, { ...filter, before, limit: limit + 1 }));
-    return asPage(rows, limit, views.runItem, (row) => cursorOf('runs', [row.id]));
+    const scope = scopeOf(bearerOf(request), filter.user);
+    const rows = await deps.store.withTenant(scope, (tx) => listRuns(tx, { ...filter, parent: parent === undefined ? undefined : runIdOf(parent), before, limit: limit + 1 }));
+    const live = await deps.live(scope, rows);
+    return asPage(rows, limit, (row) => views.runItem(row, live), (row) => cursorOf('runs', [row.id]));
   });
 
   app.get('/v1/runs/:run', {
@@ -97,17 +97,7 @@ function addReads(app: ApiApp, deps: RouteDeps): void {
   }, async (request, reply) => {
     const run = await runWhenEnded(deps.store, scopeOf(bearerOf(request)), runIdOf(request.params.run), request.query.wait, leftBehind(reply, deps.stopping));
     if (!run) throw noSuchRun();
-    return shown(deps, run);
-  });
-
-  app.post('/v1/runs/:run/cancel', {
-    config: { needs: 'runs:write' }, schema: { summary: 'Cancel a run', tags: ['runs'], params: runParams, querystring: noQuery, response: answers({ 202: runSchema }) },
-  }, async (request, reply) => {
-    const bearer = bearerOf(request);
-    const scope = scopeOf(bearer);
-    const id = runIdOf(request.params.run);
-    await deps.cancel({ scope, id, actor: actorOf(bearer) });
-    return reply.code(202).send(await shown(deps, await deps.store.withTenant(scope, (tx) => theRun(tx, id))));
+    return shownRun(deps, bearerOf(request), run);
   });
 }
 

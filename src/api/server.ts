@@ -14,10 +14,14 @@ import { readJson } from './json-body.ts';
 import { registerOpenApi } from './openapi.ts';
 import { sendProblem } from './problems.ts';
 import { addAdminRoutes } from './routes-admin.ts';
+import { addExplainRoutes } from './routes-explain.ts';
+import { addApprovalRoutes } from './routes-approvals.ts';
+import { addControlRoutes } from './routes-control.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addRunRoutes } from './routes-runs.ts';
 import { addSessionRoutes } from './routes-sessions.ts';
+import { askLiveMachines } from './shown-run.ts';
 
 export interface ApiAddress {
   readonly host: string;
@@ -40,7 +44,7 @@ const MAX_PARAM_LENGTH = MAX_NAME * 12;
 export function makeApiServer(deps: ApiDeps, { host, port }: ApiAddress): ApiServer {
   const stopping = new AbortController();
   const app = makeApp(deps);
-  const routed = addEverything(app, { ...deps, stopping: stopping.signal });
+  const routed = addEverything(app, { ...deps, stopping: stopping.signal, live: askLiveMachines(deps.store) });
   routed.catch(() => undefined); // told by `start`
   return {
     name: 'api',
@@ -86,6 +90,9 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   const methods = gatherMethods(app);
   await registerOpenApi(app);
   addRunRoutes(app, deps);
+  addExplainRoutes(app, deps);
+  addControlRoutes(app, deps);
+  addApprovalRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addAdminRoutes(app, deps);

@@ -1,25 +1,31 @@
 // Rows as the edge shows them: an allow-list, field by field, so that a column added to a table is not shown by accident.
 // Ids get their prefix, times become ISO 8601, bigints numbers (token counts and micro-dollars stay far below 2^53).
-import type { Machine } from '../domain/machine.ts';
+import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
 import type * as wire from '../domain/wire.ts';
 import type { AuditEvent } from '../store/audit.ts';
 import type { ListedKey } from '../store/engine/api-keys.ts';
+import type { OpenCall } from '../store/engine/outcomes.ts';
 import type { Permission } from '../store/permissions.ts';
+import type { ApprovalRow } from '../store/read-control.ts';
 import type { Memory, MemoryCandidate, RetrievalTrace, RunSummary } from '../store/read-memories.ts';
 import type { AgentRun, FeedEvent, ModelCall, RunRow, RunStep, ToolCall } from '../store/read-runs.ts';
 import type { Message, Session } from '../store/read-sessions.ts';
 import type { UsageRow } from '../store/read-usage.ts';
+import { storedNote } from '../values.ts';
 import { z } from 'zod';
 
 const iso = (date: Date): string => date.toISOString();
 const isoOrNull = (date: Date | null): string | null => date?.toISOString() ?? null;
 const idOrNull = (kind: IdKind, id: string | null): string | null => (id === null ? null : publicId(kind, id));
 
-export function runItem(row: RunRow): wire.RunItem {
+/** `live`: what some living worker can claim (`liveMachines`); asked for where a row is queued. */
+export function runItem(row: RunRow, live: ReadonlySet<string>): wire.RunItem {
   return {
     id: publicId('run', row.id), agent: row.agent, version: row.version, status: row.status, waitReason: row.waitReason, cancelRequested: row.cancelRequestedAt !== null,
+    pauseRequested: row.pauseRequestedAt !== null, blocked: row.status === 'queued' && !live.has(`${row.pool} ${machineKey(row.agent, row.version)}`) ? 'version' : null,
+    parent: idOrNull('run', row.parentId), forkedFrom: idOrNull('run', row.forkedFrom),
     user: row.userId, session: row.sessionId, priority: row.priority, metadata: row.metadata, errorCode: row.errorCode, errorMessage: row.errorMessage,
     steps: row.stepSeq, nextStep: row.nextStep, attempt: row.attempt, model: row.model, inputTokens: Number(row.inputTokens), outputTokens: Number(row.outputTokens),
     costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
@@ -27,18 +33,27 @@ export function runItem(row: RunRow): wire.RunItem {
   };
 }
 
-export function run(row: AgentRun, live: JobState | undefined): wire.Run {
+export function run(row: AgentRun, output: unknown, machines: ReadonlySet<string>, live: JobState | undefined): wire.Run {
   const shown = live && row.status === 'running' ? { step: live.step, progress: live.progress, note: live.note, updatedAt: live.updatedAt } : null;
-  return { ...runItem(row), input: row.input, output: row.output, live: shown };
+  return { ...runItem(row, machines), input: row.input, output, live: shown };
 }
 
 export const event = ({ seq, type, data, createdAt }: FeedEvent): wire.RunEvent => ({ seq, type, data, createdAt: iso(createdAt) });
 
-export const step = (row: RunStep): wire.RunStep => ({ seq: row.seq, name: row.name, next: row.nextStep, data: row.data, durationMs: row.durationMs, createdAt: iso(row.createdAt) });
+const inRow = (value: unknown, blob: string | null): unknown => (blob === null ? value : storedNote(blob));
+
+export const step = (row: RunStep): wire.RunStep => ({ seq: row.seq, name: row.name, next: row.nextStep, data: inRow(row.data, row.dataBlob), durationMs: row.durationMs, createdAt: iso(row.createdAt) });
 
 export const toolCall = (row: ToolCall): wire.ToolCall => ({
-  stepSeq: row.stepSeq, path: row.path, key: row.key, tool: row.tool, version: row.toolVersion, effect: row.effect, status: row.status, request: row.request, response: row.response,
-  responseMeta: row.responseMeta, errorCode: row.errorCode, errorMessage: row.errorMessage, attempts: row.attempts, durationMs: row.durationMs, startedAt: iso(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
+  stepSeq: row.stepSeq, path: row.path, key: row.key, tool: row.tool, version: row.toolVersion, effect: row.effect, status: row.status, request: row.request, response: inRow(row.response, row.responseBlob),
+  responseMeta: row.responseMeta, errorCode: row.errorCode, errorMessage: row.errorMessage, attempts: row.attempts, durationMs: row.durationMs, settledBy: row.settledBy, startedAt: iso(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
+});
+
+export const unsettled = (row: OpenCall): wire.UnsettledCall => ({ stepSeq: row.stepSeq, path: row.path, tool: row.tool, effect: row.effect, status: row.status, startedAt: iso(row.startedAt) });
+
+export const approval = (row: ApprovalRow): wire.Approval => ({
+  id: publicId('approval', row.id), run: publicId('run', row.runId), user: row.userId, stepSeq: row.stepSeq, path: row.path, subject: row.subject, request: row.request, status: row.status,
+  onExpiry: row.onExpiry === 'approved' ? 'approve' : 'deny', expiresAt: isoOrNull(row.expiresAt), decidedBy: row.decidedBy, decidedAt: isoOrNull(row.decidedAt), reason: row.reason, edited: row.edited, createdAt: iso(row.createdAt),
 });
 
 export const modelCall = (row: ModelCall): wire.ModelCall => ({

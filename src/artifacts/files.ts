@@ -84,20 +84,17 @@ async function write(root: string, path: string, bytes: Uint8Array): Promise<voi
     throw error;
   }
   // To the top each time: another writer may have made a folder on the way and not have synced its name yet.
-  for (let folder = dirname(path); ; folder = dirname(folder)) {
-    await syncFolder(folder);
-    if (folder === root) return;
-  }
+  for (let folder = dirname(path); folder.length >= root.length; folder = dirname(folder)) await syncFolder(folder);
 }
 
-/** A delete may take the emptied folder away between the two calls; it is made again then. */
+/** A delete may take the emptied folder away between the two calls; it is made again then. Ten in a row is no delete. */
 async function moveTo(unnamed: string, path: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
       await mkdir(dirname(path), { recursive: true });
       return await rename(unnamed, path);
     } catch (error) {
-      if (codeIn(error) !== 'ENOENT' || tries === 3) throw error;
+      if (codeIn(error) !== 'ENOENT' || tries === 10) throw error;
     }
   }
 }
@@ -120,7 +117,7 @@ async function remove(root: string, path: string): Promise<void> {
   await unlink(path);
   let folder = dirname(path);
   try {
-    for (; folder !== root; folder = dirname(folder)) await rmdir(folder);
+    for (; folder.length > root.length; folder = dirname(folder)) await rmdir(folder);
   } catch { /* not empty: others' values are in it */ }
   await syncFolder(folder);
 }

@@ -4,7 +4,7 @@
 // login are `value_unavailable`, since a run must not fail for good on somebody's configuration.
 import { DeleteObjectCommand, GetObjectCommand, HeadBucketCommand, NoSuchKey, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import type { BlobStore } from '../domain/blob.ts';
-import { MainstayError } from '../domain/errors.ts';
+import { MainstayError, messageOf } from '../domain/errors.ts';
 import { BLOB_CONNECT_MS, BLOB_DEADLINE_MS, BLOB_SILENCE_MS } from '../domain/tunables.ts';
 import { partsOf } from './keys.ts';
 
@@ -53,7 +53,7 @@ const clientFor = ({ region, endpoint, forcePathStyle, credentials }: S3Options,
     // A second try is for the kept connection that the server has just closed. All calls may be repeated, and a put that
     // fails may follow a tool's effect, whose result would then be unknown. More tries are the engine's business.
     maxAttempts: 2, retryMode: 'standard',
-    requestHandler: { connectionTimeout: Math.min(BLOB_CONNECT_MS, silenceMs) },
+    requestHandler: { connectionTimeout: Math.min(BLOB_CONNECT_MS, silenceMs), socketTimeout: silenceMs },
     // Newer checksums are unknown to many servers that speak S3; the signature covers a SHA-256 already, and whoever reads a
     // value compares its digest.
     requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED',
@@ -73,12 +73,17 @@ async function read(client: S3Client, object: { Bucket: string; Key: string }, a
 
 /** The signal ends a request; the race ends what the SDK does before one, where it may ask other servers for a login. */
 async function answered<T>(what: string, deadlineMs: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const signal = AbortSignal.timeout(deadlineMs);
-  const late = new Promise<never>((_resolve, reject) => { signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }); });
+  const limit = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => { reject(new Error(`no answer within ${deadlineMs} ms`)); limit.abort(); }, deadlineMs);
+  });
   try {
-    return await Promise.race([call(signal), late]);
+    return await Promise.race([call(limit.signal), late]);
   } catch (error) {
     throw new MainstayError('value_unavailable', `The object store failed to ${what}: ${worded(error)}.`, { cause: error });
+  } finally {
+    clearTimeout(timer); // it holds the answer, which may be large
   }
 }
 
@@ -86,5 +91,5 @@ async function answered<T>(what: string, deadlineMs: number, call: (signal: Abor
 function worded(error: unknown): string {
   const { name, code, $metadata } = error as { name?: unknown; code?: unknown; $metadata?: { httpStatusCode?: number } };
   const status = $metadata?.httpStatusCode;
-  return `${String(code ?? name ?? error)}${status === undefined ? '' : ` (${status})`}`;
+  return `${String(code ?? (name === 'Error' ? messageOf(error) : name))}${status === undefined ? '' : ` (${status})`}`;
 }

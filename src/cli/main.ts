@@ -5,9 +5,11 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { MainstayApiError } from '../client/client.ts';
 import { isMainstayError, messageOf } from '../domain/errors.ts';
+import { addApprovalCommands } from './approval-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
 import { addMemoryCommands } from './memory-commands.ts';
+import { addExplainCommand, addOperateCommands } from './operate-commands.ts';
 import { note } from './output.ts';
 import { addPermissionCommands } from './permission-commands.ts';
 import { addProcessCommands } from './process-commands.ts';
@@ -29,11 +31,14 @@ function makeProgram(): Command {
     .exitOverride(); // inherited by every command added below
   program.commandsGroup('Work:');
   addRunCommands(program);
+  addExplainCommand(program);
+  addApprovalCommands(program);
   addMemoryCommands(program);
   addLookUpCommands(program);
   addPermissionCommands(program);
   program.commandsGroup('Operate (DATABASE_URL):');
   addKeyCommands(program);
+  addOperateCommands(program);
   program.commandsGroup('Processes:');
   addProcessCommands(program);
   return program;

@@ -4,14 +4,15 @@ import { Option, type Command } from 'commander';
 import { MainstayApiError, type Mainstay, type RunQuery } from '../client/client.ts';
 import { ERRORS } from '../domain/errors.ts';
 import { MULTITASK_STRATEGIES, RUN_STATUSES, type MultitaskStrategy } from '../domain/status.ts';
-import type { NewRunBody, Run, RunEvent } from '../domain/wire.ts';
+import type { NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
 import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
+import { addControlCommands } from './control-commands.ts';
 import { inline, money, note, printJson, printJsonLine, printLine, printPage, printPairs, shortTime } from './output.ts';
 
 interface CreateWords extends ApiOptions {
   readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
-  readonly startAt?: string; readonly delayMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
+  readonly startAt?: string; readonly delayMs?: number; readonly expiresInMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
 }
 interface ListWords extends ApiOptions, RunQuery {}
 interface WatchWords extends ApiOptions { readonly after?: number }
@@ -27,6 +28,7 @@ export function addRunCommands(program: Command): void {
     .option('--metadata <json>', 'an object kept with the run: JSON, @file, or -', jsonObject)
     .option('--start-at <time>', 'not before this time (ISO 8601 with a zone)', isoTime)
     .option('--delay-ms <ms>', 'not before so many milliseconds from now', wholeNumber)
+    .option('--expires-in-ms <ms>', 'end as expired when it has not started so many milliseconds after it may', wholeNumber)
     .option('--idempotency-key <key>', 'the same key with the same request is the same run')
     .addOption(new Option('--multitask-strategy <word>', 'what to do while the session has an unfinished run').choices(MULTITASK_STRATEGIES))
     .option('--wait [seconds]', 'wait until the run has ended and print it; exit code 0 only when it completed', wholeNumber)
@@ -34,23 +36,28 @@ export function addRunCommands(program: Command): void {
   withApiOptions(runs.command('get')).description('one run, with input and output').argument('<run>', 'run_…')
     .action(async (id: string, options: ApiOptions) => show(await apiClient(options).runs.get(id), options.json));
   withApiOptions(runs.command('list')).description('runs, newest first')
-    .option('--agent <name>').addOption(new Option('--status <status>').choices(RUN_STATUSES)).option('--user <user>').option('--session <session>')
+    .option('--agent <name>').addOption(new Option('--status <status>').choices(RUN_STATUSES)).option('--user <user>').option('--session <session>').option('--parent <run>', 'spawned by this run')
     .option('--limit <n>', 'items of the page', wholeNumber).option('--cursor <cursor>', 'go on after this page')
     .action(list);
   withApiOptions(runs.command('watch')).description('print what happens in a run until it has ended; exit code 0 only when it completed').argument('<run>', 'run_…')
     .option('--after <seq>', 'begin after the event of this number', wholeNumber)
     .action(watch);
   withApiOptions(runs.command('cancel')).description('ask for the end of a run').argument('<run>', 'run_…')
-    .action(async (id: string, options: ApiOptions) => {
-      const run = await apiClient(options).runs.cancel(id);
-      if (options.json) printJson(run); else printLine(`${run.id} ${run.status === 'cancelled' ? 'is cancelled' : `is ${run.status}; its end is asked for`}`);
-    });
+    .action(cancel);
+  addControlCommands(runs);
+}
+
+async function cancel(id: string, options: ApiOptions): Promise<void> {
+  const run = await apiClient(options).runs.cancel(id);
+  if (options.json) return printJson(run);
+  printLine(`${run.id} ${run.status === 'cancelled' ? 'is cancelled' : `is ${run.status}; its end is asked for`}`);
+  for (const call of run.unsettled) note(`nobody knows the end of ${call.tool} in step ${call.stepSeq}: mainstay runs settle ${run.id} --step ${call.stepSeq} --path ${call.path} --outcome …`);
 }
 
 async function create(options: CreateWords): Promise<void> {
   const client = apiClient(options);
-  const { agent, input, user, session, priority, metadata, startAt, delayMs, multitaskStrategy, idempotencyKey, wait, json } = options;
-  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, multitask_strategy: multitaskStrategy };
+  const { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitaskStrategy, idempotencyKey, wait, json } = options;
+  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy };
   const run = await client.runs.create(body, { idempotencyKey });
   if (wait !== undefined) {
     if (!json) note(`${run.id} is accepted`);
@@ -62,9 +69,9 @@ async function create(options: CreateWords): Promise<void> {
 }
 
 async function list(options: ListWords): Promise<void> {
-  const { agent, status, user, session, limit, cursor } = options;
-  printPage(options.json, await apiClient(options).runs.list({ agent, status, user, session, limit, cursor }), ['run', 'agent', 'status', 'user', 'session', 'steps', 'cost', 'created (UTC)'], (run) => [
-    run.id, run.agent, run.waitReason === null ? run.status : `${run.status}: ${run.waitReason}`, run.user, run.session, run.steps, money(run.costMicroUsd), shortTime(run.createdAt),
+  const { agent, status, user, session, parent, limit, cursor } = options;
+  printPage(options.json, await apiClient(options).runs.list({ agent, status, user, session, parent, limit, cursor }), ['run', 'agent', 'status', 'user', 'session', 'steps', 'cost', 'created (UTC)'], (run) => [
+    run.id, run.agent, statusOf(run), run.user, run.session, run.steps, money(run.costMicroUsd), shortTime(run.createdAt),
   ]);
 }
 
@@ -97,7 +104,7 @@ function failUnlessCompleted(run: Run): void {
 function show(run: Run, json: boolean | undefined): void {
   if (json) return printJson(run);
   printPairs([
-    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', run.waitReason === null ? run.status : `${run.status}: ${run.waitReason}`],
+    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', statusOf(run)], ['pause', run.pauseRequested && run.waitReason !== 'paused' ? 'asked for' : ''], ['parent', run.parent], ['forked from', run.forkedFrom],
     ['cancel', run.cancelRequested && run.finishedAt === null ? 'asked for' : ''], ['error', run.errorCode === null ? '' : `${run.errorCode}: ${run.errorMessage ?? ''}`],
     ['user', run.user], ['session', run.session], ['steps', `${run.steps}${run.finishedAt === null ? `, next ${run.nextStep}` : ''}`],
     ['progress', run.live === null ? '' : `${Math.round(run.live.progress * 100)} % ${run.live.note}`], ['model', run.model],
@@ -106,6 +113,9 @@ function show(run: Run, json: boolean | undefined): void {
     ['metadata', inline(run.metadata) === '{}' ? '' : inline(run.metadata)], ['input', inline(run.input)], ['output', inline(run.output)],
   ]);
 }
+
+/** `waiting: approval`, `queued: no worker of this version` */
+const statusOf = ({ status, waitReason, blocked }: RunItem): string => (waitReason !== null ? `${status}: ${waitReason}` : blocked === null ? status : `${status}: no worker of this ${blocked}`);
 
 /** `07:49:12  step.completed  think → act, 120 ms` */
 function sentenceOf({ type, data, createdAt }: RunEvent): string {

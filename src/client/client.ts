@@ -4,11 +4,13 @@
 // import anything but types and its own folder; therefore its fixed numbers stand here and not with the engine's.
 // Node 20 and later, and browsers.
 import type * as wire from '../domain/wire.ts';
+import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
 import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
 import { runCalls } from './run-calls.ts';
 
 export { MainstayApiError } from './api-error.ts';
+export type { ApprovalQuery, OnceOptions } from './control-calls.ts';
 export type { MainstayOptions } from './http.ts';
 export type { Aborting, Paging } from './paged-list.ts';
 export type { CreateOptions, RunQuery, StreamOptions, WaitOptions } from './run-calls.ts';
@@ -41,6 +43,7 @@ export interface OfUser { readonly user?: string | undefined }
  */
 export class Mainstay {
   readonly runs: ReturnType<typeof runCalls>;
+  readonly approvals: ReturnType<typeof approvalCalls>;
   readonly sessions: ReturnType<typeof sessionCalls>;
   readonly memories: ReturnType<typeof memoryCalls>;
   readonly agents: ReturnType<typeof agentCalls>;
@@ -52,6 +55,7 @@ export class Mainstay {
   constructor(options: MainstayOptions) {
     const http = makeHttp(options);
     this.runs = runCalls(http);
+    this.approvals = approvalCalls(http);
     this.sessions = sessionCalls(http);
     this.memories = memoryCalls(http);
     this.agents = agentCalls(http);

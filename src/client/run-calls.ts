@@ -1,8 +1,9 @@
 // The calls about runs: submit, look, wait, follow, cancel. A submission carries an idempotency key, random where the caller
 // names none, so that it may be tried again and is made once. A wait is a chain of short waits: no load balancer sees an
 // idle connection, and an answer that was lost costs nothing.
-import type { ModelCall, NewRunBody, Page, RetrievalTrace, Run, RunEvent, RunItem, RunMemories, RunStep, ToolCall } from '../domain/wire.ts';
+import type { CancelledRun, ModelCall, NewRunBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, ToolCall, UnsettledCall } from '../domain/wire.ts';
 import { MainstayApiError } from './api-error.ts';
+import { controlCalls } from './control-calls.ts';
 import { followRun } from './event-stream.ts';
 import { newKey, type Http } from './http.ts';
 import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
@@ -12,6 +13,8 @@ export interface RunQuery extends Paging {
   readonly status?: Run['status'] | undefined;
   readonly user?: string | undefined;
   readonly session?: string | undefined;
+  /** run_…: those it spawned */
+  readonly parent?: string | undefined;
 }
 
 export interface CreateOptions extends Aborting {
@@ -43,6 +46,7 @@ export function runCalls(http: Http) {
     http.json(pathOf(id), { query: { wait: waitS }, signal, extraMs: (waitS ?? 0) * 1_000 });
 
   return {
+    ...controlCalls(http),
     /** Submits a run. Resolved = its row is committed: it will end in exactly one terminal state. */
     create: (body: NewRunBody, { idempotencyKey = newKey(), waitS, signal }: CreateOptions = {}): Promise<Run> =>
       http.json('/v1/runs', { method: 'POST', query: { wait: waitS }, body, headers: { 'idempotency-key': idempotencyKey }, signal, extraMs: (waitS ?? 0) * 1_000 }),
@@ -55,17 +59,20 @@ export function runCalls(http: Http) {
     wait: (id: string, options: WaitOptions = {}): Promise<Run> => waitFor(id, options, get),
     /** Events as they happen, each once and in order; ends after the terminal one. A broken connection is taken up again. */
     stream: (id: string, { after = 0, signal }: StreamOptions = {}): AsyncGenerator<RunEvent, void, undefined> => followRun(http, pathOf(id), { after, signal }),
-    /** Asks for the run's end; its worker is told. Throws `run_finished` where it has already ended otherwise. */
-    async cancel(id: string, { signal }: Aborting = {}): Promise<Run> {
+    /** Asks for the end of the run and of all it spawned; its worker is told. Answers with the effects whose end nobody knows.
+     *  Throws `run_finished` where it has already ended otherwise. */
+    async cancel(id: string, { signal }: Aborting = {}): Promise<CancelledRun> {
       try {
-        return await http.json<Run>(`${pathOf(id)}/cancel`, { method: 'POST', signal });
+        return await http.json<CancelledRun>(`${pathOf(id)}/cancel`, { method: 'POST', signal });
       } catch (error) {
         if (!(error instanceof MainstayApiError) || error.code !== 'run_finished') throw error;
         const run = await get(id, { ...(signal === undefined ? {} : { signal }) }); // a first try whose answer was lost has done it
-        if (run.status === 'cancelled') return run;
+        if (run.status === 'cancelled') return { ...run, unsettled: (await http.json<Page<UnsettledCall>>(`${pathOf(id)}/unsettled`, { signal })).data };
         throw error;
       }
     },
+    /** Why it does not move, and the command that moves it. */
+    explain: (id: string, { signal }: Aborting = {}): Promise<RunExplanation> => http.json(`${pathOf(id)}/explain`, { signal }),
     /** One page of recorded steps, oldest first. */
     steps,
     iterateSteps: (id: string, query: Paging & Aborting = {}): AsyncGenerator<RunStep, void, undefined> => iteratePages((page: Paging & Aborting) => steps(id, page), query),

@@ -19,6 +19,14 @@ export type ToolEffect = (typeof TOOL_EFFECTS)[number];
 export const TOOL_CALL_STATUSES = ['intent', 'succeeded', 'failed', 'unknown', 'not_applied', 'denied'] as const;
 export type ToolCallStatus = (typeof TOOL_CALL_STATUSES)[number];
 
+/** `used`: approved, and the call it was asked for was made. `withdrawn`: its run ended before anybody decided. */
+export const APPROVAL_STATUSES = ['pending', 'approved', 'denied', 'expired', 'used', 'withdrawn'] as const;
+export type ApprovalStatus = (typeof APPROVAL_STATUSES)[number];
+
+/** What can be done to many runs at once. */
+export const BULK_ACTIONS = ['cancel', 'pause', 'resume', 'retry'] as const;
+export type BulkAction = (typeof BULK_ACTIONS)[number];
+
 /** `open`: the worst case is reserved. `settled`: true usage. `booked`: usage never learnt, the reserve counts as spent. */
 export const MODEL_CALL_STATUSES = ['open', 'settled', 'failed', 'booked'] as const;
 export type ModelCallStatus = (typeof MODEL_CALL_STATUSES)[number];

@@ -7,6 +7,16 @@ export const LEASE_MS = 15_000;
 export const LEASE_RENEW_MS = 5_000;
 /** The worker stops writing this long before its lease can end on the database's clock. */
 export const LEASE_MARGIN_MS = 1_000;
+/** A worker looks at its neighbour's session lock this often, ten small statements a second: a dead one is noticed within it. */
+export const LOCK_WATCH_MS = 100;
+/** How often it asks which worker that is, and how often it gives back what dead ones held. */
+export const RING_MS = 1_000;
+/** A session that the server no longer hears is ended by it after 11 s, below a lease: a host that vanished is noticed then. */
+export const LOCK_KEEPALIVE = { idleS: 5, intervalS: 2, count: 3 } as const;
+/** Connecting anew, or retaking the lock, takes this long or counts as failed: whether somebody else is at work is then not known. */
+export const LOCK_CONNECT_MS = 2_000;
+/** A worker that runs something asks Postgres this often for cancels that Redis has not told it: below the second a cancel may take. */
+export const CANCEL_POLL_MS = 500;
 /** A step past its deadline by this much may be reclaimed by anyone, should its worker fail to abort it. */
 export const STEP_GRACE_MS = 10_000;
 /** A step's time limit where the machine names none. */
@@ -18,6 +28,14 @@ export const BACKOFF_MS = 500;
 export const BACKOFF_CAP_MS = 60_000;
 /** Crashes of a worker inside a step of this run before it is `poison`. */
 export const CRASH_LIMIT = 3;
+/** Up to so many crashes, suspects may share a worker with one another, never with other runs; beyond it a suspect is alone. With
+ *  0 a killed worker's runs would go one by one, and twenty steps of 20 ms take longer than everything else of a reclaim. */
+export const SUSPECT_GROUP_CRASHES = 1;
+/** So long after its first crash a suspect keeps its worker from others; doubles with each further crash, so that one which
+ *  crashes late is alone in the end, and one that is innocent costs others seconds. */
+export const SUSPECT_WINDOW_MS = 5_000;
+/** A suspect that finds no worker to be alone in comes again after this. */
+export const SUSPECT_RETRY_MS = 300;
 /** One wake-up serves runs for this long, then completes: long enough to amortise BullMQ's fetch, short enough to stop. */
 export const WAKE_UP_MS = 250;
 /** Wake-ups lying in BullMQ at most: more adds nothing, since each worker drains the ready queue. */
@@ -30,6 +48,8 @@ export const FALLBACK_EVERY = 50;
 export const DELAYED_JOB_MS = 60_000;
 /** Maintenance looks for due, lost and orphaned runs this often. */
 export const SWEEP_MS = 1_000;
+/** Runs that one sweep ends as `expired`: a statement of a few milliseconds; the rest is the next sweep's. */
+export const EXPIRE_MAX = 1_000;
 /** Items of one grouped statement at most; two groups of a kind are in flight. */
 export const GROUP_MAX = 200;
 export const GROUP_LANES = 2;
@@ -40,7 +60,7 @@ export const MAX_JSON_DEPTH = 64;
 export const INLINE_BYTES = 32 * 1024;
 /** The largest value of a step, a record, a tool or an output, in bytes of JSON; beyond it `data_not_storable`. */
 export const MAX_VALUE_BYTES = 32 * 1024 * 1024;
-/** Payload of a signal and what is asked in an approval, in bytes of JSON. */
+/** Payload of a signal, what is asked in an approval, a result given by hand: bytes of JSON. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** A run whose tool with the same business key is under way looks again after this. */
 export const BUSINESS_RETRY_MS = 1_000;
@@ -88,6 +108,21 @@ export const INTAKE_KEPT = 10_000;
 export const INTAKE_KEPT_S = 86_400;
 /** BullMQ may hang in `close` when Redis is gone; after this its connections are cut. */
 export const QUEUE_CLOSE_MS = 2_000;
+/** Redis' eviction policy is looked at this often: a change at run time is told well within a minute. */
+export const REDIS_POLICY_MS = 20_000;
+// what `mainstay doctor` takes for wrong
+/** A due run nobody has claimed for this long: pick-up takes milliseconds, the fallback a second, a restart of the fleet less than this. */
+export const DOCTOR_DUE_MS = 60_000;
+/** What is owed to memory or to the index for this long: a remembering run and its embeddings take seconds. */
+export const DOCTOR_OWED_MS = 600_000;
+/** Clocks further apart than this: log lines and `startAt` no longer mean what people read. Leases go by the database's clock alone. */
+export const DOCTOR_SKEW_MS = 2_000;
+/** Maintenance ends, expires and reclaims within a second or two; what is left for this long has nobody who does it. */
+export const DOCTOR_SWEPT_MS = 15_000;
+/** Share of Redis' memory limit beyond which writes will soon be refused. */
+export const DOCTOR_REDIS_FULL = 0.85;
+/** Longest wait for one store. */
+export const DOCTOR_WAIT_MS = 5_000;
 // the edge
 /** A follower of a run looks at its row this often: what a person takes for at once, at 7 small reads a second. */
 export const FOLLOW_POLL_MS = 150;
@@ -102,6 +137,11 @@ export const PAGE_SIZE = 50;
 export const PAGE_MAX = 200;
 /** Events of a run read in one go. */
 export const FEED_PAGE = 500;
+/** What living workers can claim is asked for this seldom: a lease lasts fifteen times as long. */
+export const LIVE_MACHINES_MS = 1_000;
+/** Runs of one bulk at most, and how many of them are acted on at a time: two of ten connections stay for others. */
+export const BULK_MAX = 1_000;
+export const BULK_LANES = 8;
 // the object store
 /** A key in characters, and one part of it: file names end at 255, and S3's names at 1,024 with our prefix before them. */
 export const MAX_BLOB_KEY_CHARACTERS = 800;

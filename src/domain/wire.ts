@@ -2,8 +2,9 @@
 // inferred from them. Ids carry their prefix, times are ISO 8601, money is in millionths of a US dollar. A field may be
 // added; none is renamed or given another meaning.
 import { z } from 'zod';
-import { MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
-import { MAX_NAME, MAX_PRIORITY } from './tunables.ts';
+import { CAUSES } from './explain.ts';
+import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
+import { BULK_MAX, MAX_NAME, MAX_PRIORITY, PAGE_SIZE } from './tunables.ts';
 
 const time = z.string().describe('ISO 8601, UTC');
 /** What a caller may call a user, a session or a key; also as it stands in a path or a query. */
@@ -24,6 +25,7 @@ export const newRunSchema = z.strictObject({
   metadata: z.record(z.string(), z.unknown()).optional(),
   startAt: z.iso.datetime({ offset: true }).optional().describe('Not before this time'),
   delayMs: z.int().min(0).optional().describe('Not before so many milliseconds from now'),
+  expiresInMs: z.int().min(1).optional().describe('Ends as `expired` when it has not started so many milliseconds after it may'),
   multitask_strategy: z.enum(MULTITASK_STRATEGIES).optional().describe('What to do while the session has an unfinished run; default `enqueue`'),
 });
 
@@ -35,6 +37,10 @@ export const runItemSchema = z.object({
   status: z.enum(RUN_STATUSES),
   waitReason: z.enum(WAIT_REASONS).nullable(),
   cancelRequested: z.boolean(),
+  pauseRequested: z.boolean().describe('paused, or about to be at its next checkpoint'),
+  blocked: z.enum(['version']).nullable().describe('`version`: queued, and no living worker has this version of the agent'),
+  parent: z.string().nullable().describe('run_…: the run that spawned it'),
+  forkedFrom: z.string().nullable().describe('run_…: the run whose first steps it begins with'),
   user: z.string().nullable(),
   session: z.string().nullable(),
   priority: z.number().int(),
@@ -55,20 +61,29 @@ export const runItemSchema = z.object({
   finishedAt: time.nullable(),
 });
 
+/** Where a value is too large for its row: what a list shows in its place. */
+const stored = 'a large value is shown as `{ "$stored": { bytes, sha256 } }`';
+
 export const runSchema = runItemSchema.extend({
   input: z.unknown(),
   output: z.unknown(),
   live: z.object({ step: z.string().nullable(), progress: z.number(), note: z.string(), updatedAt: time }).nullable().describe('what its worker last showed; never durable'),
 });
 
+/** The first cause, in a fixed order, of a run's standing where it stands. */
+export const explainSchema = z.object({
+  run: z.string().describe('run_…'), status: z.enum(RUN_STATUSES), because: z.enum(CAUSES), sentence: z.string().describe('for a person'), since: time.nullable(),
+  details: z.record(z.string(), z.unknown()).describe('what the sentence is about; depends on `because`'), command: z.string().nullable().describe('what moves it; null: time, or what the sentence says'),
+});
+
 export const eventSchema = z.object({ seq: z.number().int(), type: z.string(), data: z.unknown(), createdAt: time });
 
-export const stepSchema = z.object({ seq: z.number().int(), name: z.string(), next: z.string().nullable(), data: z.unknown(), durationMs: z.number().int(), createdAt: time });
+export const stepSchema = z.object({ seq: z.number().int(), name: z.string(), next: z.string().nullable(), data: z.unknown().describe(stored), durationMs: z.number().int(), createdAt: time });
 
 export const toolCallSchema = z.object({
   stepSeq: z.number().int(), path: z.string(), key: z.string().describe('sent to the tool as its idempotency key'), tool: z.string(), version: z.number().int(),
-  effect: z.enum(TOOL_EFFECTS), status: z.enum(TOOL_CALL_STATUSES), request: z.unknown(), response: z.unknown(), responseMeta: z.unknown(),
-  errorCode: z.string().nullable(), errorMessage: z.string().nullable(), attempts: z.number().int(), durationMs: z.number().int().nullable(), startedAt: time, finishedAt: time.nullable(),
+  effect: z.enum(TOOL_EFFECTS), status: z.enum(TOOL_CALL_STATUSES), request: z.unknown(), response: z.unknown().describe(stored), responseMeta: z.unknown(),
+  errorCode: z.string().nullable(), errorMessage: z.string().nullable(), attempts: z.number().int(), durationMs: z.number().int().nullable(), settledBy: z.string().nullable().describe('who said by hand what became of it'), startedAt: time, finishedAt: time.nullable(),
 });
 
 export const modelCallSchema = z.object({
@@ -76,6 +91,48 @@ export const modelCallSchema = z.object({
   requestId: z.string().nullable(), errorCode: z.string().nullable(), inputTokens: z.number().int(), cacheWrite5mTokens: z.number().int(), cacheWrite1hTokens: z.number().int(),
   cacheReadTokens: z.number().int(), outputTokens: z.number().int(), reservedMicroUsd: microUsd, costMicroUsd: microUsd, response: z.unknown(),
   durationMs: z.number().int().nullable(), startedAt: time, finishedAt: time.nullable(),
+});
+
+// ---- control
+
+/** An effect whose end nobody knows. */
+export const unsettledSchema = z.object({
+  stepSeq: z.number().int(), path: z.string(), tool: z.string(), effect: z.enum(TOOL_EFFECTS), status: z.enum(['intent', 'unknown']).describe('`intent`: begun, and maybe still under way'), startedAt: time,
+});
+export const cancelledRunSchema = runSchema.extend({ unsettled: z.array(unsettledSchema).describe('effects whose end nobody knows: a cancel does not undo them') });
+
+export const newSignalSchema = z.strictObject({ name: name.describe('What the run waits for'), payload: z.unknown().optional() });
+export const sentSignalSchema = z.object({ id: z.string().describe('sig_…') });
+
+export const forkSchema = z.strictObject({ fromStep: z.int().min(0).max(2_147_483_647).describe('The last step to take over; 0 = none') });
+
+export const outcomeSchema = z.strictObject({
+  stepSeq: z.int().min(1).max(2_147_483_647), path: z.string().min(1).max(MAX_NAME), outcome: z.enum(['succeeded', 'not_applied']),
+  response: z.unknown().optional().describe('The result, for `succeeded`'),
+});
+
+const filter = z.strictObject({
+  agent: name.optional(), status: z.enum(RUN_STATUSES).optional(), user: name.optional(), session: name.optional(),
+  createdBefore: z.iso.datetime({ offset: true }).optional(), createdAfter: z.iso.datetime({ offset: true }).optional(),
+});
+export const bulkSchema = z.strictObject({
+  action: z.enum(BULK_ACTIONS), filter, all: z.boolean().default(false).describe('Needed where the filter is empty'),
+  dryRun: z.boolean().default(true).describe('Only says what would be done'), limit: z.int().min(1).max(BULK_MAX).default(PAGE_SIZE).describe('Runs at most, the oldest first'),
+});
+export const bulkAnswerSchema = z.object({
+  matched: z.number().int().describe('runs of the filter that the action applies to; may be more than `ids`'), done: z.number().int(),
+  failed: z.array(z.object({ id: z.string(), code: z.string() })), ids: z.array(z.string()).describe('run_…: those chosen'),
+});
+
+export const approvalSchema = z.object({
+  id: z.string().describe('apr_…'), run: z.string().describe('run_…'), user: z.string().nullable(), stepSeq: z.number().int(), path: z.string(),
+  subject: z.string().describe('the tool, or the title of what is asked'), request: z.unknown().describe('the arguments, or the details'), status: z.enum(APPROVAL_STATUSES),
+  onExpiry: z.enum(['approve', 'deny']).describe('what no answer counts as'), expiresAt: time.nullable(),
+  decidedBy: z.string().nullable(), decidedAt: time.nullable(), reason: z.string().nullable(), edited: z.unknown().describe('the arguments as they were changed; null = as asked'), createdAt: time,
+});
+export const decisionSchema = z.strictObject({
+  approved: z.boolean(), reason: z.string().min(1).max(1_000).regex(/^[^\p{Cc}\p{Cs}]+$/u, 'has characters that cannot be printed').optional(),
+  edited: z.unknown().optional().describe('Other arguments, where approved'),
 });
 
 // ---- memory
@@ -148,7 +205,17 @@ export const problemSchema = z.object({
 export type NewRunBody = z.input<typeof newRunSchema>;
 export type RunItem = z.infer<typeof runItemSchema>;
 export type Run = z.infer<typeof runSchema>;
+export type CancelledRun = z.infer<typeof cancelledRunSchema>;
+export type UnsettledCall = z.infer<typeof unsettledSchema>;
+export type NewSignalBody = z.input<typeof newSignalSchema>;
+export type SentSignal = z.infer<typeof sentSignalSchema>;
+export type OutcomeBody = z.input<typeof outcomeSchema>;
+export type BulkBody = z.input<typeof bulkSchema>;
+export type BulkAnswer = z.infer<typeof bulkAnswerSchema>;
+export type Approval = z.infer<typeof approvalSchema>;
+export type DecisionBody = z.input<typeof decisionSchema>;
 export type RunEvent = z.infer<typeof eventSchema>;
+export type RunExplanation = z.infer<typeof explainSchema>;
 export type RunStep = z.infer<typeof stepSchema>;
 export type ToolCall = z.infer<typeof toolCallSchema>;
 export type ModelCall = z.infer<typeof modelCallSchema>;

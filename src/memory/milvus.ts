@@ -171,8 +171,25 @@ async function pointAlias({ client }: Session, alias: string, collection_name: s
 /** Full names of a collection in all generations of this prefix. */
 async function generationsOf(session: Session, collection: VectorCollection): Promise<string[]> {
   const { data } = await asked(session, 'the list of collections', () => session.client.listCollections({ timeout: callMs }));
-  const pattern = new RegExp(`^${aliasOf(session, collection)}_g[0-9a-f]{12}$`);
-  return data.map(({ name }) => name).filter((name) => pattern.test(name));
+  return data.map(({ name }) => name).filter((name) => patternOf(aliasOf(session, collection)).test(name));
+}
+
+/** Full names of every generation. */
+const patternOf = (alias: string): RegExp => new RegExp(`^${alias}_g[0-9a-f]{12}$`);
+
+export interface MilvusFacts { readonly version: string; /** Generations of each collection that are there. */ readonly generations: Readonly<Record<VectorCollection, number>> }
+
+/** What is there, without making anything. Throws `index_unavailable` when Milvus does not answer in time. */
+export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<MilvusFacts> {
+  const client = new MilvusClient({ address, ssl: tls, ...(token ? { token } : {}), timeout: timeoutMs, maxRetries: 0, telemetry: { enabled: false }, logLevel: 'error' });
+  client.connectPromise.catch(() => undefined);
+  const look = async (): Promise<MilvusFacts> => {
+    const { version } = await ask('its version', () => client.getVersion());
+    const { data } = await ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }));
+    const count = (collection: VectorCollection): number => data.filter(({ name }) => patternOf(`${prefix}_${collection}`).test(name)).length;
+    return { version: String(version), generations: { memories: count('memories'), conversation_summaries: count('conversation_summaries') } };
+  };
+  try { return await within('a look', timeoutMs, look()); } finally { await client.closeConnection().catch(() => undefined); }
 }
 
 async function dropOtherGenerations(session: Session): Promise<string[]> {

@@ -6,7 +6,8 @@ import type { Redis } from 'ioredis';
 import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
-import { intakeQueueName, openQueue, wakeUpQueueName, within } from './bull-queue.ts';
+import { within } from '../service.ts';
+import { intakeQueueName, openQueue, wakeUpQueueName } from './bull-queue.ts';
 
 export interface BoardQueues {
   readonly queues: readonly Queue[];

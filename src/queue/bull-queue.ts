@@ -2,7 +2,7 @@
 // board mean the same keys. BullMQ may neither fill the log nor hang a shutdown: errors are sampled, closing has a deadline.
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { monoMs, pause } from '../clock.ts';
+import { monoMs } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { INTAKE_KEPT, INTAKE_KEPT_S, QUEUE_EVENTS_KEPT, WAKE_UPS_KEPT } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
@@ -49,15 +49,6 @@ export function sampledWarning(log: Log, what: string): (error: unknown) => void
     log.warn({ what, error: messageOf(error), unsaid }, 'queue error');
     unsaid = 0;
   };
-}
-
-/** Waits for `work`, but no longer than `deadlineMs`. Never rejects; false = the deadline came first. */
-export async function within(work: Promise<unknown>, deadlineMs: number): Promise<boolean> {
-  const ended = new AbortController();
-  const done = work.then(() => true, () => true);
-  const result = await Promise.race([done, pause(deadlineMs, ended.signal).then(() => false)]);
-  ended.abort();
-  return result;
 }
 
 export interface BlockingConnection {

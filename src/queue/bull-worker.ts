@@ -5,8 +5,8 @@ import { Worker, type Job } from 'bullmq';
 import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
-import type { Service } from '../service.ts';
-import { openBlockingConnection, sampledWarning, within, type BlockingConnection, type Keeps } from './bull-queue.ts';
+import { within, type Service } from '../service.ts';
+import { openBlockingConnection, sampledWarning, type BlockingConnection, type Keeps } from './bull-queue.ts';
 
 export interface BullWorkerOptions {
   readonly queue: string;
@@ -70,7 +70,7 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
  * a moment more. Only a pause can be given up and followed by a forced close; a plain close cannot.
  */
 async function endWorker(worker: Worker, answers: ReadonlySet<Promise<unknown>>, options: BullWorkerOptions): Promise<void> {
-  const acknowledged = worker.pause();
+  const acknowledged = worker.pause().catch(() => undefined); // cut connections may fail it when nobody waits any more
   const answered = await within(Promise.allSettled(answers), options.drainMs);
   if (!answered) options.log.warn({ queue: options.queue, drainMs: options.drainMs, inHand: answers.size }, 'jobs did not end in time, connections are cut');
   const clean = answered && (await within(acknowledged, Math.min(options.drainMs, QUEUE_CLOSE_MS)));

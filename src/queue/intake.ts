@@ -22,6 +22,7 @@ export const intakePayload = z.strictObject({
   priority: z.int().min(-MAX_PRIORITY).max(MAX_PRIORITY).optional(),
   delayMs: z.int().min(0).optional(),
   startAt: z.iso.datetime({ offset: true }).optional(),
+  expiresInMs: z.int().min(1).optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
 }).refine(({ delayMs, startAt }) => delayMs === undefined || startAt === undefined, { path: ['startAt'], message: 'give delayMs or startAt, not both' });
 

@@ -5,6 +5,7 @@
 // again whatever is queued there and not held here. Scripts and their keys: lua/head.lua.
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import type { QueuePlace } from '../domain/explain.ts';
 import { FIRST_COST_MS, GROUP_LANES, LEASE_MS, MAX_PRIORITY, READY_GROUP_MAX, READY_OFFER_MAX, WAKE_UP_WINDOW } from '../domain/tunables.ts';
 import type { RedisKeys } from '../redis.ts';
 import { Grouped } from '../grouped.ts';
@@ -49,7 +50,7 @@ export function orderOf(priority: number, createdMs: number): number {
   return Math.trunc(createdMs) - level * CLASS_MS;
 }
 
-const SCRIPTS = ['offer', 'take', 'renew', 'hold', 'remove', 'ring', 'known'] as const;
+const SCRIPTS = ['offer', 'take', 'renew', 'hold', 'remove', 'ring', 'known', 'place'] as const;
 type ScriptName = (typeof SCRIPTS)[number];
 const loadScripts = (): Record<ScriptName, Script> => Object.fromEntries(SCRIPTS.map((name) => [name, loadScript(name)])) as Record<ScriptName, Script>;
 
@@ -112,6 +113,12 @@ export class ReadyQueue {
   /** Drops a held run (cancelled). True = it was held. */
   async remove(tenant: string, run: string): Promise<boolean> {
     return (await this.#script('remove', [tenant, run])) === 1;
+  }
+
+  /** Where a run stands; changes nothing. Rejects when Redis does not answer. */
+  async placeOf(tenant: string, run: string): Promise<QueuePlace> {
+    const [held, runsAhead, runs, tenantsAhead, tenants, weight] = (await this.#script('place', [tenant, run])) as [QueuePlace['held'], number, number, number, number, string];
+    return { held, runsAhead, runs, tenantsAhead, tenants, weight: Number(weight) };
   }
 
   /** Runs held, and tenants that hold any. */

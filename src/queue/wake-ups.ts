@@ -8,7 +8,8 @@ import type { Redis } from 'ioredis';
 import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
-import { openQueue, sampledWarning, wakeUpKeeps, wakeUpQueueName, within } from './bull-queue.ts';
+import { within } from '../service.ts';
+import { openQueue, sampledWarning, wakeUpKeeps, wakeUpQueueName } from './bull-queue.ts';
 
 /** Names of the two kinds of job in the queue `wake-<pool>`; any other is a wake-up too. */
 export const WAKE_UP_JOB = 'wake-up';

@@ -40,7 +40,7 @@ export async function callModel(deps: ModelDeps, place: Place, request: ModelReq
     observe(deps.metrics, turn, cost, monoMs() - startedMs);
     return turn;
   } catch (error) {
-    const unbilled = isUnbilled(error) || codeOf(error) === 'breaker_open';
+    const unbilled = isUnbilled(error) || ['breaker_open', 'fenced'].includes(codeOf(error)); // refused before it left
     await settle({ status: unbilled ? 'failed' : 'booked', response: null, stopReason: null, requestId: null, errorCode: codeOf(error), usage: NO_USAGE, costMicroUsd: unbilled ? 0n : reservedMicroUsd, durationMs: monoMs() - startedMs });
     deps.metrics.modelSeconds.observe({ model: deps.metrics.bound('model', request.model), outcome: codeOf(error) }, (monoMs() - startedMs) / 1_000);
     if (isMainstayError(error) && (error.code === 'breaker_open' || error.code === 'rate_limited')) return new Park('rate', error.retryAfterMs ?? RATE_RETRY_MS);

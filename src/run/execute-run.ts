@@ -49,9 +49,13 @@ export interface ExecuteDeps {
 /** What the worker holds over a run it executes: why it is to stop, and whether checkpoints are to be handed back. */
 export interface Hold {
   readonly incarnation: string;
-  /** Aborts with reason `cancelled`, `fenced` or `drain`. */
+  /** Aborts with reason `cancelled`, `drain`, or whatever fenced the worker. */
   readonly signal: AbortSignal;
   draining(): boolean;
+  /** False once the worker's lease may be over: asked right before each commit, tool and model call. */
+  alive(): boolean;
+  /** A step has been committed and the run goes on. */
+  checkpoint(): void;
   /** Shows people where the run is. */
   show(data: Record<string, unknown>): void;
 }
@@ -137,6 +141,7 @@ class Execution {
       const ended = await this.#commit({ status: this.#hold.draining() ? 'queued' : 'running', step, stepMs: machine.stepTimeoutMs });
       if (ended.status !== 'running') return ended;
       this.#observeStep('next', durationMs);
+      this.#hold.checkpoint();
       if (this.#session) noteStep(this.#session, this.#run.id, this.#step, new Date(wallMs()).toISOString());
       this.#seq++;
       this.#step = move.step;
@@ -161,7 +166,7 @@ class Execution {
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
       tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])),
-      calls: stepCalls(this.#callDeps, run, signal, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
+      calls: stepCalls(this.#callDeps, run, { signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
     }, exit);
     this.#show('running', undefined);
     const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
@@ -239,7 +244,8 @@ class Execution {
       return this.cancel();
     }
     if (session && run.user !== null && run.session !== null) await this.#deps.sessions.put(run.tenant, run.user, run.session, session);
-    this.#show(answer.status, undefined);
+    if (answer.status === 'running') this.#show('running', undefined);
+    else this.#deps.jobs.clear(run.id);
     if (isTerminal(answer.status)) this.#observeEnd(answer.status);
     return { status: answer.status, wakeInMs: answer.status === 'queued' ? 0 : commit.wakeInMs };
   }
@@ -247,6 +253,7 @@ class Execution {
   /** A store that is away is asked again for as long as the lease lasts: the step's result must not be lost with a hiccup. */
   async #send(commit: Commit): ReturnType<Engine['commitIfHeld']> {
     for (let tries = 0; ; tries++) {
+      if (!this.#hold.alive()) return { fenced: true };
       try {
         return await this.#deps.engine.commitIfHeld(commit);
       } catch (error) {

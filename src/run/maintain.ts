@@ -1,17 +1,18 @@
-// Maintenance: offers what the ready queue has lost, rebuilds it after a wipe, sends finished runs to memory, indexes what
-// is not indexed, retires dead workers, and keeps the gauges. Every part is safe when two do it at once; one leader, by an
-// advisory lock, keeps it from being done twice for nothing.
+// Maintenance: ends what never started in its time, offers what the ready queue has lost, rebuilds it after a wipe, sends
+// finished runs to memory, indexes what is not indexed, retires dead workers, and keeps the gauges. Every part is safe when
+// two do it at once; one leader, by an advisory lock, keeps it from being done twice for nothing.
 import { pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
-import { READY_OFFER_MAX, SWEEP_MS } from '../domain/tunables.ts';
+import { EXPIRE_MAX, SWEEP_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { runnablePage, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
+import { expireUnstarted, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
-import { asOffer, type PoolQueue } from './offer-run.ts';
+import type { PoolQueue } from './offer-run.ts';
+import { fillQueue, offerDueRuns } from './rebuild-queue.ts';
 
 export interface MaintainDeps {
   readonly engine: Engine;
@@ -24,7 +25,6 @@ export interface MaintainDeps {
   readonly index: () => Promise<number>;
 }
 
-const START = { tenant: '', id: '00000000-0000-0000-0000-000000000000' };
 /** First key of the leader's advisory lock; the second is 1. */
 const LOCK_CLASS = 0x6d61;
 
@@ -67,6 +67,7 @@ export class Maintenance implements Service {
   /** One round of everything; each part goes on when another fails. */
   async sweep(): Promise<void> {
     const parts: [string, () => Promise<unknown>][] = [
+      ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
       ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
     ];
@@ -76,23 +77,19 @@ export class Maintenance implements Service {
     }
   }
 
+  async #expire(): Promise<void> {
+    const expired = await expireUnstarted(this.#deps.engine.pool, EXPIRE_MAX);
+    if (expired.length > 0) this.#deps.log.info({ expired: expired.length }, 'runs that never started in their time have ended');
+  }
+
   async #offerAll(pool: string, queue: PoolQueue): Promise<void> {
-    const fill = async (): Promise<void> => {
-      let found = 0;
-      for (let after = START; ;) {
-        const page = await runnablePage(this.#deps.engine.pool, pool, after, READY_OFFER_MAX);
-        found += await queue.ready.offerMany(page.map(asOffer));
-        const last = page.at(-1);
-        if (!last || page.length < READY_OFFER_MAX || this.#stopping.signal.aborted) break;
-        after = { tenant: last.tenant, id: last.id };
-      }
-      if (found > 0) this.#deps.log.debug({ pool, found }, 'offered runs that the ready queue did not hold');
-    };
+    const { engine, log } = this.#deps;
     if (!(await queue.ready.isKnown())) {
-      await queue.ready.rebuild(fill);
-      this.#deps.log.info({ pool }, 'ready queue rebuilt from Postgres');
+      const { offered } = await fillQueue(engine.pool, pool, queue, this.#stopping.signal);
+      log.info({ pool, offered }, 'ready queue rebuilt from Postgres');
     } else {
-      await fill();
+      const found = await offerDueRuns(engine.pool, pool, queue, this.#stopping.signal);
+      if (found > 0) log.debug({ pool, found }, 'offered runs that the ready queue did not hold');
       await queue.ready.ring();
     }
   }

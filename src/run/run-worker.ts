@@ -1,21 +1,25 @@
-// The worker: registers itself, renews its lease before anything slow, is woken by BullMQ, takes the fairest run, claims it
-// in Postgres and moves it. Without Redis it claims due runs itself, once a second. It fences itself by a monotonic deadline
-// counted from before a renewal was sent, and drains on stop: no new takes, runs are handed back at their next checkpoint.
-import { randomUUID } from 'node:crypto';
+// The worker: lives by its lease and lock before anything slow (liveness.ts), is woken by BullMQ, takes the fairest run,
+// claims it in Postgres and moves it. Without Redis it claims due runs itself, once a second. Suspects of a crash are kept apart
+// from other runs (suspects.ts). It drains on stop: no new takes, runs are handed back at their next checkpoint, and it ends
+// in bounded time whatever is gone.
 import type { Redis } from 'ioredis';
 import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
-import { FALLBACK_EVERY, FALLBACK_POLL_MS, LEASE_MARGIN_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
 import { makeWakeUpWorker, type WakeUp } from '../queue/wake-up-worker.ts';
-import type { Service } from '../service.ts';
+import { within, type Service } from '../service.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Claimer } from '../store/engine/engine.ts';
-import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
-import { registerWorker, renewLeaseIfHeld, retireWorker } from '../store/engine/workers.ts';
-import { executeRun, type ExecuteDeps } from './execute-run.ts';
-import type { Dispatcher, PoolQueue } from './offer-run.ts';
+import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
+import { readyRun, sessionHead, type Ready } from '../store/engine/sweeps.ts';
+import { cancelledRuns } from '../store/engine/workers.ts';
+import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
+import type { Lease } from './lease.ts';
+import { Liveness } from './liveness.ts';
+import { asOffer, type Dispatcher, type PoolQueue } from './offer-run.ts';
+import { Suspects, type Admission } from './suspects.ts';
 
 export interface WorkerDeps extends ExecuteDeps {
   readonly pool: string;
@@ -31,18 +35,25 @@ export interface WorkerDeps extends ExecuteDeps {
   readonly onEnded: (run: ClaimedRun, status: string) => Promise<void>;
 }
 
-interface Active { readonly stop: AbortController; readonly taken: Taken | undefined }
+interface Active { readonly stop: AbortController; readonly taken: Taken | undefined; readonly lease: Lease }
+type Show = (data: Record<string, unknown>) => void;
+
+/** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
+const LAST_COMMITS_MS = 2_000;
+/** For the acknowledgement of wake-ups, and for giving back and retiring: what hangs is left to the lease. */
+const LAST_CALLS_MS = 1_500;
 
 export class RunWorker implements Service {
   readonly name: string;
+  readonly stopMs: number;
   readonly #deps: WorkerDeps;
   readonly #machines: string[];
   readonly #stepMs: number;
   readonly #active = new Map<string, Active>();
+  readonly #suspects: Suspects;
+  readonly #liveness: Liveness;
   readonly #stopping = new AbortController();
-  #incarnation = '';
-  #claimer: Claimer | undefined;
-  #leaseEndsMs = 0;
+  readonly #claimers = new WeakMap<Lease, Claimer>();
   #claims = 0;
   #wakeUps: Service | undefined;
   #loops: Promise<void>[] = [];
@@ -50,21 +61,33 @@ export class RunWorker implements Service {
 
   constructor(deps: WorkerDeps) {
     this.name = `${deps.pool}-worker`;
+    this.stopMs = deps.drainMs + LAST_COMMITS_MS + 2 * LAST_CALLS_MS + 500;
     this.#deps = deps;
     const machines = deps.registry.ofPool(deps.pool);
     this.#machines = deps.registry.claimable(deps.pool);
     this.#stepMs = Math.max(1_000, ...machines.map((machine) => machine.stepTimeoutMs));
+    const { engine, pool, worker, leaseMs, log } = deps;
+    const ring = (): void => { void deps.queue.ready.ring().catch(() => undefined); }; // maintenance rings every second
+    this.#suspects = new Suspects(ring);
+    this.#liveness = new Liveness({
+      engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
+      onCancelled: (runs) => { for (const run of runs) this.#cancel(run); },
+      onAble: ring,
+      onRenewed: () => this.#chargeLongRuns(),
+      onOrphans: (runs) => this.#offerOrphans(runs),
+      onHandedBack: (runs) => this.#offerAgain(runs),
+    });
   }
 
   get running(): number { return this.#active.size; }
-  /** True while the worker may claim: its lease is alive by its own clock. */
-  get ready(): boolean { return !this.#stopping.signal.aborted && monoMs() < this.#leaseEndsMs; }
+  /** True while the worker may claim: lock and lease are held, by its own clock. */
+  get ready(): boolean { return !this.#stopping.signal.aborted && this.#liveness.lease !== undefined; }
 
   async start(): Promise<void> {
     const { pool, concurrency, redisUrl, keys, log } = this.#deps;
-    await this.#register();
-    this.#loops = [this.#renewing(), this.#polling()];
-    await this.#listen().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: leases tell of cancels'));
+    await this.#liveness.start();
+    this.#loops = [this.#polling(), this.#hearing()];
+    await within(this.#listen().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
     this.#wakeUps = makeWakeUpWorker({
       pool, concurrency, url: redisUrl, keys, log, drainMs: this.#deps.drainMs,
       onWakeUp: (wakeUp) => this.#serve(wakeUp),
@@ -79,47 +102,23 @@ export class RunWorker implements Service {
     void this.#wakeUps.start().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'wake-ups not served yet'));
   }
 
+  /** The lease is renewed until the last run has stopped; each wait here has an end of its own. */
   async stop(): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     this.#stopping.abort();
     const wakeUpsStopped = this.#wakeUps?.stop();
-    await Promise.race([this.#idled(), pause(this.#deps.drainMs)]);
+    await within(this.#idled(), this.#deps.drainMs);
     for (const active of this.#active.values()) active.stop.abort('drain');
-    await Promise.race([this.#idled(), pause(2_000)]);
-    await Promise.race([wakeUpsStopped, pause(1_000)]);
-    await Promise.all(this.#loops);
-    await Promise.race([retireWorker(this.#deps.engine.pool, this.#incarnation).catch(() => undefined), pause(2_000)]); // else the lease runs out
+    await within(this.#idled(), LAST_COMMITS_MS);
+    await within(Promise.all([wakeUpsStopped, ...this.#loops]), LAST_CALLS_MS);
+    if (!(await within(this.#liveness.stop().catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'not retired')), LAST_CALLS_MS))) this.#deps.log.warn('not retired: the lease runs out');
     this.#deps.subscriber.disconnect();
   }
 
-  async #register(): Promise<void> {
-    const sentMs = monoMs();
-    this.#incarnation = randomUUID();
-    const { engine, pool, leaseMs, worker, log } = this.#deps;
-    await registerWorker(engine.pool, { incarnation: this.#incarnation, name: worker, pool, machines: this.#machines, leaseMs });
-    this.#claimer = engine.claimer(this.#incarnation, this.#machines, pool, this.#stepMs);
-    this.#leaseEndsMs = sentMs + leaseMs - Math.min(LEASE_MARGIN_MS, leaseMs / 4);
-    log.info({ pool, incarnation: this.#incarnation, machines: this.#machines }, 'worker registered');
-  }
-
-  async #renewing(): Promise<void> {
-    const { engine, leaseMs, log } = this.#deps;
-    while (!this.#stopping.signal.aborted || this.#active.size > 0) {
-      await pause(leaseMs / 3, this.#active.size > 0 ? undefined : this.#stopping.signal);
-      const sentMs = monoMs();
-      const answer = await Promise.race([
-        renewLeaseIfHeld(engine.pool, this.#incarnation, leaseMs).catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'lease not renewed'); return 'failed' as const; }),
-        pause(Math.max(100, this.#leaseEndsMs - monoMs())).then(() => 'failed' as const),
-      ]);
-      if (answer !== 'failed' && answer) {
-        this.#leaseEndsMs = sentMs + leaseMs - Math.min(LEASE_MARGIN_MS, leaseMs / 4);
-        for (const run of answer.cancelled) this.#cancel(run);
-        await this.#chargeLongRuns();
-      } else if (answer === undefined || monoMs() >= this.#leaseEndsMs) {
-        for (const active of this.#active.values()) active.stop.abort('fenced');
-        if (!this.#stopping.signal.aborted) await this.#register().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'worker not registered again yet'));
-      }
-    }
+  #claimerOf(lease: Lease): Claimer {
+    const claimer = this.#claimers.get(lease) ?? this.#deps.engine.claimer(lease.incarnation, this.#machines, this.#deps.pool, this.#stepMs);
+    this.#claimers.set(lease, claimer);
+    return claimer;
   }
 
   /** Runs longer than a renewal pay while they run, and keep their slot. */
@@ -133,60 +132,130 @@ export class RunWorker implements Service {
   async #polling(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       await pause(FALLBACK_POLL_MS * (0.8 + Math.random() * 0.4), this.#stopping.signal);
-      const free = this.#deps.concurrency - this.#active.size;
-      if (free <= 0 || !this.ready) continue;
-      await this.#claimDue(free).catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'due runs not claimed'));
+      await this.#claimDue().catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'due runs not claimed'));
     }
   }
 
-  async #claimDue(limit: number): Promise<void> {
+  async #claimDue(limit = this.#deps.concurrency - this.#active.size): Promise<void> {
+    if (limit <= 0 || !this.ready || !this.#suspects.open) return;
     const held = await this.#deps.queue.ready.depth().then((depth) => depth.held, () => 0);
-    if (held > 0) return; // the ready queue works: it chooses
-    for (const run of (await this.#claimer?.claimDue(limit)) ?? []) void this.#run(run, undefined, () => undefined);
+    const { lease } = this.#liveness;
+    if (held > 0 || !lease) return; // the ready queue works: it chooses
+    for (const run of await this.#claimerOf(lease).claimDue(limit)) void this.#run(lease, run, undefined, () => undefined);
+  }
+
+  /** A cancel that Redis has not told is found here, within a second of its commit. */
+  async #hearing(): Promise<void> {
+    while (!this.#stopping.signal.aborted || this.#active.size > 0) {
+      await pause(CANCEL_POLL_MS, this.#stopping.signal.aborted ? undefined : this.#stopping.signal);
+      const { lease } = this.#liveness;
+      if (!lease || this.#active.size === 0) continue;
+      const runs = await cancelledRuns(this.#deps.engine.pool, lease.incarnation).catch(() => []); // the next renewal says that Postgres is away
+      for (const run of runs) this.#cancel(run);
+    }
   }
 
   /** One wake-up: settle the last run, take the next, for at most WAKE_UP_MS. */
   async #serve(wakeUp: WakeUp): Promise<void> {
     const endMs = monoMs() + WAKE_UP_MS;
     let settle: Settle | undefined;
-    while (!wakeUp.signal.aborted && !this.#stopping.signal.aborted && this.ready && monoMs() < endMs) {
+    while (!wakeUp.signal.aborted && this.ready && monoMs() < endMs) {
+      await this.#suspects.whenOpen(endMs - monoMs());
+      const { lease } = this.#liveness;
+      if (!lease || !this.#suspects.open) continue;
       const taken = await this.#deps.queue.ready.take(settle);
       settle = undefined;
       if (!taken) return;
-      settle = await this.#moveTaken(taken, wakeUp);
+      settle = await this.#moveTaken(lease, taken, wakeUp);
     }
     if (settle) await this.#deps.queue.ready.settle(settle);
   }
 
-  async #moveTaken(taken: Taken, wakeUp: WakeUp): Promise<Settle> {
+  async #moveTaken(lease: Lease, taken: Taken, wakeUp: WakeUp): Promise<Settle> {
     const startedMs = monoMs();
-    const run = await this.#claimer?.claim(taken.tenant, taken.run);
+    const run = await this.#claimerOf(lease).claim(taken.tenant, taken.run);
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
     if (!run) return { ...taken, realMs: 0 };
-    await this.#run(run, taken, (data) => wakeUp.show(data));
+    await this.#run(lease, run, taken, (data) => wakeUp.show(data));
     if (++this.#claims % FALLBACK_EVERY === 0) await this.#claimDue(1).catch(() => undefined);
     return { ...taken, realMs: monoMs() - startedMs };
   }
 
-  async #run(run: ClaimedRun, taken: Taken | undefined, show: (data: Record<string, unknown>) => void): Promise<void> {
+  async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<void> {
     const stop = new AbortController();
     const { log, metrics } = this.#deps;
-    this.#active.set(run.id, { stop, taken });
+    this.#active.set(run.id, { stop, taken, lease });
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
     try {
-      const ended = await executeRun(this.#deps, run, { incarnation: this.#incarnation, signal: stop.signal, draining: () => this.#stopping.signal.aborted, show });
-      this.#active.delete(run.id);
+      const ended = await this.#execute(lease, run, stop, show);
+      this.#left(run);
       await this.#afterwards(run, ended.status, ended.wakeInMs);
     } catch (error) {
       log.error({ run: run.id, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'run left to its lease');
     } finally {
-      this.#active.delete(run.id);
+      this.#left(run);
+      if (!lease.alive) void this.#liveness.handBack(lease).catch(() => undefined); // claimed while the lease ended: else nobody knew
       if (this.#active.size === 0) for (const one of this.#idle.splice(0)) one();
     }
   }
 
-  /** Commit, then look: what this end or wait makes ready is offered; all of it is only a hint. */
+  #left(run: ClaimedRun): void {
+    this.#suspects.leave(run.id);
+    this.#active.delete(run.id);
+  }
+
+  /** Admits the run (a suspect only where it harms no other) and moves it on. */
+  async #execute(lease: Lease, run: ClaimedRun, stop: AbortController, show: Show): Promise<Ended> {
+    const ends = run.cancelRequested || run.crashesAlone >= CRASH_LIMIT; // no step of it will run
+    const admission = await this.#suspects.admit({ id: run.id, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
+    const window = new AbortController();
+    const held = { tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: lease.incarnation };
+    const pool = this.#deps.engine.pool;
+    if (!admission.admitted) {
+      const wakeInMs = this.#stopping.signal.aborted ? 0 : admission.wakeInMs;
+      return (await handBackIfHeld(pool, held, wakeInMs)) ? { status: 'queued', wakeInMs } : { status: 'fenced', wakeInMs: null };
+    }
+    try {
+      if ((admission.alone || admission.waited) && !(await setAloneIfHeld(pool, held, admission.alone, this.#stepMs))) return { status: 'fenced', wakeInMs: null };
+      void this.#openAfter(run, held, admission, window.signal);
+      return await executeRun(this.#deps, run, {
+        incarnation: lease.incarnation, signal: AbortSignal.any([stop.signal, lease.signal]), show, alive: () => lease.alive,
+        draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(run.id),
+        checkpoint: () => { if (this.#suspects.clear(run.id)) window.abort(); },
+      });
+    } finally {
+      window.abort();
+    }
+  }
+
+  /** A suspect that still runs when its window is over is joined by others: a crash from then on is not its alone. */
+  async #openAfter(run: ClaimedRun, held: Parameters<typeof setAloneIfHeld>[1], admission: Admission & { admitted: true }, over: AbortSignal): Promise<void> {
+    if (run.crashes === 0) return;
+    await pause(admission.windowMs, over);
+    if (over.aborted) return;
+    if (admission.alone) await setAloneIfHeld(this.#deps.engine.pool, held, false, 0).catch(() => undefined); // it then counts as alone: an error on the safe side
+    this.#suspects.clear(run.id);
+  }
+
+  /** What dead workers held goes to whoever is free, this worker included; their slots are free from now on. */
+  async #offerOrphans(runs: readonly Ready[]): Promise<void> {
+    const { ready } = this.#deps.queue;
+    try {
+      await ready.offerMany(runs.map(asOffer));
+      await Promise.all(runs.filter((run) => run.cap !== null).map((run) => ready.settle({ tenant: run.tenant, run: run.id, chargedMs: 0, realMs: 0 })));
+    } catch {
+      await this.#claimDue(); // without Redis: straight from Postgres
+    }
+  }
+
+  async #offerAgain(runs: readonly { tenant: string; id: string }[]): Promise<void> {
+    for (const { tenant, id } of runs) {
+      const ready = await readyRun(this.#deps.engine.pool, tenant, id);
+      if (ready) await this.#deps.dispatcher.offer(ready, ready.dueInMs);
+    }
+  }
+
   async #afterwards(run: ClaimedRun, status: string, wakeInMs: number | null): Promise<void> {
     try {
       const { engine, dispatcher } = this.#deps;

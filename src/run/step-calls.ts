@@ -6,6 +6,7 @@ import { MainstayError } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
 import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
+import type { Tool } from '../domain/tool.ts';
 import { newId } from '../ids.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
@@ -32,12 +33,20 @@ export interface CallDeps {
 /** The least a wait of this step has read of the inbox; undefined = none has looked. */
 export interface InboxRead { seq: number | undefined }
 
-export function stepCalls(deps: CallDeps, run: ClaimedRun, signal: AbortSignal, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
-  const { pool, tools, models, recaller, blobs } = deps;
+/** While `alive` says so the step's calls may leave this worker. */
+export interface CallHold { readonly signal: AbortSignal; alive(): boolean }
+
+export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+  const { pool, tools, recaller, blobs } = deps;
+  const held = (): void => { if (!alive()) throw fenced(); };
+  // Asked again right before the call leaves: the process may have stood still since the intent was written.
+  const models: ModelDeps = { ...deps.models, model: { turn: async (request, options) => { held(); return deps.models.model.turn(request, options); } } };
+  const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
   return {
-    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool, args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
+    held,
+    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
     model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);

@@ -16,6 +16,8 @@ import { Park } from '../tools/call-tool.ts';
 
 /** What the executor does for a step: the calls themselves. */
 export interface StepCalls {
+  /** Throws `fenced` once the worker's lease may be over. */
+  held(): void;
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
   model(request: ModelRequest, argsHash: string, place: Place, attempt: number): Promise<ModelTurn | Park>;
   record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
@@ -191,6 +193,7 @@ export class StepScope implements Step<unknown, unknown> {
       }
       if (same && recorded.status === 'succeeded' && isGuarded('record-returned')) return await this.#state.calls.recorded(recorded) as T;
       this.#state.signal.throwIfAborted();
+      this.#state.calls.held();
       const result = await work({ ...this.#state.place, path }, same ? recorded : undefined);
       if (!(result instanceof Park)) return result;
       this.#exit.leave({ park: result });

@@ -11,6 +11,8 @@ export interface RunFilter {
   readonly status?: RunStatus | undefined;
   readonly user?: string | undefined;
   readonly session?: string | undefined;
+  /** uuid of the run that spawned them */
+  readonly parent?: string | undefined;
   /** uuid of the last run of the page before */
   readonly before?: string | undefined;
   readonly limit: number;
@@ -25,13 +27,13 @@ export async function getRun(tx: TenantTx, id: string): Promise<AgentRun | undef
 export type RunRow = Omit<AgentRun, 'input' | 'output'>;
 
 /** Newest first: ids sort by time. */
-export async function listRuns(tx: TenantTx, { agent, status, user, session, before, limit }: RunFilter): Promise<RunRow[]> {
+export async function listRuns(tx: TenantTx, { agent, status, user, session, parent, before, limit }: RunFilter): Promise<RunRow[]> {
   return tx.own(await tx.db.agentRun.findMany({
     where: {
       tenantId: tx.scope.tenant, visible: true,
       ...(agent === undefined ? {} : { agent }), ...(status === undefined ? {} : { status }),
       ...(user === undefined ? {} : { userId: user }), ...(session === undefined ? {} : { sessionId: session }),
-      ...(before === undefined ? {} : { id: { lt: before } }),
+      ...(parent === undefined ? {} : { parentId: parent, parentPath: { not: null } }), ...(before === undefined ? {} : { id: { lt: before } }),
     },
     orderBy: { id: 'desc' }, take: limit, omit: { input: true, output: true },
   }));

@@ -193,12 +193,14 @@ class ToolCall {
       await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
       return json;
     } catch (error) {
-      const notCalled = codeOf(error) === 'breaker_open';
+      const isFenced = codeOf(error) === 'fenced'; // by this worker itself, before the call left
+      const notCalled = codeOf(error) === 'breaker_open' || isFenced;
       const cause = isMainstayError(error) && error.cause !== undefined ? error.cause : error;
       const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
       const known = harmless || tool.effect !== 'unkeyed';
       const seen = isMainstayError(error) ? error : asToolError(tool, error);
       await this.#fill(failure(harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
+      if (isFenced) throw error;
       if (notCalled) return new Park('rate', isMainstayError(error) ? error.retryAfterMs : undefined);
       if (known) throw seen;
       this.#fillLate(given);

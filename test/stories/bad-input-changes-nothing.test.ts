@@ -8,6 +8,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { MainstayApiError } from '../../src/client/client.ts';
 import { ERRORS, type ErrorCode } from '../../src/domain/errors.ts';
+import { newId, publicId } from '../../src/ids.ts';
 import { redisKeys } from '../../src/redis.ts';
 import { redisDump, until } from '../support/meet.ts';
 import { startRealFleet } from '../support/real-fleet.ts';
@@ -32,7 +33,7 @@ async function counts(): Promise<unknown> {
 }
 
 /** One run that exists, so that there is something to change. */
-let run = '', finished = '';
+let run = '', finished = '', failed = '', question = '';
 beforeAll(async () => {
   const client = fleet.client(key);
   run = (await client.runs.create({ agent: 'support-agent', input: { message: 'later' }, user: 'ada', session: 's', delayMs: 3_600_000 }, { idempotencyKey: 'taken' })).id;
@@ -40,12 +41,20 @@ beforeAll(async () => {
   await client.runs.wait(finished, { timeoutMs: 30_000 });
   await until('the index', async () => (await fleet.rows(`SELECT 1 FROM memories WHERE indexed_generation IS NOT NULL`)).length === 1 && (await client.runs.memories(finished)).memoryState === 'done');
   await fleet.client(weak).runs.list();
+  await client.runs.signal(run, { name: 'go', payload: 1 }, { idempotencyKey: 'sent' });
+  // an ended run with a call on record, and an open question: as an engine would have left them
+  failed = (await client.runs.create({ agent: 'support-agent', input: { message: 'later' }, user: 'ada', session: 'u', delayMs: 3_600_000 })).id;
+  await client.runs.cancel(failed);
+  const asked = newId();
+  question = publicId('approval', asked);
+  await fleet.rows(`INSERT INTO approvals (tenant_id, id, run_id, user_id, step_seq, path, args_hash, subject, request) VALUES ('acme', $1, $2, 'ada', 1, '0', '', 'open_ticket', '{}')`, [asked, run.slice(4)]);
+  await fleet.rows(`INSERT INTO tool_calls (tenant_id, run_id, step_seq, path, key, fence, tool, tool_version, effect, status, args_hash, request, finished_at) VALUES ('acme', $1, 1, '0', 'k', 1, 'x', 1, 'unkeyed', 'succeeded', '', '{}', now())`, [failed.slice(4)]);
 }, 60_000);
 
 interface Refusal { readonly status: number; readonly code: string; readonly words: string }
 const http = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => async (): Promise<Refusal> => {
   const raw = typeof body === 'string' || body instanceof Uint8Array;
-  const answer = await fetch(fleet.url + path.replace('{run}', run).replace('{finished}', finished), {
+  const answer = await fetch(fleet.url + path.replace('{run}', run).replace('{finished}', finished).replace('{failed}', failed).replace('{question}', question), {
     method, headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: raw ? body as string | Uint8Array<ArrayBuffer> : JSON.stringify(body) }),
   });
@@ -107,6 +116,52 @@ const HTTP: [what: string, send: () => Promise<Refusal>, code: ErrorCode][] = [
   ['the cancel of a finished run', http('POST', '/v1/runs/{finished}/cancel'), 'run_finished'],
   ['the cancel of no run', http('POST', '/v1/runs/run_00000000000070008000000000000000/cancel'), 'not_found'],
   ['a body where none is expected', http('POST', '/v1/runs/{run}/cancel', { why: 'x' }), 'bad_request'],
+  ['an expiry that is none', submit({ expiresInMs: 0 }), 'bad_request'],
+  ['an expiry of more than a year', submit({ expiresInMs: 40_000_000_000 }), 'bad_request'],
+  ['an idempotency key of our own', submit({}, { 'idempotency-key': 'spawn:x' }), 'bad_request'],
+  ['children of no run', http('GET', '/v1/runs?parent=1'), 'not_found'],
+  ['a signal without a name', http('POST', '/v1/runs/{run}/signals', { payload: 1 }), 'bad_request'],
+  ['a signal with an unknown field', http('POST', '/v1/runs/{run}/signals', { name: 'go', to: 'x' }), 'bad_request'],
+  ['a signal whose name cannot be printed', http('POST', '/v1/runs/{run}/signals', { name: 'g\u0000' }), 'bad_request'],
+  ['a signal with a NUL character', http('POST', '/v1/runs/{run}/signals', { name: 'go', payload: 'a\u0000' }), 'data_not_storable'],
+  ['a signal that is too large', http('POST', '/v1/runs/{run}/signals', { name: 'go', payload: 'x'.repeat(70_000) }), 'data_not_storable'],
+  ['a signal to a finished run', http('POST', '/v1/runs/{finished}/signals', { name: 'go' }), 'run_finished'],
+  ['a signal to no run', http('POST', '/v1/runs/run_1/signals', { name: 'go' }), 'not_found'],
+  ['a signal under a key of another one', http('POST', '/v1/runs/{run}/signals', { name: 'stop', payload: 1 }, { 'idempotency-key': 'sent' }), 'idempotency_conflict'],
+  ['the pause of a finished run', http('POST', '/v1/runs/{finished}/pause'), 'run_finished'],
+  ['a pause with a body', http('POST', '/v1/runs/{run}/pause', { until: 'x' }), 'bad_request'],
+  ['the resume of a run nobody paused', http('POST', '/v1/runs/{run}/resume'), 'not_paused'],
+  ['the resume of a finished run', http('POST', '/v1/runs/{finished}/resume'), 'run_finished'],
+  ['the retry of a completed run', http('POST', '/v1/runs/{finished}/retry'), 'not_retryable'],
+  ['the retry of an unfinished run', http('POST', '/v1/runs/{run}/retry'), 'not_retryable'],
+  ['a retry under a key of another request', http('POST', '/v1/runs/{failed}/retry', undefined, { 'idempotency-key': 'taken' }), 'idempotency_conflict'],
+  ['a retry under a key of our own', http('POST', '/v1/runs/{failed}/retry', undefined, { 'idempotency-key': 'retry:x' }), 'bad_request'],
+  ['a fork from nowhere', http('POST', '/v1/runs/{finished}/fork', {}), 'bad_request'],
+  ['a fork from a step that is none', http('POST', '/v1/runs/{finished}/fork', { fromStep: 0.5 }), 'bad_request'],
+  ['a fork from a step not recorded', http('POST', '/v1/runs/{finished}/fork', { fromStep: 999 }), 'no_such_checkpoint'],
+  ['the unsettled effects of no run', http('GET', '/v1/runs/run_1/unsettled'), 'not_found'],
+  ['an outcome of no call', http('POST', '/v1/runs/{failed}/outcomes', { stepSeq: 9, path: '0', outcome: 'succeeded' }), 'not_found'],
+  ['an outcome that is no word of ours', http('POST', '/v1/runs/{failed}/outcomes', { stepSeq: 1, path: '0', outcome: 'maybe' }), 'bad_request'],
+  ['an outcome that is known', http('POST', '/v1/runs/{failed}/outcomes', { stepSeq: 1, path: '0', outcome: 'not_applied' }), 'outcome_settled'],
+  ['a result of what was not applied', http('POST', '/v1/runs/{failed}/outcomes', { stepSeq: 1, path: '0', outcome: 'not_applied', response: 1 }), 'bad_request'],
+  ['a result that is too large', http('POST', '/v1/runs/{failed}/outcomes', { stepSeq: 1, path: '0', outcome: 'succeeded', response: 'x'.repeat(70_000) }), 'data_not_storable'],
+  ['a bulk without a filter', http('POST', '/v1/runs/bulk', { action: 'cancel', dryRun: false }), 'bad_request'],
+  ['a bulk with an empty filter', http('POST', '/v1/runs/bulk', { action: 'cancel', filter: {}, dryRun: false }), 'bad_request'],
+  ['a bulk of an unknown action', http('POST', '/v1/runs/bulk', { action: 'delete', filter: { user: 'ada' }, dryRun: false }), 'bad_request'],
+  ['a bulk with an unknown filter', http('POST', '/v1/runs/bulk', { action: 'cancel', filter: { tenant: 'globex' }, dryRun: false }), 'bad_request'],
+  ['a bulk beyond its limit', http('POST', '/v1/runs/bulk', { action: 'cancel', filter: { user: 'ada' }, dryRun: false, limit: 1_001 }), 'bad_request'],
+  ['a bulk of a time that is none', http('POST', '/v1/runs/bulk', { action: 'cancel', filter: { createdBefore: 'now' }, dryRun: false }), 'bad_request'],
+  ['a bulk that is asked for by GET', http('GET', '/v1/runs/bulk'), 'method_not_allowed'],
+  ['approvals of an unknown status', http('GET', '/v1/approvals?status=open'), 'bad_request'],
+  ['a cursor of another list, for approvals', http('GET', `/v1/approvals?cursor=${Buffer.from('["runs","x"]').toString('base64url')}`), 'bad_cursor'],
+  ['an approval that is none', http('GET', '/v1/approvals/apr_1'), 'not_found'],
+  ['a decision about nothing', http('POST', '/v1/approvals/apr_00000000000070008000000000000000/decide', { approved: true }), 'not_found'],
+  ['a decision that is none', http('POST', '/v1/approvals/{question}/decide', { approved: 'yes' }), 'bad_request'],
+  ['a decision without one', http('POST', '/v1/approvals/{question}/decide', { reason: 'x' }), 'bad_request'],
+  ['a no with other arguments', http('POST', '/v1/approvals/{question}/decide', { approved: false, edited: {} }), 'bad_request'],
+  ['a yes with arguments the tool does not take', http('POST', '/v1/approvals/{question}/decide', { approved: true, edited: { nonsense: 1 } }), 'tool_input_invalid'],
+  ['a yes with a NUL character', http('POST', '/v1/approvals/{question}/decide', { approved: true, edited: { title: 'a\u0000' } }), 'data_not_storable'],
+  ['a reason that cannot be printed', http('POST', '/v1/approvals/{question}/decide', { approved: true, reason: 'a\u0007' }), 'bad_request'],
   ['a path that is not there', http('GET', '/v1/run'), 'not_found'],
   ['a method that is none of the path', http('DELETE', '/v1/runs/{run}'), 'method_not_allowed'],
   ['a path that is no URL', http('GET', '/v1/runs/%zz'), 'bad_request'],
@@ -161,6 +216,21 @@ describe('the command line', () => {
     ['an unknown option', ['runs', 'create', '--agent', 'support-agent', '--input', input, '--tenant', 'globex'], 2, /unknown option/],
     ['an unknown command', ['runs', 'destroy'], 2, /unknown command/],
     ['a run that is not there', ['runs', 'cancel', 'run_1'], 1, /^not_found: /m],
+    ['an expiry that is no number', ['runs', 'create', '--agent', 'support-agent', '--input', input, '--expires-in-ms', 'soon'], 2, /expires-in-ms/],
+    ['a signal without a name', ['runs', 'signal', 'run_1'], 2, /missing required argument/],
+    ['a payload that is no JSON', ['runs', 'signal', 'run_1', 'go', '--payload', '{'], 2, /JSON/],
+    ['the pause of no run', ['runs', 'pause', 'run_1'], 1, /^not_found: /m],
+    ['the resume of no run', ['runs', 'resume', 'run_1'], 1, /^not_found: /m],
+    ['the retry of no run', ['runs', 'retry', 'run_1'], 1, /^not_found: /m],
+    ['a fork from nowhere', ['runs', 'fork', 'run_1'], 2, /--from-step/],
+    ['effects of no run', ['runs', 'unsettled', 'run_1'], 1, /^not_found: /m],
+    ['an outcome that is no word of ours', ['runs', 'settle', 'run_1', '--step', '1', '--path', '0', '--outcome', 'maybe'], 2, /Allowed choices/],
+    ['a bulk of nothing', ['runs', 'bulk', 'cancel', '--yes'], 1, /^bad_request: .*all: true/m],
+    ['a bulk of everything and of a filter', ['runs', 'bulk', 'cancel', '--all', '--user', 'ada', '--yes'], 1, /^bad_request: --all/m],
+    ['a bulk of an unknown action', ['runs', 'bulk', 'delete', '--user', 'ada'], 2, /Allowed choices/],
+    ['a question that is none', ['approvals', 'show', 'apr_1'], 1, /^not_found: /m],
+    ['a yes to nothing', ['approvals', 'approve', 'apr_1'], 1, /^not_found: /m],
+    ['a yes with what is no JSON', ['approvals', 'approve', 'apr_1', '--edited', '{'], 2, /JSON/],
     ['a tenant that is no name', ['tenants', 'create', 'Not A Name'], 1, /^bad_request: /m],
     ['a key with an unknown scope', ['keys', 'create', '--tenant', 'acme', '--scopes', 'everything'], 2, /is no scope; there are: all/],
     ['a key of no tenant', ['keys', 'create', '--tenant', 'nobody-here', '--scopes', 'all'], 1, /nobody-here/],
@@ -182,6 +252,7 @@ describe('a plain BullMQ job', () => {
     ['an unknown field', { ...good, scopes: ['all'] }, 'input_invalid'],
     ['an unknown agent', { ...good, agent: 'nobody' }, 'agent_unknown'],
     ['wrong input', { ...good, input: { message: 7 } }, 'input_invalid'],
+    ['an expiry that is none', { ...good, expiresInMs: -1 }, 'input_invalid'],
     ['a session without a user', { ...good, session: 's' }, 'bad_request'],
     ['a NUL character', { ...good, input: { message: 'a\u0000b' } }, 'data_not_storable'],
     ['a start and a delay', { ...good, startAt: '2027-01-01T00:00:00Z', delayMs: 5 }, 'input_invalid'],

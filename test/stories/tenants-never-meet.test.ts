@@ -6,7 +6,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { redisKeys } from '../../src/redis.ts';
-import { askEverything, converse, redisDump, until, type Ids, type Party } from '../support/meet.ts';
+import { ACTS_ON_A_RUN, askEverything, converse, redisDump, until, type Ids, type Party } from '../support/meet.ts';
 import { startRealFleet } from '../support/real-fleet.ts';
 import { openTestIndex } from '../support/test-index.ts';
 import { useStack } from '../support/stack.ts';
@@ -28,17 +28,19 @@ test.each(pairs)('every read endpoint answers %s with its own words only, also w
   for (const { what, text } of [...own, ...foreign]) if (text.includes(other.canary)) throw new Error(`${what} shows ${other.tenant}'s words to ${mine.tenant}`);
   expect(own.filter(({ text }) => text.includes(mine.canary)).map(({ what }) => what)).toEqual(expect.arrayContaining([
     'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/traces',
-    'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/sessions/{session}/messages?user',
+    'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/sessions/{session}/messages?user',
   ]));
   // what belongs to the other by its id is as if it were not there
-  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
+  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
 });
 
 test.each(pairs)('%s can neither cancel, revoke nor change what is the other’s', async (_name, mine, other) => {
   const send = (method: string, path: string, body?: unknown) => fetch(`${fleet.url}${path}`, { method, headers: { authorization: `Bearer ${mine.key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   const keyOfOther = (await fleet.rows<{ id: string }>(`SELECT id FROM api_keys WHERE tenant_id = $1`, [other.tenant]))[0]?.id ?? '';
   const before = await fleet.rows(`SELECT * FROM permissions WHERE tenant_id = $1`, [other.tenant]);
-  expect((await send('POST', `/v1/runs/${ownIds(other)['run']}/cancel`)).status).toBe(404);
+  for (const [path, body] of ACTS_ON_A_RUN) expect([path, (await send('POST', `/v1/runs/${ownIds(other)['run']}${path}`, body)).status]).toEqual([path, 404]);
+  expect((await send('POST', `/v1/approvals/${ownIds(other)['approval']}/decide`, { approved: true })).status).toBe(404);
+  expect(await (await send('POST', '/v1/runs/bulk', { action: 'retry', filter: {}, all: true, dryRun: false })).json()).toMatchObject({ matched: 0 });
   expect((await send('DELETE', `/v1/keys/${keyOfOther}`)).status).toBe(404);
   expect((await send('PUT', '/v1/permissions/ada', { datasets: ['sales'] })).status).toBe(200); // its own ada
   expect(await fleet.rows(`SELECT * FROM permissions WHERE tenant_id = $1`, [other.tenant])).toEqual(before);

@@ -3,7 +3,7 @@
 // sees neither, and one with it sees both.
 import { beforeAll, expect, test } from '@jest/globals';
 import { SCOPES } from '../../src/domain/status.ts';
-import { askEverything, converse, until, type Ids, type Party } from '../support/meet.ts';
+import { ACTS_ON_A_RUN, askEverything, converse, until, type Ids, type Party } from '../support/meet.ts';
 import { startRealFleet } from '../support/real-fleet.ts';
 import { openTestIndex } from '../support/test-index.ts';
 import { useStack } from '../support/stack.ts';
@@ -23,7 +23,7 @@ test.each(pairs)('every read endpoint answers %s with their own words only, also
   const foreign = await askEverything(fleet, mine.key, ownIds(other));
   for (const { what, text } of [...own, ...foreign]) if (text.includes(other.canary)) throw new Error(`${what} shows ${other.user}'s words to ${mine.user}`);
   expect(own.filter(({ text }) => text.includes(mine.canary)).length).toBeGreaterThanOrEqual(10);
-  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
+  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
   for (const { what, status } of foreign.filter(({ what }) => what.includes('?user'))) expect([what, status]).toEqual([what, 403]); // naming another is refused, not emptied
 });
 
@@ -33,7 +33,9 @@ test.each(pairs)('%s can neither act for the other nor on what is theirs', async
   const count = async () => (await fleet.rows<{ n: number }>(`SELECT count(*)::int AS n FROM agent_runs WHERE user_id = $1`, [other.user]))[0]?.n;
   const before = await count();
   expect(await send('POST', '/v1/runs', { agent: 'support-agent', input: { message: 'as the other' }, user: other.user })).toBe(403);
-  expect(await send('POST', `/v1/runs/${ownIds(other)['run']}/cancel`)).toBe(404);
+  for (const [path, body] of ACTS_ON_A_RUN) expect([path, await send('POST', `/v1/runs/${ownIds(other)['run']}${path}`, body)]).toEqual([path, 404]);
+  expect(await send('POST', `/v1/approvals/${ownIds(other)['approval']}/decide`, { approved: true })).toBe(404);
+  expect(await send('POST', '/v1/runs/bulk', { action: 'cancel', filter: { user: other.user }, dryRun: false })).toBe(403);
   expect(await send('DELETE', `/v1/keys/${keyOfOther}`)).toBe(404);
   expect(await send('POST', '/v1/keys', { name: 'x', scopes: ['runs:read'], user: other.user })).toBe(403);
   expect(await send('PUT', `/v1/permissions/${mine.user}`, { scopes: ['everything'] })).toBe(403);

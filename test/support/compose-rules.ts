@@ -31,7 +31,7 @@ export const readCompose = (text: string): Compose => fill(parse(text, { merge: 
 
 /** `${KEY:-default}` becomes the default, any other variable a made-up value. */
 function fill(node: unknown): unknown {
-  if (typeof node === 'string') return node.replace(/\$\{([A-Z_]+)(?::([?-])([^}]*))?\}/g, (_, key: string, sort?: string, rest = '') => (sort === '-' ? rest : `a-${key.toLowerCase()}`));
+  if (typeof node === 'string') return node.replace(/\$\{([A-Z0-9_]+)(?::([?-])([^}]*))?\}/g, (_, key: string, sort?: string, rest = '') => (sort === '-' ? rest : `a-${key.toLowerCase()}`));
   if (Array.isArray(node)) return node.map(fill);
   if (typeof node !== 'object' || node === null) return node;
   return Object.fromEntries(Object.entries(node).map(([key, value]) => [key, fill(value)]));

@@ -9,6 +9,7 @@ export default class StackEnvironment extends TestEnvironment {
     if (event.name === 'test_done' && event.test.errors.length > 0) this.#failed = true;
     if (event.name === 'hook_failure' || event.name === 'error') this.#failed = true;
     if (event.name !== 'run_finish') return; // from here on no hook of the file runs, and modules can still be loaded
-    for (const work of this.global.mainstayCleanups ?? []) await work(this.#failed);
+    const keeps = this.#failed && !process.env.MAINSTAY_BREAK; // a test that is meant to fail leaves nothing
+    for (const work of this.global.mainstayCleanups ?? []) await work(keeps);
   }
 }

@@ -3,6 +3,7 @@
 // document itself, so that one added later is asked too.
 import { Redis } from 'ioredis';
 import { monoMs, pause } from '../../src/clock.ts';
+import { newId, publicId } from '../../src/ids.ts';
 import type { RealFleet } from './real-fleet.ts';
 
 export interface Party {
@@ -17,7 +18,8 @@ export interface Party {
 /** What a party made: ids of its own, by the name of the path's parameter. */
 export type Ids = Readonly<Record<string, string>>;
 
-/** A conversation that leaves the canary in run, steps, tools, messages, memories, summary and trace; its ids. */
+/** A conversation that leaves the canary in run, steps, tools, messages, memories, summary and trace, and a question that one of
+ *  its runs would have asked; their ids. */
 export async function converse(fleet: RealFleet, party: Party): Promise<Ids> {
   const client = fleet.client(party.key);
   const say = async (message: string) => {
@@ -30,7 +32,9 @@ export async function converse(fleet: RealFleet, party: Party): Promise<Ids> {
   await until('the index', async () => (await client.memories.list({ user: party.user })).data.every(({ indexed }) => indexed));
   const run = await say('Which billing system do we have?');
   const [memory] = (await client.memories.list({ user: party.user })).data;
-  return { run, memory: memory?.id ?? '', session: party.session, user: party.user };
+  const asked = newId();
+  await fleet.rows(`INSERT INTO approvals (tenant_id, id, run_id, user_id, step_seq, path, args_hash, subject, request) VALUES ($1, $2, $3, $4, 9, '0', '', 'tell', to_json($5::text))`, [party.tenant, asked, run.slice(4), party.user, party.canary]);
+  return { run, memory: memory?.id ?? '', approval: publicId('approval', asked), session: party.session, user: party.user };
 }
 
 export interface Asked { readonly what: string; readonly status: number; readonly text: string }
@@ -52,6 +56,11 @@ export async function askEverything(fleet: RealFleet, key: string, ids: Ids): Pr
   }
   return asked;
 }
+
+/** Every way to act on a run or a question, with what it takes. */
+export const ACTS_ON_A_RUN: readonly [path: string, body?: unknown][] = [
+  ['/cancel'], ['/pause'], ['/resume'], ['/retry'], ['/fork', { fromStep: 0 }], ['/signals', { name: 'go' }], ['/outcomes', { stepSeq: 1, path: '0', outcome: 'succeeded' }],
+];
 
 /** Every key of this prefix with its whole value as text. */
 export async function redisDump(url: string, prefix: string): Promise<{ key: string; value: string }[]> {

@@ -49,7 +49,7 @@ const ENDED = `('completed', 'failed', 'cancelled', 'expired')`;
 /** Something was sent that the step has not read, and its wait may end by it: it must not park past it. */
 const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR c.reason IN ${BY_NEWS} AND NOT (${guarded('commit-inbox', 'r.inbox_seq = c.inbox')})))`;
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
-const PAUSES = `(r.pause_requested_at IS NOT NULL AND c.status NOT IN ${ENDED})`;
+const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
 const COMMIT = `
 WITH c AS MATERIALIZED (
@@ -73,7 +73,7 @@ WITH c AS MATERIALIZED (
     step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN ${GOES_ON} THEN 1 ELSE 0 END,
     attempt = CASE WHEN c.advance = 1 THEN 0 ELSE r.attempt + c.failed END,
     crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END, crashes_alone = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes_alone END,
-    ran_alone = r.ran_alone AND ${GOES_ON},
+    ran_alone = false,
     event_seq = r.event_seq + c.advance + (c.event IS NOT NULL)::int,
     output = coalesce(c.output, r.output), output_blob = coalesce(c.output_blob, r.output_blob), error_code = c.error_code, error_message = c.error_message,
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,

@@ -3,7 +3,7 @@
 // runs of no user.
 import { guarded } from '../../guards.ts';
 import { BY_NEWS, WOKEN } from './inbox.ts';
-import { inTransaction, type EnginePool } from './pool.ts';
+import { inTransaction, isDeadlock, type EnginePool } from './pool.ts';
 
 export interface Target {
   readonly tenant: string;
@@ -19,10 +19,20 @@ export const own = ({ tenant, id, user }: Target): unknown[] => [tenant, id, use
 export interface Cancelled { readonly status: string; readonly ended: boolean; readonly already: boolean; readonly runs: readonly { readonly id: string; readonly pool: string; readonly ended: boolean }[] }
 
 /** Marks a run and all it spawned for cancel; those nobody is running end at once, and their open questions are withdrawn.
- *  `already`: it had ended before. Undefined = no such run. */
-export async function cancelRun(pool: EnginePool, target: Target): Promise<Cancelled | undefined> {
+ *  `already`: it had ended before. Undefined = no such run. A tree is locked from the top, the end of a child from below: where
+ *  the two meet Postgres gives one of them up, and this one is tried again. */
+export async function cancelRun(pool: EnginePool, target: Target, tries = 3): Promise<Cancelled | undefined> {
+  try {
+    return await cancelTree(pool, target);
+  } catch (error) {
+    if (tries <= 1 || !isDeadlock(error)) throw error;
+    return cancelRun(pool, target, tries - 1);
+  }
+}
+
+async function cancelTree(pool: EnginePool, target: Target): Promise<Cancelled | undefined> {
   const { rows } = await pool.query<{ status: string; already: boolean; ended: boolean; runs: Cancelled['runs'] | null }>(`
-    WITH RECURSIVE root AS (SELECT tenant_id, id, status, finished_at FROM agent_runs WHERE ${OWN}),
+    WITH RECURSIVE root AS MATERIALIZED (SELECT tenant_id, id, status, finished_at FROM agent_runs WHERE ${OWN} FOR UPDATE), -- locked, so that the answer is not older than the wait for it
     tree AS (SELECT tenant_id, id FROM root UNION SELECT c.tenant_id, c.id FROM tree t JOIN agent_runs c ON c.tenant_id = t.tenant_id AND c.parent_id = t.id AND c.parent_path IS NOT NULL),
     held AS (SELECT r.tenant_id, r.id FROM agent_runs r JOIN tree t ON t.tenant_id = r.tenant_id AND t.id = r.id WHERE ${guarded('finish-first', 'r.finished_at IS NULL')} ORDER BY 1, 2 FOR UPDATE OF r),
     u AS (
@@ -53,7 +63,7 @@ export async function pauseRun(pool: EnginePool, target: Target): Promise<'pause
     WITH h AS (SELECT tenant_id, id, status, finished_at, pause_requested_at FROM agent_runs WHERE ${OWN} FOR UPDATE),
     u AS (
       UPDATE agent_runs r SET pause_requested_at = now(), status = CASE WHEN r.status = 'running' THEN r.status ELSE 'waiting' END,
-        wait_reason = CASE WHEN r.status = 'running' THEN NULL ELSE 'paused' END, wake_at = CASE WHEN r.status = 'running' THEN r.wake_at END,
+        wait_reason = CASE WHEN r.status <> 'running' THEN 'paused'::wait_reason END, wake_at = CASE WHEN r.status = 'running' THEN r.wake_at END,
         resume_at = CASE WHEN r.status = 'running' OR r.wait_reason IN ${BY_NEWS} THEN NULL ELSE r.wake_at END, event_seq = r.event_seq + 1
       FROM h WHERE r.tenant_id = h.tenant_id AND r.id = h.id AND h.finished_at IS NULL AND h.pause_requested_at IS NULL RETURNING r.tenant_id, r.id, r.status, r.event_seq
     ), e AS (INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, CASE WHEN status = 'running' THEN 'run.pausing' ELSE 'run.paused' END FROM u)

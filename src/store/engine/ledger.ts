@@ -113,14 +113,16 @@ export interface ToolOutcome {
  */
 export async function fillToolResult(pool: EnginePool, place: Place, outcome: ToolOutcome): Promise<boolean> {
   const { rowCount } = await pool.query(`
-    WITH f AS (
-      UPDATE tool_calls SET status = $5::tool_call_status, response = $6::json, response_blob = $12, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now(),
+    WITH h AS MATERIALIZED ( -- the run's row first, as everywhere: a claim that came before is seen, one that comes later waits for the result
+      SELECT tenant_id, id, fence FROM agent_runs WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE
+    ), f AS (
+      UPDATE tool_calls k SET status = $5::tool_call_status, response = $6::json, response_blob = $12, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now(),
         business_key = CASE WHEN $5::text IN ('succeeded', 'unknown') THEN business_key END
-      WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND ${guarded('result-once', `status IN ('intent', 'unknown')`)} AND (fence <= $11 OR $5::text = 'succeeded')
-      RETURNING tenant_id, run_id
+      FROM h WHERE k.tenant_id = h.tenant_id AND k.run_id = h.id AND k.step_seq = $3 AND k.path = $4 AND ${guarded('result-once', `k.status IN ('intent', 'unknown')`)} AND (k.fence <= $11 OR $5::text = 'succeeded')
+      RETURNING k.tenant_id, k.run_id, h.fence AS held_by
     ), w AS ( -- news for whoever holds the run now, or for the wait it is in; to its own holder a result is no news
       UPDATE agent_runs r SET ${WOKEN} FROM f
-      WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.finished_at IS NULL AND $5::text IN ('succeeded', 'not_applied') AND (r.fence <> $11 OR $13::boolean)
+      WHERE r.tenant_id = f.tenant_id AND r.id = f.run_id AND r.finished_at IS NULL AND $5::text IN ('succeeded', 'not_applied') AND (f.held_by <> $11 OR $13::boolean)
     ) SELECT FROM f`,
     [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response?.json ?? null, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence, outcome.response?.blob ?? null, outcome.late ?? false]);
   return rowCount === 1;
@@ -199,13 +201,18 @@ export async function businessTwin(pool: EnginePool, place: Place, tool: string,
 
 export interface OriginCall { readonly status: string; readonly result: unknown; readonly blob: string | null; readonly key: string; readonly same: boolean }
 
-/** The same call (tool and arguments) among what the origin of a fork did after the fork's beginning. `same`: at this very place
- *  of a step the origin never finished, so that the fork is this call's next try; otherwise it would be a repetition. */
+/** The same call (tool and arguments) among what the origin of a fork, and the origins of that one, did after the fork's beginning.
+ *  `same`: at this very place of a step that origin never finished, so that the fork is this call's next try; otherwise it would
+ *  be a repetition. */
 export async function originCall(pool: EnginePool, origin: { readonly run: string; readonly seq: number }, place: Place, tool: string, argsHash: string): Promise<OriginCall | undefined> {
   const { rows } = await pool.query<OriginCall>(
-    `SELECT k.status::text AS status, k.response AS result, k.response_blob AS blob, k.key, k.step_seq = $4 AND k.path = $5 AND r.step_seq = $3 AS same
-     FROM tool_calls k JOIN agent_runs r ON r.tenant_id = k.tenant_id AND r.id = k.run_id
-     WHERE k.tenant_id = $1 AND k.run_id = $2 AND k.step_seq > $3 AND k.tool = $6 AND k.args_hash = decode($7, 'hex') AND k.status NOT IN ('denied', 'not_applied')
-     ORDER BY 5 DESC, k.step_seq LIMIT 1`, [place.tenant, origin.run, origin.seq, place.stepSeq, place.path, tool, argsHash]);
+    `WITH RECURSIVE o AS ( -- each origin with what its forks have taken over of it at most
+       SELECT id, step_seq, forked_from, forked_seq, $3::int AS seq, 0 AS back FROM agent_runs WHERE tenant_id = $1 AND id = $2
+       UNION ALL SELECT r.id, r.step_seq, r.forked_from, r.forked_seq, least(o.seq, o.forked_seq), o.back + 1 FROM o JOIN agent_runs r ON r.tenant_id = $1 AND r.id = o.forked_from
+     )
+     SELECT k.status::text AS status, k.response AS result, k.response_blob AS blob, k.key, k.step_seq = $4 AND k.path = $5 AND o.step_seq = o.seq AS same
+     FROM o JOIN tool_calls k ON k.tenant_id = $1 AND k.run_id = o.id
+     WHERE k.step_seq > o.seq AND k.tool = $6 AND k.args_hash = decode($7, 'hex') AND k.status NOT IN ('denied', 'not_applied')
+     ORDER BY 5 DESC, k.status = 'succeeded' DESC, o.back, k.step_seq LIMIT 1`, [place.tenant, origin.run, origin.seq, place.stepSeq, place.path, tool, argsHash]);
   return rows[0];
 }

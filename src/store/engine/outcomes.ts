@@ -1,5 +1,6 @@
 // Effects whose end nobody knows: listed, and settled by a person. "It was not applied" is believed only when the call cannot
 // be under way any more: its worker is known dead, or its own deadline is over.
+import type { ToolEffect } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
 import { OWN, own, type Target } from './control.ts';
 import { WOKEN } from './inbox.ts';
@@ -38,7 +39,7 @@ export function settleToolCall(pool: EnginePool, { target, stepSeq, path, outcom
   });
 }
 
-export interface OpenCall { readonly stepSeq: number; readonly path: string; readonly tool: string; readonly effect: string; readonly status: string; readonly startedAt: Date }
+export interface OpenCall { readonly stepSeq: number; readonly path: string; readonly tool: string; readonly effect: ToolEffect; readonly status: 'intent' | 'unknown'; readonly startedAt: Date }
 
 /** Effects of a run nobody knows the end of. */
 export async function unsettledCalls(pool: EnginePool, tenant: string, run: string): Promise<OpenCall[]> {

@@ -55,3 +55,6 @@ export function isConnectionError(error: unknown): boolean {
 }
 
 export const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';
+
+/** Two statements locked rows in each other's way and Postgres ended this one: nothing of it was done, it may be tried again. */
+export const isDeadlock = (error: unknown): boolean => (error as { code?: string } | null)?.code === '40P01';

@@ -13,7 +13,7 @@ export interface Ready {
   readonly cap: number | null;
 }
 
-const READY = `r.tenant_id AS tenant, r.id, r.pool, r.priority, (extract(epoch FROM r.created_at) * 1000)::float8 AS "createdMs",
+export const READY = `r.tenant_id AS tenant, r.id, r.pool, r.priority, (extract(epoch FROM r.created_at) * 1000)::float8 AS "createdMs",
   coalesce(t.weight, 1)::float8 AS weight, t.max_running AS cap`;
 const IS_HEAD = `(r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
   AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting')))`;

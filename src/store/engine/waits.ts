@@ -36,7 +36,7 @@ export type WaitAnswer = 'fenced' | { readonly result: WaitResult } | { readonly
 /** Opens the wait or settles it. Two statements on purpose: the second one's snapshot is younger than the row's lock. */
 export function settleOrOpenWaitIfHeld(pool: EnginePool, place: Place, spec: WaitSpec): Promise<WaitAnswer> {
   return inTransaction(pool, async (client) => {
-    const held = await lockHeld(client, place);
+    const held = await lockHeld(client, place, 'UPDATE'); // two branches of a step may look at once: they take turns, or both would take the same signal
     if (!held) return 'fenced' as const;
     const at = [place.tenant, place.run, place.stepSeq, place.path];
     await client.query(`INSERT INTO step_waits (tenant_id, run_id, step_seq, path, kind, name, args_hash, targets, deadline_at)

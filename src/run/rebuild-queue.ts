@@ -1,0 +1,56 @@
+// Fills the ready queue of a pool from Postgres: maintenance does it every second with what was lost, and whole after a wipe;
+// an operator does it by `mainstay rebuild queue`. Safe while workers run: what they take meanwhile is decided by the claim,
+// a run already held keeps its place, and of two rebuilds at once the later one counts.
+import { READY_OFFER_MAX } from '../domain/tunables.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+import { runningSlots } from '../store/engine/running-slots.ts';
+import { runnablePage } from '../store/engine/sweeps.ts';
+import { asOffer, type PoolQueue } from './offer-run.ts';
+
+export interface Rebuilt {
+  readonly pool: string;
+  /** Runs the ready queue held before. */
+  readonly heldBefore: number;
+  /** Due runs that Postgres had for it. */
+  readonly offered: number;
+  /** Running runs of tenants with a limit, whose slots it was told. */
+  readonly slots: number;
+  /** False: another rebuild, or a wipe of Redis, came between; that one or the next sweep of maintenance completes it. */
+  readonly isKnown: boolean;
+}
+
+const START = { tenant: '', id: '00000000-0000-0000-0000-000000000000' };
+
+/** Offers every due run of the pool; answers how many the ready queue did not hold. Ends early when `signal` aborts. */
+export async function offerDueRuns(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<number> {
+  let found = 0;
+  for (let after = START; ;) {
+    const page = await runnablePage(pool, name, after, READY_OFFER_MAX);
+    found += await queue.ready.offerMany(page.map(asOffer));
+    const last = page.at(-1);
+    if (!last || page.length < READY_OFFER_MAX || signal?.aborted) return found;
+    after = { tenant: last.tenant, id: last.id };
+  }
+}
+
+/** Slots first, then runs, then the mark that says it is whole. Rejects when Redis or Postgres does not answer. */
+export async function fillQueue(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<Pick<Rebuilt, 'offered' | 'slots' | 'isKnown'>> {
+  let [offered, slots] = [0, 0];
+  const isKnown = await queue.ready.rebuild(async () => {
+    const running = Map.groupBy(await runningSlots(pool, name), ({ tenant }) => tenant);
+    for (const [tenant, held] of running) {
+      await queue.ready.holdSlots(tenant, held);
+      slots += held.length;
+    }
+    offered = await offerDueRuns(pool, name, queue, signal);
+  });
+  await queue.ready.ring();
+  return { offered, slots, isKnown };
+}
+
+/** Drops what the ready queue holds, then fills it again. */
+export async function rebuildQueue(pool: EnginePool, name: string, queue: PoolQueue): Promise<Rebuilt> {
+  const { held: heldBefore } = await queue.ready.depth();
+  await queue.ready.wipe();
+  return { pool: name, heldBefore, ...(await fillQueue(pool, name, queue)) };
+}

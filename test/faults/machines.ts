@@ -1,0 +1,104 @@
+// Machines made for faults. `fault` runs a plan that its input brings: a list of steps, each a list of actions. So a row says
+// what its runs do in one line, and one worker build serves all rows. `versioned` exists in two builds (FAULT_BUILD=1 or 2)
+// whose second steps differ: a run that began on one must never see the other.
+import { z } from 'zod';
+import { pause, monoMs } from '../../src/clock.ts';
+import type { Json } from '../../src/domain/json.ts';
+import type { Machine, Step } from '../../src/domain/machine.ts';
+import type { ToolContext } from '../../src/domain/tool.ts';
+import { defineMachine } from '../../src/run/define-machine.ts';
+import { defineTool } from '../../src/tools/define-tool.ts';
+import type { SinkKind } from './sink.ts';
+
+const call = z.strictObject({ sink: z.string(), line: z.string() });
+type Call = z.infer<typeof call>;
+
+const ask = async (kind: SinkKind, { sink, line }: Call, who: { run: string; key?: string; fence?: bigint; signal: AbortSignal }): Promise<{ first: boolean }> => {
+  const headers = { 'idempotency-key': who.key ?? '', 'x-run': who.run, 'x-pid': String(process.pid), 'x-fence': String(who.fence ?? 0n) };
+  return (await fetch(`${sink}/${kind}`, { method: 'POST', headers, body: line, signal: who.signal })).json() as Promise<{ first: boolean }>;
+};
+const asTool = (kind: SinkKind) => (args: Call, { run, key, signal }: ToolContext) => ask(kind, args, { run, key, signal });
+/** Takes effect, and then neither answers nor heeds its signal. */
+const deaf = (kind: SinkKind) => async (args: Call, { run, key }: ToolContext): Promise<never> => {
+  await ask(kind, args, { run, key, signal: new AbortController().signal });
+  return new Promise(() => undefined);
+};
+
+export const HANG_TIMEOUT_MS = 1_000;
+const tools = [
+  defineTool({ name: 'keyed', description: 'Applies a line once per key.', input: call, effect: 'keyed', run: asTool('keyed') }),
+  defineTool({ name: 'unkeyed', description: 'Applies a line each time.', input: call, run: asTool('unkeyed') }),
+  defineTool({ name: 'read', description: 'Changes nothing.', input: call, effect: 'read', run: asTool('read') }),
+  defineTool({ name: 'hang_keyed', description: 'Applies a line once per key and never answers.', input: call, effect: 'keyed', timeoutMs: HANG_TIMEOUT_MS, run: deaf('keyed') }),
+  defineTool({ name: 'hang_unkeyed', description: 'Applies a line and never answers.', input: call, timeoutMs: HANG_TIMEOUT_MS, run: deaf('unkeyed') }),
+] as const;
+
+const action = z.discriminatedUnion('do', [
+  z.strictObject({ do: z.enum(['keyed', 'unkeyed', 'read', 'hang_keyed', 'hang_unkeyed', 'note']), line: z.string() }),
+  /** Something a step waits for: a model, a service. */
+  z.strictObject({ do: z.literal('work'), ms: z.number() }),
+  /** A timer without a worker. */
+  z.strictObject({ do: z.literal('wait'), ms: z.number() }),
+  /** Blocks the event loop, the first time this run comes here. */
+  z.strictObject({ do: z.literal('block'), ms: z.number() }),
+  /** Ends the worker's process, each time. */
+  z.strictObject({ do: z.literal('die') }),
+]);
+export type Action = z.infer<typeof action>;
+export type Plan = Action[][];
+
+const input = z.strictObject({ sink: z.string(), plan: z.array(z.array(action)), mark: z.string() });
+export type FaultInput = z.infer<typeof input>;
+interface Data { readonly at: number; readonly mark: string; readonly did: readonly string[] }
+
+const machine = defineMachine<FaultInput>({
+  name: 'fault', version: 1, input, start: 'go', tools: [...tools], remembers: false,
+  steps: {
+    go: async (step: Step<FaultInput, Data | null>) => {
+      const { plan, mark } = step.input;
+      const { at, did } = step.data ?? { at: 0, did: [] };
+      if (step.data !== null && step.data.mark !== mark) throw new Error('this checkpoint is of another run'); // I15
+      for (const one of plan[at] ?? []) await act(step, one);
+      const done = [...did, `${mark}:${at}`];
+      return at + 1 < plan.length ? step.next('go', { at: at + 1, mark, did: done }) : step.done({ mark, did: done });
+    },
+  },
+});
+
+async function act(step: Step<FaultInput, Data | null>, one: Action): Promise<Json | undefined> {
+  const { sink } = step.input;
+  const who = { run: step.run.id, fence: step.run.fence, signal: step.signal };
+  switch (one.do) {
+    case 'note': return { ...(await ask('note', { sink, line: one.line }, who)) };
+    case 'work': await pause(one.ms, step.signal); step.signal.throwIfAborted(); return;
+    case 'wait': await step.wait(one.ms); return;
+    case 'block': if ((await ask('once', { sink, line: 'block' }, who)).first) block(one.ms); return;
+    case 'die': process.abort(); return;
+    default: return step.tool(one.do, { sink, line: one.line });
+  }
+}
+
+function block(ms: number): void { for (const endMs = monoMs() + ms; monoMs() < endMs;); }
+
+const versioned = (version: 1 | 2): Machine => defineMachine<FaultInput>({
+  name: 'versioned', version, input, start: 'first', tools: [...tools], remembers: false,
+  steps: {
+    first: async (step: Step<FaultInput>) => {
+      await act(step as never, { do: 'note', line: `first of ${version}` });
+      return step.next(`second-of-${version}`, null);
+    },
+    [`second-of-${version}`]: async (step: Step<FaultInput>) => {
+      await act(step as never, { do: 'keyed', line: `second of ${version}` });
+      return step.done({ version });
+    },
+  },
+});
+
+/** `both`: a deploy that keeps the old version for the runs that are on it. */
+export function machinesOf(build: string): readonly Machine[] {
+  const builds: Record<string, readonly Machine[]> = { 1: [versioned(1)], 2: [versioned(2)], both: [versioned(1), versioned(2)] };
+  return [machine, ...(builds[build] ?? [])];
+}
+
+/** For real roots, which read AGENTS_MODULE. */
+export const machines = machinesOf('1');

@@ -1,0 +1,88 @@
+// One small test for each guard of a statement that no cheaper test would miss. They hold in the suite as they are; with
+// their guard switched off they must fail (test/guards.test.ts).
+import { afterAll, expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import { askApprovalIfHeld } from '../../src/store/engine/approvals.ts';
+import { claimRuns } from '../../src/store/engine/claim.ts';
+import { settleToolCall } from '../../src/store/engine/outcomes.ts';
+import { submitRuns } from '../../src/store/engine/submit.ts';
+import { registerWorker, retireDeadWorkers } from '../../src/store/engine/workers.ts';
+import type { State } from '../support/model-of-a-run.ts';
+import { HASH, MACHINES, newRun, newWorker, openBench, placeOf, TENANT, type Subject } from '../support/run-bench.ts';
+import { useStack } from '../support/stack.ts';
+import { TwoSessions } from '../support/two-sessions.ts';
+
+const stack = await useStack();
+const bench = await openBench(stack, 6);
+const sessions = await TwoSessions.open(bench.pool);
+afterAll(() => sessions.close());
+
+async function one(state: State): Promise<Subject> {
+  const [subject] = await bench.make(state, 1);
+  if (!subject) throw new Error('no run');
+  return subject;
+}
+
+test('the second run of a session is not claimed while the first is unfinished', async () => {
+  const runs = [newRun({ user: 'ann', session: 's' }), newRun({ user: 'ann', session: 's' })];
+  await submitRuns(bench.pool, runs);
+  const claimed = await claimRuns(bench.pool, [{ tenant: TENANT, id: runs[1]?.id ?? '' }], await newWorker(bench.pool), MACHINES, 60_000);
+  expect(claimed).toEqual([undefined]);
+});
+
+test('a checkpoint that was committed is not committed again', async () => {
+  const run = await one('running');
+  expect(await bench.move(bench.pool, run, 'checkpoint', 'a')).toBe('running');
+  expect(await bench.move(bench.pool, run, 'checkpoint', 'b')).toBe('fenced');
+  expect((await bench.images([run]))[0]?.stepSeq).toBe(1);
+});
+
+test('a result that is there is not filled again', async () => {
+  const run = await one('running');
+  expect(await bench.move(bench.pool, run, 'fill', 'a')).toBe('filled');
+  expect(await bench.move(bench.pool, run, 'fill', 'b')).toBe('not filled');
+});
+
+test('one signal is received by one wait', async () => {
+  const run = await one('told');
+  expect(await bench.move(bench.pool, run, 'read', 'a')).toBe('received');
+  expect(await bench.move(bench.pool, run, 'read', 'b')).toBe('nothing, inbox 1');
+});
+
+test('two branches of one step that look at the same time do not both receive it', async () => {
+  const run = await one('told');
+  const read = (side: 'a' | 'b') => (door: Parameters<typeof bench.move>[0]) => bench.move(door, run, 'read', side);
+  const { answers } = await sessions.play('gate', TENANT, run.id, read('a'), read('b'));
+  expect([...answers].sort()).toEqual(['nothing, inbox 1', 'received']);
+});
+
+test('the first decision stands', async () => {
+  const run = await one('approval');
+  expect(await bench.move(bench.pool, run, 'decide', 'a')).toBe('decided: approved');
+  expect(await bench.move(bench.pool, run, 'decide', 'b')).toBe('closed: approved');
+});
+
+test('a decision does not count for other arguments than were asked', async () => {
+  const run = await one('running');
+  await bench.move(bench.pool, run, 'decide', 'a');
+  const question = { id: randomUUID(), argsHash: 'cd'.repeat(32), subject: 'tool', request: '{}', expiresInMs: null, onExpiry: 'denied' as const };
+  expect(await askApprovalIfHeld(bench.pool, placeOf(run, 'question'), question)).toBe('diverged');
+  expect(await askApprovalIfHeld(bench.pool, placeOf(run, 'question'), { ...question, argsHash: HASH })).toMatchObject({ decision: { approved: true, by: 'key:a' } });
+});
+
+test('"not applied" is not believed while the call may be under way, and is once its worker is dead', async () => {
+  const settle = ({ id }: Subject): Promise<string | undefined> => settleToolCall(bench.pool, { target: { tenant: TENANT, id, user: undefined }, stepSeq: 1, path: 'call', outcome: 'not_applied', response: null, by: 'key:1' });
+  expect(await settle(await one('running'))).toBe('open');
+  expect(await settle(await one('dead'))).toBe('done');
+});
+
+test('a worker whose lease is over is not retired while it holds a run, and is when the run has changed hands', async () => {
+  const dying = randomUUID();
+  await registerWorker(bench.pool, { incarnation: dying, name: 'w', pool: 'agent', machines: MACHINES, leaseMs: 0 });
+  const run = newRun();
+  await submitRuns(bench.pool, [run]);
+  await claimRuns(bench.pool, [{ tenant: TENANT, id: run.id }], dying, MACHINES, 60_000);
+  expect(await retireDeadWorkers(bench.pool)).toBe(0);
+  await claimRuns(bench.pool, [{ tenant: TENANT, id: run.id }], await newWorker(bench.pool), MACHINES, 60_000);
+  expect(await retireDeadWorkers(bench.pool)).toBe(1);
+});

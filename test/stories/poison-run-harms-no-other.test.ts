@@ -1,0 +1,39 @@
+// A step that kills its process, beside runs that do nothing wrong: the suspects are kept apart from other runs, the guilty one
+// is alone when it crashes again, ends as `poison` after three crashes alone, and all others complete.
+import { expect, test } from '@jest/globals';
+import { startAgent } from '../support/agent-process.ts';
+import { startFleet } from '../support/fleet.ts';
+import { startJournal } from '../support/journal.ts';
+import { scriptMachine } from '../support/script-machine.ts';
+import { atFileEnd, useStack } from '../support/stack.ts';
+
+const stack = await useStack();
+const fleet = await startFleet(stack, [scriptMachine]);
+const journal = await startJournal();
+atFileEnd(() => journal.close());
+const submit = (tenant: string, ...steps: string[][]): Promise<{ id: string }> => fleet.base.submit({ tenant, door: 'test', agent: 'script', input: { journal: journal.url, steps } });
+
+test('three crashes alone are poison, and the others complete', async () => {
+  const harmless = ['note:a', 'pause:40'];
+  const others = await Promise.all(['acme', 'globex', 'acme', 'globex'].map((tenant) => submit(tenant, harmless, harmless, harmless)));
+  const { id } = await submit('acme', ['note:guilty', 'pause:20', 'abort']);
+  let deaths = 0;
+  let agent = await startAgent(stack);
+  const killer = async (): Promise<{ status: string; ran_alone: boolean; crashes: number; beside: number } | undefined> => (await fleet.rows<{ status: string; ran_alone: boolean; crashes: number; beside: number }>(`
+    SELECT r.status::text, r.ran_alone, r.crashes, (SELECT count(*)::int FROM agent_runs o WHERE o.claimed_by = r.claimed_by AND o.id <> r.id) AS beside FROM agent_runs r WHERE id = $1`, [id]))[0];
+  for (;;) {
+    const over = await Promise.race([agent.ended.then(() => false), fleet.until('acme', id, (run) => run.finished_at !== null).then(() => true)]);
+    if (over) break;
+    deaths++;
+    const row = await killer();
+    if (row?.ran_alone) expect(row.beside).toBe(0);
+    expect(row?.ran_alone).toBe((row?.crashes ?? 0) > 1);
+    agent = await startAgent(stack);
+  }
+  expect(await fleet.run('acme', id)).toMatchObject({ status: 'failed', error_code: 'poison' });
+  expect((await fleet.rows(`SELECT crashes_alone FROM agent_runs WHERE id = $1`, [id]))[0]).toEqual({ crashes_alone: 3 });
+  expect(deaths).toBe(5); // among all, among suspects, and three times alone
+  for (const [n, other] of others.entries()) expect((await fleet.ended(n % 2 ? 'globex' : 'acme', other.id)).status).toBe('completed');
+  agent.kill('SIGTERM');
+  expect(await agent.ended).toBe(0);
+}, 60_000);
