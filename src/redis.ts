@@ -2,6 +2,7 @@
 // The hash tag keeps on one Cluster shard the keys that a script needs together.
 import { Redis } from 'ioredis';
 import { monoMs } from './clock.ts';
+import { REDIS_BLOCKED_SILENCE_MS, REDIS_SILENCE_MS } from './domain/tunables.ts';
 import type { Log } from './log.ts';
 
 /** `fast` fails within a second (API, caches, locks); `blocking` waits for ever (BullMQ workers, subscriptions). */
@@ -10,8 +11,8 @@ export type RedisPurpose = 'fast' | 'blocking';
 export function openRedis(url: string, purpose: RedisPurpose, log: Log, extra: { commandTimeout?: number } = {}): Redis {
   const redis = new Redis(url, {
     ...(purpose === 'fast'
-      ? { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: extra.commandTimeout ?? 1_000, autoResendUnfulfilledCommands: false }
-      : { maxRetriesPerRequest: null }),
+      ? { maxRetriesPerRequest: 1, enableOfflineQueue: false, commandTimeout: extra.commandTimeout ?? 1_000, autoResendUnfulfilledCommands: false, socketTimeout: REDIS_SILENCE_MS }
+      : { maxRetriesPerRequest: null, socketTimeout: REDIS_BLOCKED_SILENCE_MS }),
     connectTimeout: 3_000,
     keepAlive: 10_000,
     retryStrategy: (tries: number) => Math.min(100 * 2 ** Math.min(tries, 5), 2_000),

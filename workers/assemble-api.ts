@@ -41,7 +41,7 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const server = makeApiServer({
     pool: engine.pool, store, log, metrics, registry, submit, pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys),
-    blobs, ...controls({ store, engine, registry, dispatcher, redis, keys, log }),
+    blobs, ...controls({ store, engine, registry, dispatcher, redis, keys, metrics, log }),
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },
     heartbeatMs: STREAM_HEARTBEAT_MS, ...change,

@@ -17,8 +17,9 @@ import type { Registry } from '../run/registry.ts';
 import type { SettleCall } from '../run/settle-call.ts';
 import type { SignalRun } from '../run/signal-run.ts';
 import type { SubmitRun } from '../run/submit-run.ts';
+import type { Scope } from '../store/app-store.ts';
+import type { RunRow } from '../store/read-runs.ts';
 import type { AccessDeps } from './access.ts';
-import type { LiveMachines } from './shown-run.ts';
 
 export interface BoardOptions {
   readonly queues: BoardQueues['queues'];
@@ -52,6 +53,9 @@ export interface ApiDeps extends AccessDeps {
   /** How often a silent stream says so and looks whether its key still lives; STREAM_HEARTBEAT_MS outside of tests. */
   readonly heartbeatMs: number;
 }
+
+/** What living workers can claim, as `pool agent@version`; asked only where one of the rows is queued. */
+export type LiveMachines = (scope: Scope, rows: readonly Pick<RunRow, 'status'>[]) => Promise<ReadonlySet<string>>;
 
 /** What routes are given: `stopping` aborts when the server stops, so that nobody goes on waiting; `live` says what workers can claim. */
 export interface RouteDeps extends ApiDeps { readonly stopping: AbortSignal; readonly live: LiveMachines }

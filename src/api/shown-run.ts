@@ -5,16 +5,13 @@ import { codeOf } from '../domain/errors.ts';
 import type { Bearer } from '../domain/api-key.ts';
 import { LIVE_MACHINES_MS } from '../domain/tunables.ts';
 import type { Run } from '../domain/wire.ts';
-import type { AppStore, Scope } from '../store/app-store.ts';
+import type { AppStore } from '../store/app-store.ts';
 import { liveMachines } from '../store/read-control.ts';
-import type { AgentRun, RunRow } from '../store/read-runs.ts';
+import type { AgentRun } from '../store/read-runs.ts';
 import { readValue, storedNote } from '../values.ts';
 import { scopeOf } from './access.ts';
-import type { RouteDeps } from './api-deps.ts';
+import type { LiveMachines, RouteDeps } from './api-deps.ts';
 import * as views from './views.ts';
-
-/** What living workers can claim; asked only where one of the rows is queued. */
-export type LiveMachines = (scope: Scope, rows: readonly Pick<RunRow, 'status'>[]) => Promise<ReadonlySet<string>>;
 
 export function askLiveMachines(store: AppStore): LiveMachines {
   let known: { readonly machines: ReadonlySet<string>; readonly untilMs: number } = { machines: new Set(), untilMs: -Infinity };

@@ -178,8 +178,9 @@ function timed(facts: RunFacts): Explanation | undefined {
 }
 
 function refusedCall(facts: RunFacts): Explanation | undefined {
-  const { waitReason, wakeMs, refused, breakerUntilMs } = facts;
+  const { waitReason, wakeMs, refused, breakerUntilMs, locks } = facts;
   if (!parks(facts) || waitReason !== 'rate' || refused === null) return undefined;
+  if (locks.length > 0 && breakerUntilMs === null) return undefined; // an earlier try was refused; what stands in the way now is the lock
   const callee = refused.callee.replace(':', ' ');
   const details = { callee: refused.callee, until: wakeMs === null ? null : iso(wakeMs), breakerUntil: breakerUntilMs === null ? null : iso(breakerUntilMs) };
   if (refused.code === 'rate_limited') return { because: 'rate_limited', sentence: `The ${callee} limits how often it is called: the run calls again at ${iso(wakeMs ?? facts.nowMs)}.`, sinceMs: refused.endedMs, details, command: null };
@@ -205,8 +206,10 @@ function running(facts: RunFacts): Explanation | undefined {
   return { because: 'running', sentence: `Worker ${worker.name} runs its step "${step}"${attempt > 0 ? `, try ${attempt + 1}` : ''}${deadlineMs === null ? '' : `, at the latest until ${iso(deadlineMs)}`}.${more}`, sinceMs: movedMs, details, command: null };
 }
 
-function backOff({ status, wakeMs, nowMs, attempt, attempts, failure, movedMs, startedMs, step }: RunFacts): Explanation | undefined {
+function backOff(facts: RunFacts): Explanation | undefined {
+  const { status, wakeMs, nowMs, attempt, attempts, failure, movedMs, startedMs, step, crashes } = facts;
   if (status !== 'queued' || wakeMs === null || wakeMs <= nowMs) return undefined;
+  if (attempt === 0 && crashes > 0) return apart(facts); // handed back, because the others did not make way
   const details = { until: iso(wakeMs), step, attempt, attempts, failure };
   if (attempt === 0 || startedMs === null) return { because: 'not_due', sentence: `It may not ${startedMs === null ? 'start' : 'go on'} before ${iso(wakeMs)}.`, sinceMs: movedMs, details: { until: iso(wakeMs) }, command: null };
   return { because: 'retry', sentence: `Step "${step}" failed ${attempt}${attempts === null ? '' : ` of ${attempts}`} times${failure === null ? '' : `, the last time with ${failure.code}: ${failure.message}`}; it is tried again at ${iso(wakeMs)}.`, sinceMs: movedMs, details, command: null };
@@ -229,10 +232,14 @@ function limit({ status, tenantLimit, tenantRunning, wakeMs }: RunFacts): Explan
   return { because: 'tenant_limit', sentence: `The tenant has ${tenantRunning} runs running, which is all it may have.`, sinceMs: wakeMs, details: { limit: tenantLimit, running: tenantRunning }, command: null };
 }
 
-function suspect({ status, crashes, worker, wakeMs, movedMs }: RunFacts): Explanation | undefined {
+function suspect({ status, crashes, worker, wakeMs, nowMs, movedMs }: RunFacts): Explanation | undefined {
   if (status === 'running') return { because: 'orphaned', sentence: `Worker ${worker?.name ?? '(unknown)'} died while it ran; another takes it over within seconds.`, sinceMs: worker?.leaseUntilMs ?? movedMs, details: { worker: worker?.name ?? null, crashes: crashes + 1 }, command: null };
-  if (crashes === 0) return undefined;
-  return { because: 'suspect', sentence: `Its worker died ${many(crashes, 'time')} while it ran: it is given to a worker that has nothing else in hand.`, sinceMs: wakeMs, details: { crashes }, command: null };
+  return crashes === 0 ? undefined : apart({ crashes, wakeMs, nowMs, movedMs });
+}
+
+function apart({ crashes, wakeMs, nowMs, movedMs }: Pick<RunFacts, 'crashes' | 'wakeMs' | 'nowMs' | 'movedMs'>): Explanation {
+  const again = wakeMs !== null && wakeMs > nowMs ? `; it is offered again at ${iso(wakeMs)}` : '';
+  return { because: 'suspect', sentence: `Its worker died ${many(crashes, 'time')} while it ran: it is run apart from others, by a worker that has made way${again}.`, sinceMs: movedMs, details: { crashes }, command: null };
 }
 
 function queue({ place, wakeMs, pool }: RunFacts): Explanation {

@@ -154,3 +154,8 @@ export const BLOB_CONNECT_MS = 2_000;
 export const BLOB_DEADLINE_MS = 20_000;
 /** A file that its writer has not named after this was left by a crash: a day is longer than any write and any wrong clock. */
 export const LEFT_FILE_MS = 86_400_000;
+// connections to Redis
+/** A socket that owes an answer for this long is half-open (its peer went without a word): it is given up and another opened. */
+export const REDIS_SILENCE_MS = 4_000;
+/** The same for clients that block on purpose: BullMQ's longest block is 10 s. */
+export const REDIS_BLOCKED_SILENCE_MS = 13_000;

@@ -49,6 +49,7 @@ export interface PolicyWatch { stop(): void }
  */
 export async function watchRedisPolicy(redis: Redis, metrics: Pick<Metrics, 'redisPolicyOk'>, log: Log, everyMs = REDIS_POLICY_MS): Promise<PolicyWatch> {
   let last: string | undefined;
+  metrics.redisPolicyOk.set(-1); // a gauge nobody set says 0, which is the alarm
   const look = async (): Promise<string | undefined> => {
     const policy = await redisFacts(redis).then((facts) => facts.policy, () => undefined);
     if (policy === undefined) return undefined;

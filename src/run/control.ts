@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { publicId } from '../ids.ts';
 import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { AppStore, Scope, TenantTx } from '../store/app-store.ts';
 import { audit, type AuditLine } from '../store/audit.ts';
@@ -23,6 +24,7 @@ export interface ControlDeps {
   /** A `fast` client. */
   readonly redis: Redis;
   readonly keys: RedisKeys;
+  readonly metrics: Metrics;
   readonly log: Log;
 }
 

@@ -273,7 +273,7 @@ class Execution {
     try {
       const { step, data } = machine.migrates.migrate({ version, step: this.#step, data: this.#data as Json });
       if (!machine.steps[step]) throw new MainstayError('step_unknown', `The migration of ${machine.name}@${version} leads to "${step}", which is none of its steps.`);
-      [this.#step, this.#data] = [step, JSON.parse(storable(checkedData(machine, step, data), 'migrated data'))];
+      [this.#step, this.#data] = [step, JSON.parse(storable(checkedData(machine, step, data), 'migrated data')) as unknown];
     } catch (error) {
       throw error instanceof MainstayError ? error : new MainstayError('data_invalid', `${machine.name}@${machine.version} could not take over version ${version}: ${messageOf(error).slice(0, 300)}`);
     }

@@ -46,14 +46,17 @@ async function fork(deps: ControlDeps, request: RetryRequest, action: string, se
   const before = idempotencyKey === undefined ? undefined : await deps.store.withTenant(scope, (tx) => runOfKey(tx, idempotencyKey));
   if (before) return sameRequest({ ...before, created: false }, requestHash);
   let start = '';
-  await auditedRun(deps, request, action, async (run, tx) => {
+  const { agent } = await auditedRun(deps, request, action, async (run, tx) => {
     refuse(run);
     start = deps.registry.get(run.agent, run.version)?.start ?? (await firstStep(tx, id)) ?? run.nextStep; // an older version may be unknown here
   }, seq === undefined ? {} : { fromStep: seq });
   const made = await makeOnce(deps, { origin: targetOf(request), id: newId(), seq, start, idempotencyKey, requestHash });
   if (made === undefined) throw noSuchRun();
   if (made === 'no_checkpoint') throw noCheckpoint(seq ?? 0);
-  if (made.created) await offerRun(deps, scope.tenant, made.id);
+  if (made.created) {
+    deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', agent), door: deps.metrics.bound('door', seq === undefined ? 'retry' : 'fork') });
+    await offerRun(deps, scope.tenant, made.id);
+  }
   return sameRequest(made, requestHash);
 }
 

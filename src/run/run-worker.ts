@@ -35,7 +35,8 @@ export interface WorkerDeps extends ExecuteDeps {
   readonly onEnded: (run: ClaimedRun, status: string) => Promise<void>;
 }
 
-interface Active { readonly stop: AbortController; readonly taken: Taken | undefined; readonly lease: Lease }
+/** One claim of a run: after a fence the run may be here a second time, while its first step still winds up. */
+interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined }
 type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
@@ -43,13 +44,15 @@ const LAST_COMMITS_MS = 2_000;
 /** For the acknowledgement of wake-ups, and for giving back and retiring: what hangs is left to the lease. */
 const LAST_CALLS_MS = 1_500;
 
+const claimKey = ({ id, fence }: ClaimedRun): string => `${id} ${fence}`;
+
 export class RunWorker implements Service {
   readonly name: string;
   readonly stopMs: number;
   readonly #deps: WorkerDeps;
   readonly #machines: string[];
   readonly #stepMs: number;
-  readonly #active = new Map<string, Active>();
+  readonly #active = new Set<Active>();
   readonly #suspects: Suspects;
   readonly #liveness: Liveness;
   readonly #stopping = new AbortController();
@@ -108,7 +111,7 @@ export class RunWorker implements Service {
     this.#stopping.abort();
     const wakeUpsStopped = this.#wakeUps?.stop();
     await within(this.#idled(), this.#deps.drainMs);
-    for (const active of this.#active.values()) active.stop.abort('drain');
+    for (const active of this.#active) active.stop.abort('drain');
     await within(this.#idled(), LAST_COMMITS_MS);
     await within(Promise.all([wakeUpsStopped, ...this.#loops]), LAST_CALLS_MS);
     if (!(await within(this.#liveness.stop().catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'not retired')), LAST_CALLS_MS))) this.#deps.log.warn('not retired: the lease runs out');
@@ -124,7 +127,7 @@ export class RunWorker implements Service {
   /** Runs longer than a renewal pay while they run, and keep their slot. */
   async #chargeLongRuns(): Promise<void> {
     const moreMs = this.#deps.leaseMs / 3;
-    const running = [...this.#active.values()].flatMap(({ taken }) => (taken ? [{ tenant: taken.tenant, run: taken.run, moreMs }] : []));
+    const running = [...this.#active].flatMap(({ taken }) => (taken ? [{ tenant: taken.tenant, run: taken.run, moreMs }] : []));
     if (running.length > 0) await this.#deps.queue.ready.renew(running).catch(() => undefined); // the settle charges the rest
   }
 
@@ -182,33 +185,34 @@ export class RunWorker implements Service {
   }
 
   async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<void> {
-    const stop = new AbortController();
     const { log, metrics } = this.#deps;
-    this.#active.set(run.id, { stop, taken, lease });
+    const active: Active = { run, lease, stop: new AbortController(), taken };
+    this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
     try {
-      const ended = await this.#execute(lease, run, stop, show);
-      this.#left(run);
+      const ended = await this.#execute(active, show);
+      this.#left(active);
       await this.#afterwards(run, ended.status, ended.wakeInMs);
     } catch (error) {
       log.error({ run: run.id, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'run left to its lease');
     } finally {
-      this.#left(run);
+      this.#left(active);
       if (!lease.alive) void this.#liveness.handBack(lease).catch(() => undefined); // claimed while the lease ended: else nobody knew
       if (this.#active.size === 0) for (const one of this.#idle.splice(0)) one();
     }
   }
 
-  #left(run: ClaimedRun): void {
-    this.#suspects.leave(run.id);
-    this.#active.delete(run.id);
+  #left(active: Active): void {
+    this.#suspects.leave(claimKey(active.run));
+    this.#active.delete(active);
   }
 
   /** Admits the run (a suspect only where it harms no other) and moves it on. */
-  async #execute(lease: Lease, run: ClaimedRun, stop: AbortController, show: Show): Promise<Ended> {
+  async #execute({ lease, run, stop }: Active, show: Show): Promise<Ended> {
+    const key = claimKey(run);
     const ends = run.cancelRequested || run.crashesAlone >= CRASH_LIMIT; // no step of it will run
-    const admission = await this.#suspects.admit({ id: run.id, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
+    const admission = await this.#suspects.admit({ id: key, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
     const window = new AbortController();
     const held = { tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: lease.incarnation };
     const pool = this.#deps.engine.pool;
@@ -221,8 +225,8 @@ export class RunWorker implements Service {
       void this.#openAfter(run, held, admission, window.signal);
       return await executeRun(this.#deps, run, {
         incarnation: lease.incarnation, signal: AbortSignal.any([stop.signal, lease.signal]), show, alive: () => lease.alive,
-        draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(run.id),
-        checkpoint: () => { if (this.#suspects.clear(run.id)) window.abort(); },
+        draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(key),
+        checkpoint: () => { if (this.#suspects.clear(key)) window.abort(); },
       });
     } finally {
       window.abort();
@@ -235,7 +239,7 @@ export class RunWorker implements Service {
     await pause(admission.windowMs, over);
     if (over.aborted) return;
     if (admission.alone) await setAloneIfHeld(this.#deps.engine.pool, held, false, 0).catch(() => undefined); // it then counts as alone: an error on the safe side
-    this.#suspects.clear(run.id);
+    this.#suspects.clear(claimKey(run));
   }
 
   /** What dead workers held goes to whoever is free, this worker included; their slots are free from now on. */
@@ -284,6 +288,6 @@ export class RunWorker implements Service {
     await subscriber.subscribe(keys.cancelChannel);
   }
 
-  #cancel(run: string): void { this.#active.get(run)?.stop.abort('cancelled'); }
+  #cancel(run: string): void { for (const active of this.#active) if (active.run.id === run) active.stop.abort('cancelled'); }
   #idled(): Promise<void> { return this.#active.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve)); }
 }

@@ -10,6 +10,7 @@ import { isGuarded } from '../guards.ts';
 /** `cleared`: was a suspect; others of its group may be with it, and new runs. */
 type Standing = 'plain' | 'suspect' | 'alone' | 'cleared';
 
+/** id: of the claim, not of the run: one run may be here twice after a fence. */
 export interface Suspect { readonly id: string; readonly crashes: number; readonly stepClaims: number }
 
 export type Admission =

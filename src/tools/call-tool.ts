@@ -17,7 +17,7 @@ import type { LockLease, Locks } from '../limits/locks.ts';
 import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
-import { businessTwin, fillToolResult, openToolCallIfHeld, originCall, type Place, type RecordedCall, type ToolOutcome } from '../store/engine/ledger.ts';
+import { businessTwin, fillToolResult, isHeld, openToolCallIfHeld, originCall, type Place, type RecordedCall, type ToolOutcome } from '../store/engine/ledger.ts';
 import { isUniqueViolation, type EnginePool } from '../store/engine/pool.ts';
 import { keepValue, readValue } from '../values.ts';
 import { refusal } from './permission.ts';
@@ -167,7 +167,8 @@ class ToolCall {
     return result;
   }
 
-  /** False: another run has taken the business key meanwhile. */
+  /** False: another run has taken the business key meanwhile, or the result has come by whoever held the run before; the step is
+   *  called again and sees it. */
   async #open(args: unknown, business: string | undefined): Promise<boolean> {
     const { tool, place, argsHash } = this.#request;
     const intent = {
@@ -180,6 +181,7 @@ class ToolCall {
       if (business !== undefined && isUniqueViolation(error)) return false;
       throw error;
     }
+    if (await isHeld(this.#deps.pool, place)) return false;
     throw fenced();
   }
 

@@ -5,10 +5,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { monoMs, pause } from '../../src/clock.ts';
+import { checkoutDir } from '../../src/dev/servers/migrate.ts';
 
 export interface LogLine { readonly atMs: number; readonly level: number; readonly msg: string; readonly text: string }
 export interface ProcessOptions {
   readonly role: string;
+  /** Another root than the harness's own, which says that it is ready by a line like this. */
+  readonly root?: { readonly script: string; readonly ready: RegExp };
   readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** For node itself: a preload. */
@@ -25,13 +28,14 @@ export class FleetProcess {
   readonly exited: Promise<number | NodeJS.Signals>;
   readonly #ready: Promise<void>;
 
-  constructor({ role, args = [], env, nodeArgs = [] }: ProcessOptions) {
-    this.child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...nodeArgs, 'test/faults/run-process.ts', role, ...args], { env: { ...process.env, NODE_OPTIONS: '', ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
+  constructor({ role, root, args = [], env, nodeArgs = [] }: ProcessOptions) {
+    const script = root ? [root.script] : ['test/faults/run-process.ts', role];
+    this.child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', ...nodeArgs, ...script, ...args], { cwd: checkoutDir, env: { ...process.env, NODE_OPTIONS: '', ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
     this.exited = once(this.child, 'exit').then(([code, signal]: (number | NodeJS.Signals | null)[]) => code ?? signal ?? 0);
     this.child.stdin?.on('error', () => undefined); // it died first
     this.child.stderr?.on('data', (chunk: Buffer) => { this.stderr = `${this.stderr}${chunk.toString()}`.slice(-8_000); });
     this.#ready = new Promise((resolve) => {
-      if (this.child.stdout) createInterface({ input: this.child.stdout }).on('line', (text) => { if (text === 'ready') resolve(); else this.lines.push(asLine(text)); });
+      if (this.child.stdout) createInterface({ input: this.child.stdout }).on('line', (text) => { if (root ? root.ready.test(text) : text === 'ready') resolve(); if (text !== 'ready') this.lines.push(asLine(text)); });
     });
   }
 

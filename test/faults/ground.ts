@@ -68,7 +68,7 @@ export class Ground {
     this.postgresProxy = parts.postgresProxy;
     this.#closers = parts.closers;
     this.env = {
-      LOG_LEVEL: 'info', LEASE_MS: String(this.leaseMs), DRAIN_MS: '5000', MILVUS_ADDRESS: '127.0.0.1:1', EMBEDDER: 'lexical', ARTIFACTS_DIR: join(parts.dir, 'artifacts'), REDIS_PREFIX: 'faults',
+      LOG_LEVEL: 'info', LEASE_MS: String(this.leaseMs), DRAIN_MS: '5000', MILVUS_ADDRESS: '127.0.0.1:1', EMBEDDER: 'lexical', ARTIFACTS_DIR: join(parts.dir, 'artifacts'), NODE_COMPILE_CACHE: join(parts.dir, '..', 'compiled'), REDIS_PREFIX: 'faults',
       DATABASE_URL: parts.postgresProxy?.inFrontOf(parts.databaseUrl) ?? parts.databaseUrl, REDIS_URL: parts.redisProxy?.inFrontOf(parts.redis.url) ?? parts.redis.url, ...parts.env,
     };
     this.#owner = new pg.Pool({ connectionString: parts.databaseUrl, max: 3, connectionTimeoutMillis: 5_000, query_timeout: 20_000 });

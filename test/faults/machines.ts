@@ -1,6 +1,7 @@
 // Machines made for faults. `fault` runs a plan that its input brings: a list of steps, each a list of actions. So a row says
 // what its runs do in one line, and one worker build serves all rows. `versioned` exists in two builds (FAULT_BUILD=1 or 2)
 // whose second steps differ: a run that began on one must never see the other.
+import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { pause, monoMs } from '../../src/clock.ts';
 import type { Json } from '../../src/domain/json.ts';
@@ -39,8 +40,8 @@ const action = z.discriminatedUnion('do', [
   z.strictObject({ do: z.literal('work'), ms: z.number() }),
   /** A timer without a worker. */
   z.strictObject({ do: z.literal('wait'), ms: z.number() }),
-  /** Blocks the event loop, the first time this run comes here. */
-  z.strictObject({ do: z.literal('block'), ms: z.number() }),
+  /** Blocks the event loop, the first time this run comes here: for so long, and then until the file is there. */
+  z.strictObject({ do: z.literal('block'), ms: z.number(), file: z.string() }),
   /** Ends the worker's process, each time. */
   z.strictObject({ do: z.literal('die') }),
 ]);
@@ -72,13 +73,15 @@ async function act(step: Step<FaultInput, Data | null>, one: Action): Promise<Js
     case 'note': return { ...(await ask('note', { sink, line: one.line }, who)) };
     case 'work': await pause(one.ms, step.signal); step.signal.throwIfAborted(); return;
     case 'wait': await step.wait(one.ms); return;
-    case 'block': if ((await ask('once', { sink, line: 'block' }, who)).first) block(one.ms); return;
+    case 'block': if ((await ask('once', { sink, line: 'block' }, who)).first) block(one.ms, one.file); return;
     case 'die': process.abort(); return;
     default: return step.tool(one.do, { sink, line: one.line });
   }
 }
 
-function block(ms: number): void { for (const endMs = monoMs() + ms; monoMs() < endMs;); }
+function block(ms: number, file: string): void {
+  for (const startMs = monoMs(); monoMs() < startMs + ms || (!existsSync(file) && monoMs() < startMs + 10 * ms););
+}
 
 const versioned = (version: 1 | 2): Machine => defineMachine<FaultInput>({
   name: 'versioned', version, input, start: 'first', tools: [...tools], remembers: false,

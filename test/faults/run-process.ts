@@ -2,6 +2,7 @@
 // environment as the real roots are, and stopped as they are; only memory is left out. It ends with the harness, whose end
 // of its standard input it hears.
 import { once } from 'node:events';
+import { flushCompileCache } from 'node:module';
 import { readConfig } from '../../src/config.ts';
 import { makeLog } from '../../src/log.ts';
 import { openRedis } from '../../src/redis.ts';
@@ -47,6 +48,7 @@ async function main(): Promise<() => Promise<void>> {
   const parts = role === 'worker' ? workerOf(base) : maintenanceOf(base);
   const stop = await startAll(parts.services, base.log);
   process.stdout.write('ready\n');
+  flushCompileCache(); // most of these processes are killed, and would leave nothing for the next
   return async () => { await stop(); await closeAll([() => parts.close(), () => base.close()]); };
 }
 

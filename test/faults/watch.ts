@@ -18,7 +18,7 @@ export class Watch {
   readonly #zombies: string[] = [];
   readonly #fallen: string[] = [];
   readonly #stopping = new AbortController();
-  #looks = 0;
+  looks = 0;
   #lastError = '';
   #loop: Promise<void> = Promise.resolve();
 
@@ -36,7 +36,7 @@ export class Watch {
     await this.stop();
     const now = new Map((await this.#steps()).map(({ id, seq, digest }) => [`${id} ${seq}`, digest]));
     const changed = [...this.#digests].filter(([step, digest]) => now.get(step) !== digest).map(([step]) => step);
-    return { claim: 'I4 a recorded step never changed', ok: changed.length === 0, evidence: changed.length === 0 ? `${this.#digests.size} steps in ${this.#looks} looks` : `${changed.length}: ${changed.slice(0, 5).join('; ')}` };
+    return { claim: 'I4 a recorded step never changed', ok: changed.length === 0, evidence: changed.length === 0 ? `${this.#digests.size} steps in ${this.looks} looks` : `${changed.length}: ${changed.slice(0, 5).join('; ')}` };
   }
 
   /** I6: nothing was written under a fence older than one seen before. */
@@ -68,7 +68,7 @@ export class Watch {
       if (BigInt(fence) < before) this.#fallen.push(`${id} fell from ${before} to ${fence}`);
       else this.#fences.set(id, BigInt(fence));
     }
-    this.#looks++;
+    this.looks++;
   }
 
   #steps(): Promise<StepSeen[]> { return this.#rows<StepSeen>(`SELECT s.run_id AS id, s.seq, s.fence::text AS fence, ${DIGEST} AS digest FROM run_steps s`); }

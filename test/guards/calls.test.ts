@@ -16,13 +16,13 @@ import { useStack } from '../support/stack.ts';
 let calls = 0;
 const input = z.strictObject({ fail: z.number() });
 type Input = z.infer<typeof input>;
-const counted = (name: string, answers: boolean): ReturnType<typeof defineTool> => defineTool({
+const counted = (name: string, answers: boolean) => defineTool({
   name, description: 'Counts how often it is called.', input: z.strictObject({}),
   run: () => { calls++; return answers ? Promise.resolve('done') : Promise.reject(new Error('connection reset')); },
-}) as ReturnType<typeof defineTool>;
+});
 
 /** Calls once, then fails `fail` times. */
-const machineOf = (tool: ReturnType<typeof defineTool>): ReturnType<typeof defineMachine> => defineMachine<Input>({
+const machineOf = (tool: ReturnType<typeof counted>): ReturnType<typeof defineMachine> => defineMachine<Input>({
   name: tool.name, version: 1, input, start: 'go', tools: [tool], remembers: false, attempts: 3,
   steps: { go: async (step: Step<Input>) => {
     const result = await step.tool(tool.name, {});

@@ -14,7 +14,12 @@ const bench = await openBench(stack, 4 * LANES + 2);
 const lanes = await Promise.all(Array.from({ length: LANES }, () => TwoSessions.open(bench.pool)));
 
 interface Play { readonly first: Move; readonly second: Move; readonly order: Order }
-const PLAYS: readonly Play[] = MOVES.flatMap((first) => MOVES.flatMap((second) => ORDERS.map((order): Play => ({ first, second, order }))));
+/** All that can tell something: a first statement that changes nothing has nothing to give up, and the table of moves has it. */
+function playsOf({ before, inboxRead }: Subject): Play[] {
+  const idle = (move: Move): boolean => moved(before, move, 'a', inboxRead).image === before;
+  return MOVES.flatMap((first) => MOVES.flatMap((second) => ORDERS.filter((order) => !idle(first) || order === 'overlap' || order === 'gate').map((order): Play => ({ first, second, order }))));
+}
+const FEWEST_PLAYS = 6_800;
 
 interface Outcome { readonly image: RunImage; readonly answers: readonly [string, string] }
 
@@ -33,7 +38,19 @@ function allowed(subject: Subject, { first, second, order }: Play): Outcome[] {
   }
   const two = moved(before, second, 'b', inboxRead);
   const one = moved(two.image, first, 'a', inboxRead);
-  return [inOrder(), { image: one.image, answers: [one.answer, two.answer] }];
+  return [inOrder(), { image: one.image, answers: [one.answer, two.answer] }, ...tooEarly(subject, first, second)];
+}
+
+/** A run that becomes due in one transaction may not be so for a claim whose transaction began before: it is refused, and the
+ *  next one has it. */
+function tooEarly({ before, inboxRead }: Subject, first: Move, second: Move): Outcome[] {
+  const isClaim = (move: Move): boolean => move === 'claim' || move === 'reclaim';
+  const refused = (other: Move, side: 'a' | 'b', claim: Move): Outcome[] => {
+    const { image, answer } = moved(before, other, side, inboxRead);
+    if (image.status !== 'queued' || before.status === 'queued') return [];
+    return [{ image: claim === 'reclaim' ? { ...image, holderLives: false } : image, answers: side === 'a' ? [answer, 'refused'] : ['refused', answer] }];
+  };
+  return [...(isClaim(second) ? refused(first, 'a', second) : []), ...(isClaim(first) ? refused(second, 'b', first) : [])];
 }
 
 const textOf = ({ image, answers }: Outcome): string => JSON.stringify({ answers, ...Object.fromEntries(Object.entries(image).sort(([a], [b]) => a.localeCompare(b))) });
@@ -47,17 +64,19 @@ function differences(seen: Outcome, wanted: Outcome): string {
 const tally = { plays: 0, waited: 0 };
 
 async function playAll(state: State): Promise<string[]> {
-  const subjects = await bench.make(state, PLAYS.length);
+  const [sample] = await bench.make(state, 1);
+  const plays = playsOf(sample as Subject);
+  const subjects = await bench.make(state, plays.length);
   const played: Played[] = [];
   let next = 0;
   await Promise.all(lanes.map(async (lane) => {
-    for (let at = next++; at < PLAYS.length; at = next++) {
-      const [subject, { first, second, order }] = [subjects[at] as Subject, PLAYS[at] as Play];
+    for (let at = next++; at < plays.length; at = next++) {
+      const [subject, { first, second, order }] = [subjects[at] as Subject, plays[at] as Play];
       played[at] = await lane.play(order, TENANT, subject.id, (door) => bench.move(door, subject, first, 'a'), (door) => bench.move(door, subject, second, 'b'));
     }
   }));
   const images = await bench.images(subjects);
-  return PLAYS.flatMap((play, at) => {
+  return plays.flatMap((play, at) => {
     const [subject, image, { answers, waited }] = [subjects[at] as Subject, images[at] as RunImage, played[at] as Played];
     tally.plays++;
     if (waited) tally.waited++;
@@ -76,6 +95,6 @@ test.each(MEETING_STATES)('%s: every pair of statements leaves what one of its s
 
 test('all of it was played, and the sessions did meet', () => {
   for (const lane of lanes) lane.close();
-  expect(tally.plays).toBe(MEETING_STATES.length * MOVES.length ** 2 * ORDERS.length);
-  expect(tally.waited).toBeGreaterThan(MEETING_STATES.length * MOVES.length * 5); // most pairs meet at the run's row
+  expect(tally.plays).toBeGreaterThanOrEqual(FEWEST_PLAYS);
+  expect(tally.waited).toBeGreaterThan(FEWEST_PLAYS / 2); // most pairs meet at the run's row
 });

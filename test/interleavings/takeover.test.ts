@@ -28,7 +28,8 @@ const callOf = async (door: EnginePool, { id }: Pick<Subject, 'id'>): Promise<st
 const fill = (subject: Subject) => (door: EnginePool): Promise<string> => bench.move(door, subject, 'fill', 'a');
 const park = (mine: Taken['mine']) => async (door: EnginePool): Promise<string> => {
   const [answer] = await commitRunsIfHeld(door, [commitOf(mine, { status: 'waiting', waitReason: 'outcome' })]);
-  return answer && !(answer instanceof Error) && !answer.fenced ? answer.status : String(answer);
+  if (!answer || answer instanceof Error) throw answer ?? new Error('no answer');
+  return answer.fenced ? 'fenced' : answer.status;
 };
 const openAgain = (mine: Taken['mine']) => async (door: EnginePool): Promise<string> => (await openToolCallIfHeld(door, placeOf(mine, 'call'), CALL) ? 'open' : 'not open');
 

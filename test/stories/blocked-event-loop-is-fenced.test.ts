@@ -21,4 +21,4 @@ test('after the block neither tool nor commit leaves under the old lease', async
   await agent.said('fenced: this worker writes nothing more');
   agent.kill('SIGTERM');
   expect(await agent.ended).toBe(0);
-});
+}, 60_000);

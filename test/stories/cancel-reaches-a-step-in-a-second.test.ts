@@ -21,4 +21,4 @@ test('without a message', async () => {
   expect((await fleet.ended('acme', id)).status).toBe('cancelled');
   const [took] = await fleet.rows<{ ms: number }>(`SELECT extract(epoch FROM finished_at - cancel_requested_at)::float8 * 1000 AS ms FROM agent_runs WHERE id = $1`, [id]);
   expect(took?.ms).toBeLessThan(1_000);
-});
+}, 60_000);

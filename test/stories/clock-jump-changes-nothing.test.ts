@@ -11,7 +11,7 @@ import { scriptMachine } from '../support/script-machine.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 
 const stack = await useStack();
-const fleet = await startFleet(stack, [scriptMachine], { LEASE_MS: '1000' });
+const fleet = await startFleet(stack, [scriptMachine], { LEASE_MS: '3000' });
 const journal = await startJournal();
 atFileEnd(() => journal.close());
 const dir = mkdtempSync(join(tmpdir(), 'mainstay-clock-'));
@@ -24,11 +24,11 @@ async function jumpAndRenewTwice(shiftMs: number): Promise<void> {
   writeFileSync(file, String(shiftMs));
   const leaseEnd = async (): Promise<number> => (await fleet.rows<{ end: number }>(`SELECT extract(epoch FROM max(lease_until))::float8 * 1000 AS "end" FROM workers WHERE ended_at IS NULL`))[0]?.end ?? 0;
   const atFirst = await leaseEnd();
-  await eventually('the lease is renewed twice', async () => (await leaseEnd()) > atFirst + 600);
+  await eventually('the lease is renewed twice', async () => (await leaseEnd()) > atFirst + 1_500);
 }
 
 test('a minute back and ten forward', async () => {
-  const agent = await startAgent(stack, { LEASE_MS: '1000', NODE_OPTIONS: '--import ./test/support/shifted-clock.mjs', CLOCK_SHIFT_FILE: file });
+  const agent = await startAgent(stack, { LEASE_MS: '3000', NODE_OPTIONS: '--import ./test/support/shifted-clock.mjs', CLOCK_SHIFT_FILE: file });
   const inside = journal.hold('note:in');
   const { id } = await submit(['note:in', 'sleep:1500'], ['note:awake']);
   await inside;
@@ -41,9 +41,9 @@ test('a minute back and ten forward', async () => {
   expect(journal.asked).toEqual(['note:in', 'note:awake']);
   const slept = await fleet.rows<{ ms: number }>(`SELECT extract(epoch FROM r.finished_at - s.created_at)::float8 * 1000 AS ms FROM agent_runs r JOIN run_steps s ON s.run_id = r.id AND s.seq = 1 WHERE r.id = $1`, [id]);
   expect(slept[0]?.ms).toBeGreaterThanOrEqual(1_500);
-  expect(slept[0]?.ms).toBeLessThan(6_000);
+  expect(slept[0]?.ms).toBeLessThan(10_000);
   expect(await fleet.rows(`SELECT count(*)::int AS workers FROM workers`)).toEqual([{ workers: 1 }]); // it never had to register anew
   expect(agent.lines.some((line) => line.includes('fenced'))).toBe(false);
   agent.kill('SIGTERM');
   expect(await agent.ended).toBe(0);
-});
+}, 60_000);

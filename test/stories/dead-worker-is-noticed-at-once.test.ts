@@ -42,7 +42,7 @@ test('a neighbour goes on within two seconds, and two workers that die at once l
   expect((await endedWorkers()).map(({ held }) => held)).toEqual([0, 0, 0]);
   fourth.kill('SIGTERM');
   expect(await fourth.ended).toBe(0);
-});
+}, 60_000);
 
 test('with nobody left, the next worker that starts goes on at once', async () => {
   const lone = await startAgent(stack);
@@ -56,7 +56,7 @@ test('with nobody left, the next worker that starts goes on at once', async () =
   const registeredMs = monoMs();
   expect((await fleet.ended('acme', id)).status).toBe('completed');
   expect(monoMs() - registeredMs).toBeLessThan(2_000);
-});
+}, 60_000);
 
 test('a dead worker is retired only when it holds nothing', async () => {
   for (const worker of fleet.workers) await worker.stop();
@@ -71,4 +71,4 @@ test('a dead worker is retired only when it holds nothing', async () => {
   await fleet.rows(`UPDATE agent_runs SET status = 'queued', claimed_by = NULL, fence = -fence WHERE id = $1`, [id]);
   await retireDeadWorkers(engine.pool);
   expect(await ended()).toBe(true);
-});
+}, 60_000);

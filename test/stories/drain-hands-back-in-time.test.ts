@@ -49,7 +49,7 @@ test('a run that reaches its checkpoint in time is handed back there, with nothi
   expect((await fleet.ended('acme', id)).status).toBe('completed');
   expect(journal.asked.filter((one) => one === 'note:checkpoint')).toHaveLength(1);
   for (const worker of fleet.workers) await worker.stop();
-});
+}, 60_000);
 
 test('a run in the middle of a step is handed back when the time is over', async () => {
   const agent = await startAgent(shared, env);
@@ -60,7 +60,7 @@ test('a run in the middle of a step is handed back when the time is over', async
   expect(await fleet.run('acme', id)).toMatchObject({ status: 'queued', step_seq: 0, crashes: 0 });
   expect(await fleet.rows(`SELECT count(*)::int AS alive FROM workers WHERE ended_at IS NULL`)).toEqual([{ alive: 0 }]);
   await fleet.rows(`UPDATE agent_runs SET status = 'cancelled', finished_at = now() WHERE id = $1`, [id]);
-});
+}, 60_000);
 
 test('with Redis gone', async () => {
   const agent = await startAgent(on({ REDIS_URL: redis.url }), env);
@@ -69,7 +69,7 @@ test('with Redis gone', async () => {
   expect(await stops(agent)).toBeLessThan(WITHIN_MS);
   redis.thaw();
   expect(await fleet.run('acme', id)).toMatchObject({ status: 'queued', crashes: 0 });
-});
+}, 60_000);
 
 test('with Postgres gone', async () => {
   const change = { DATABASE_URL: postgres.url };
@@ -82,4 +82,4 @@ test('with Postgres gone', async () => {
   journal.release();
   await other.worker();
   expect((await other.ended('acme', id)).status).toBe('completed'); // it could tell nobody: its lease ran out
-});
+}, 60_000);

@@ -95,6 +95,8 @@ test('with a worker that takes nothing: version, session, limit, queue', async (
   expect((await because('ready', behind, await api.makeKey({ tenant: 'other' }))).details).toMatchObject({ runsAhead: 1, runs: 2, weight: 1, tenants: 3 });
   await set(ahead, 'crashes = 2');
   expect((await because('suspect', ahead, await api.makeKey({ tenant: 'other' }))).sentence).toContain('died 2 times');
+  await set(ahead, `started_at = now(), wake_at = now() + interval '1 minute'`);
+  expect((await because('suspect', ahead, await api.makeKey({ tenant: 'other' }))).sentence).toContain('offered again at');
 
   const expiring = await submit('timer', { expiresInMs: 3_600_000 });
   await set(expiring, `expires_at = now() - interval '1 second'`);

@@ -11,14 +11,14 @@ import { useStack } from '../support/stack.ts';
 const book = new Book();
 const reads: string[] = [];
 const look = defineTool({ name: 'look', description: 'Reads.', effect: 'read', input: z.strictObject({ line: z.string() }), run: ({ line }) => { reads.push(line); return Promise.resolve({ seen: line }); } });
-const input = z.strictObject({ word: z.string(), tool: z.enum(['write_keyed', 'write_unkeyed', 'look']), bytes: z.number().default(0) });
+const input = z.strictObject({ word: z.string(), tool: z.enum(['write_keyed', 'write_unkeyed', 'look']), bytes: z.number() });
 type Input = z.infer<typeof input>;
 const ran: string[] = [];
 /** A world that has changed since: what the step of a fork says instead. */
 const saysNow = new Map<string, string>();
 
 const report = defineMachine<Input>({
-  name: 'report', version: 1, input: input as z.ZodType<Input>, start: 'draft', tools: [...book.tools, look], remembers: false, attempts: 1,
+  name: 'report', version: 1, input, start: 'draft', tools: [...book.tools, look], remembers: false, attempts: 1,
   steps: {
     draft: (step: Step<Input>) => { ran.push(`${step.input.word}/draft`); return Promise.resolve(step.next('send', { text: 'x'.repeat(step.input.bytes) })); },
     send: async (step: Step<Input, { text: string }>) => {
@@ -109,7 +109,7 @@ test('the same key is one fork, and a key of another request is refused', async 
   expect([answer.status, answer.headers.get('location')]).toEqual([202, `/v1/runs/${id}`]);
   expect((await client.runs.fork(origin, 2, key)).id).toBe(id);
   expect(await refusal(client.runs.fork(origin, 1, key))).toBe('idempotency_conflict');
-  expect(await refusal(client.runs.create({ agent: 'report', input: { word: 'x', tool: 'look' } }, key))).toBe('idempotency_conflict');
+  expect(await refusal(client.runs.create({ agent: 'report', input: { word: 'x', tool: 'look', bytes: 0 } }, key))).toBe('idempotency_conflict');
 });
 
 test('what is too large for its row is shared with the origin, named in lists and read in a run', async () => {

@@ -32,4 +32,4 @@ test('a worker that lost its lock aborts its runs, and goes on under another inc
   expect(workers).toEqual([{ alive: false }, { alive: true }]);
   agent.kill('SIGTERM');
   expect(await agent.ended).toBe(0);
-});
+}, 60_000);

@@ -45,7 +45,7 @@ test('a restart', async () => {
   await postgres.crash();
   await postgres.start();
   await nothingHappened(id, 'restart', before, 1);
-});
+}, 60_000);
 
 test('a recovery within the same server process', async () => {
   const id = await runHeldAt('recovery');
@@ -53,7 +53,7 @@ test('a recovery within the same server process', async () => {
   const { rows } = await pool.query<{ pid: number }>(`SELECT pid FROM pg_stat_activity WHERE application_name = 'mainstay-engine' AND pid <> pg_backend_pid() LIMIT 1`);
   process.kill(rows[0]?.pid ?? 0, 'SIGKILL');
   await nothingHappened(id, 'recovery', before, 2);
-});
+}, 60_000);
 
 test('afterwards a dead worker is noticed at once', async () => {
   const id = await runHeldAt('again');
@@ -65,4 +65,4 @@ test('afterwards a dead worker is noticed at once', async () => {
   expect(monoMs() - killedMs).toBeLessThan(2_000);
   journal.release();
   expect((await fleet.ended('acme', id)).status).toBe('completed');
-});
+}, 60_000);

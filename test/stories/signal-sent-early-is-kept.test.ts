@@ -31,9 +31,10 @@ const worker = await api.fleet.worker();
 const submit = async (more: Partial<Input> & { names: string[] }, over: object = {}): Promise<string> => (await client.runs.create({ agent: 'listener', input: more, ...over })).id;
 
 test('sent before the run began', async () => {
-  const run = await submit({ names: ['go'] }, { delayMs: 600 });
+  const run = await submit({ names: ['go'] }, { delayMs: 3_600_000 });
   await client.runs.signal(run, { name: 'go', payload: { early: 1 } });
   expect(await client.runs.get(run)).toMatchObject({ status: 'queued', startedAt: null });
+  await api.fleet.rows(`UPDATE agent_runs SET wake_at = now() WHERE id = $1`, [run.slice(4)]); // its hour has passed
   expect(await ended(run)).toMatchObject({ status: 'completed', output: [{ early: 1 }] });
   expect(await story(run)).toEqual(['run.queued', 'signal.received', 'run.started', 'step:begin', 'step:listen', 'run.completed']);
 });

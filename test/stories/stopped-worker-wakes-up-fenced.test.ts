@@ -33,4 +33,4 @@ test('its commit is refused, and the effect was keyed once', async () => {
   expect(journal.lines).toHaveLength(1);
   for (const agent of [stopped, other]) agent.kill('SIGTERM');
   expect(await Promise.all([stopped.ended, other.ended])).toEqual([0, 0]);
-});
+}, 60_000);

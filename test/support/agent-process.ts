@@ -21,9 +21,9 @@ export interface AgentProcess {
 /** Ready when it has registered. Leases are of 15 s unless told, so that they explain nothing that happens sooner. */
 export async function startAgent(stack: TestStack, change: Record<string, string> = {}): Promise<AgentProcess> {
   const env = { ...process.env, NODE_OPTIONS: '', ...stack.env, EMBEDDER: 'lexical', LEASE_MS: '15000', LOG_LEVEL: 'info', AGENTS_MODULE: 'test/support/script-machine.ts', ANTHROPIC_API_KEY: 'none', ...change };
-  const child = spawn(process.execPath, [...brokenGuard(), 'workers/agent.ts'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [...brokenGuard(), 'workers/agent.ts'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const lines: string[] = [];
-  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line));
+  for (const input of [child.stdout, child.stderr]) createInterface({ input }).on('line', (line) => lines.push(line));
   const ended = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
   let isOver = false;
   void ended.then(() => { isOver = true; });

@@ -1,11 +1,11 @@
 // For stories of control over runs: the real API with a worker behind it and the real client before it; gates that hold a step
 // where the test wants it; and a book in which tools write what they did.
+import { z } from 'zod';
 import { Mainstay, MainstayApiError } from '../../src/client/client.ts';
-import type { Machine, Step } from '../../src/domain/machine.ts';
+import type { Machine } from '../../src/domain/machine.ts';
 import type { Tool } from '../../src/domain/tool.ts';
 import { parseId } from '../../src/ids.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
-import { z } from 'zod';
 import { startApi, type TestApi } from './api.ts';
 import type { TestRun } from './fleet.ts';
 import type { TestStack } from './stack.ts';
@@ -97,5 +97,3 @@ export class Book {
     });
   }
 }
-
-export type AnyStep<I = unknown, D = unknown> = Step<I, D>;

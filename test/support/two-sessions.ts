@@ -26,8 +26,8 @@ class Session {
   constructor(client: pg.PoolClient, pid: number) {
     this.#client = client;
     this.#pid = pid;
-    const query = (...given: Parameters<pg.PoolClient['query']>): unknown =>
-      (['BEGIN', 'COMMIT', 'ROLLBACK'].includes(given[0] as unknown as string) ? Promise.resolve({ rows: [] }) : client.query(...given));
+    const query = (statement: string | pg.QueryConfig, values?: unknown[]): unknown =>
+      (statement === 'BEGIN' || statement === 'COMMIT' || statement === 'ROLLBACK' ? Promise.resolve({ rows: [] }) : client.query(statement, values));
     this.door = { query, connect: () => Promise.resolve({ query, release: () => undefined }) } as unknown as EnginePool;
   }
 

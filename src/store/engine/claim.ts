@@ -49,7 +49,9 @@ const DEAD_HOLDER = guarded('claim-live-holder', `r.step_deadline_at + interval 
       OR NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL)`);
 const HEAD = guarded('claim-session-head', `r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
     AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting'))`);
-const RUNNABLE = `(r.status IN ('queued', 'waiting') AND r.wake_at <= now() OR r.status = 'running' AND r.claimed_by <> $3 AND (${DEAD_HOLDER}))
+// Status as text, so that no partial index of a status seems to fit: on a young table one of them would be read from end to end
+// instead of the key. The fallback names it as it is, besides.
+const RUNNABLE = `(r.status::text IN ('queued', 'waiting') AND r.wake_at <= now() OR r.status::text = 'running' AND r.claimed_by <> $3 AND (${DEAD_HOLDER}))
   AND r.agent || '@' || r.version = ANY ($4) AND (r.expires_at IS NULL OR r.started_at IS NOT NULL OR r.expires_at > now()) AND (${HEAD})`;
 
 const TAKE = (pick: string): string => `
@@ -84,10 +86,12 @@ FROM u`;
 
 const BY_ID = TAKE(`SELECT r.tenant_id AS t, r.id AS i FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
   WHERE ${RUNNABLE} ORDER BY 1, 2 FOR UPDATE OF r`);
-// The fallback: due runs of a pool, oldest first within a tenant's first few, whoever else is asking.
-const DUE = TAKE(`SELECT r.tenant_id AS t, r.id AS i FROM agent_runs r WHERE r.pool = $1
-    AND (r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() OR r.status = 'running') AND ${RUNNABLE}
-  ORDER BY r.wake_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED`);
+// The fallback: runs of a pool whose holder is dead, then due ones, oldest first, whoever else is asking. Two picks, so that the
+// second reads no more of the index of due runs than it takes: with Redis gone this is how a long backlog is worked off.
+const PICKED = (status: string, order: string): string => `SELECT r.tenant_id AS t, r.id AS i FROM agent_runs r WHERE r.pool = $1 AND ${status} AND ${RUNNABLE} ${order} LIMIT $2 FOR UPDATE OF r SKIP LOCKED`;
+const DUE = TAKE(`WITH orphan AS MATERIALIZED (${PICKED(`r.status = 'running'`, '')}),
+  due AS MATERIALIZED (${PICKED(`r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now()`, 'ORDER BY r.wake_at, r.id')})
+  SELECT t, i FROM orphan UNION ALL SELECT t, i FROM due LIMIT $2`);
 
 /** Claims by id, in one statement; answers in the order asked, undefined where the run was not to be had. */
 export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[], incarnation: string, machines: readonly string[], stepMs: number): Promise<(ClaimedRun | undefined)[]> {

@@ -20,7 +20,8 @@ export interface Place {
   readonly path: string;
 }
 
-const IS_HELD = guarded('ledger-held', `fence = $3 AND claimed_by = $4 AND status = 'running'`);
+// Status as text, so that the index of held runs does not seem to fit: the key is the way to the row.
+const IS_HELD = guarded('ledger-held', `fence = $3 AND claimed_by = $4 AND status::text = 'running'`);
 const HELD = `held AS (SELECT tenant_id, id, user_id, agent FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD} FOR SHARE)`;
 
 /** The run's row, locked while this claim holds it: the first statement of a transaction that writes for a step. Undefined = fenced. */
@@ -28,6 +29,12 @@ export async function lockHeld(client: pg.PoolClient, place: Place, strength: 'S
   const { rows } = await client.query<{ inboxSeq: number; user: string | null }>(
     `SELECT inbox_seq AS "inboxSeq", user_id AS "user" FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD} FOR ${strength}`, [place.tenant, place.run, place.fence, place.claimedBy]);
   return rows[0];
+}
+
+/** For a write that found nothing to do: whether the claim was the reason. */
+export async function isHeld(pool: EnginePool, place: Place): Promise<boolean> {
+  const { rowCount } = await pool.query(`SELECT FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD}`, [place.tenant, place.run, place.fence, place.claimedBy]);
+  return rowCount === 1;
 }
 
 const placeOf = (place: Place): unknown[] => [place.tenant, place.run, place.fence, place.claimedBy, place.stepSeq, place.path];
@@ -82,7 +89,7 @@ export interface ToolIntent {
   readonly business: { readonly key: string; readonly windowMs: number } | undefined;
 }
 
-/** Writes or renews the intent of a tool call. False = fenced. A call with a result on record is never reopened. Throws a
+/** Writes or renews the intent of a tool call. False = fenced, or the result is there: a call with one is never reopened. Throws a
  *  unique violation when another run has the same business key. */
 export async function openToolCallIfHeld(pool: EnginePool, place: Place, intent: ToolIntent): Promise<boolean> {
   const { rowCount } = await pool.query(`WITH ${HELD}
@@ -118,7 +125,7 @@ export async function fillToolResult(pool: EnginePool, place: Place, outcome: To
     ), f AS (
       UPDATE tool_calls k SET status = $5::tool_call_status, response = $6::json, response_blob = $12, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now(),
         business_key = CASE WHEN $5::text IN ('succeeded', 'unknown') THEN business_key END
-      FROM h WHERE k.tenant_id = h.tenant_id AND k.run_id = h.id AND k.step_seq = $3 AND k.path = $4 AND ${guarded('result-once', `k.status IN ('intent', 'unknown')`)} AND (k.fence <= $11 OR $5::text = 'succeeded')
+      FROM h WHERE k.tenant_id = $1 AND k.run_id = $2 AND k.step_seq = $3 AND k.path = $4 AND ${guarded('result-once', `k.status IN ('intent', 'unknown')`)} AND (k.fence <= $11 OR $5::text = 'succeeded')
       RETURNING k.tenant_id, k.run_id, h.fence AS held_by
     ), w AS ( -- news for whoever holds the run now, or for the wait it is in; to its own holder a result is no news
       UPDATE agent_runs r SET ${WOKEN} FROM f
@@ -139,7 +146,7 @@ export interface ModelIntent {
 export function reserveModelCallIfHeld(pool: EnginePool, place: Place, intent: ModelIntent): Promise<'reserved' | 'fenced' | { exhausted: string }> {
   return inTransaction(pool, async (client) => {
     const held = await client.query<{ agent: string; budget: bigint | null }>(
-      `SELECT agent, budget_micro_usd AS budget FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status = 'running' FOR UPDATE`, placeOf(place).slice(0, 4));
+      `SELECT agent, budget_micro_usd AS budget FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status::text = 'running' FOR UPDATE`, placeOf(place).slice(0, 4));
     const run = held.rows[0];
     if (!run) return 'fenced' as const;
     if (run.budget !== null) {

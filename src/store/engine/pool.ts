@@ -14,6 +14,10 @@ const TYPES = {
 export type EnginePool = pg.Pool;
 export type Row = Record<string, unknown>;
 
+/** Statements here go by key, some rows at a time. A plan made while a table was empty is kept while it fills, and on an empty
+ *  table reading all of it looks as cheap as its key: so that choice is not there. Hash joins stay: of the rows of a group. */
+const BY_KEY = '-c jit=off -c enable_seqscan=off -c enable_mergejoin=off';
+
 /** url: DATABASE_ENGINE_URL, or the owner's with `asRole`. max: connections of this process. */
 export function openEnginePool(url: string, asRole: boolean, max: number, log: Log): EnginePool {
   const pool = new pg.Pool({
@@ -25,9 +29,11 @@ export function openEnginePool(url: string, asRole: boolean, max: number, log: L
     idle_in_transaction_session_timeout: 15_000,
     keepAlive: true,
     application_name: 'mainstay-engine',
-    options: `${asRole ? '-c role=mainstay_engine ' : ''}-c jit=off`,
+    options: `${asRole ? '-c role=mainstay_engine ' : ''}${BY_KEY}`,
   });
   pool.on('error', (error) => log.warn({ error: error.message }, 'postgres connection lost'));
+  // A connection in hand has no other listener: its loss rejects the query under way, and must not end the process.
+  pool.on('connect', (client) => { client.on('error', () => undefined); });
   return pool;
 }
 
@@ -51,7 +57,7 @@ export async function inTransaction<T>(pool: EnginePool, work: (client: pg.PoolC
 export function isConnectionError(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code !== 'string') return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(String((error as Error | null)?.message));
-  return code.startsWith('08') || code.startsWith('57P') || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
+  return /^(08|53|57P|58)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
 }
 
 export const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';

@@ -24,6 +24,9 @@ export async function openDoor(ground: Ground): Promise<Door> {
 
 export interface Posted { readonly status: number; readonly id: string | undefined; readonly code: string | undefined; readonly retryAfter: string | null }
 
+/** The wire's `run_…` as the database's uuid. */
+export const uuidOf = (id: string): string => id.replace(/^run_(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+
 /** POST /v1/runs; undefined: no answer came. */
 export async function post(port: number, key: string, idempotencyKey: string, body: unknown, timeoutMs: number): Promise<Posted | undefined> {
   try {

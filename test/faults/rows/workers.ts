@@ -1,5 +1,7 @@
 // Workers that die, stop, block or are cut off between an effect and its record. Others take over within a lease and a few
 // seconds; what the late one still does is refused, and no effect is doubled or guessed.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { monoMs, pause } from '../../../src/clock.ts';
 import { settleToolCall, unsettledCalls } from '../../../src/store/engine/outcomes.ts';
 import { check } from '../check.ts';
@@ -31,7 +33,7 @@ const takenOver = (requests: readonly SinkRequest[]): number => {
 
 export const R1 = defineRow({
   id: 'R1', title: 'SIGKILL of a worker inside a step',
-  short: { storm: 12, kills: 2, everyMs: 700 }, full: { storm: 300, kills: 30, everyMs: 2_000 },
+  short: { storm: 12, kills: 1, everyMs: 700 }, full: { storm: 300, kills: 30, everyMs: 2_000 },
   async inject(ground, { storm, kills, everyMs }) {
     await ground.maintenance();
     const late: number[] = [];
@@ -50,10 +52,11 @@ export const R1 = defineRow({
       const again = ground.sink.next((request) => request.run === id && request.pid !== pid);
       await holder?.kill();
       const killedMs = monoMs();
+      const fresh = holder && replace(holder);
       ground.sink.release();
       await ground.until('the run is taken over', () => Promise.race([again, pause(50)]), (request) => request !== undefined);
       late.push(monoMs() - killedMs);
-      if (holder) await replace(holder);
+      await fresh;
     }
     const stormed = ground.submitMany(storm, (n) => [[{ do: 'work', ms: 200 }, { do: 'keyed', line: `s${n}` }], [{ do: 'work', ms: 200 }], [{ do: 'keyed', line: `t${n}` }]]);
     for (let n = 0; n < kills; n++) {
@@ -117,17 +120,18 @@ export const R2 = defineRow({
 
 export const R3 = defineRow({
   id: 'R3', title: 'event loop of a worker blocked for several leases',
-  short: { runs: 3, blockMs: 6_000 }, full: { runs: 10, blockMs: 60_000 },
+  short: { runs: 3, blockMs: 5_000 }, full: { runs: 10, blockMs: 60_000 },
   async inject(ground, { runs, blockMs }) {
     const { takeovers, zombieCalls } = await zombie(ground, runs, async (worker, others) => {
+      const enough = join(ground.dir, 'enough');
       const once = ground.sink.next(({ kind }) => kind === 'once');
-      await ground.submit([[{ do: 'block', ms: blockMs }, { do: 'keyed', line: 'after the block' }]]);
+      await ground.submit([[{ do: 'block', ms: blockMs, file: enough }, { do: 'keyed', line: 'after the block' }]]);
       const blocked = await once;
       if (blocked.pid !== worker.pid) throw new Error('another worker blocked');
       ground.sink.release(); // answers wait in its sockets until it comes back
       await others();
       await pause(blockMs);
-      await ground.until('others have taken over', () => ground.runs(), (rows) => rows.every(({ status }) => status === 'completed'));
+      await ground.until('others have taken over', () => ground.runs(), (rows) => rows.every(({ status }) => status === 'completed')).finally(() => writeFileSync(enough, ''));
     }, RETURNS);
     return {
       landed: { 'ms blocked': ground.sink.of({ kind: 'once' }).length > 0 ? blockMs : 0, takeovers },
