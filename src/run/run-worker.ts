@@ -44,6 +44,9 @@ const LAST_COMMITS_MS = 2_000;
 /** For the acknowledgement of wake-ups, and for giving back and retiring: what hangs is left to the lease. */
 const LAST_CALLS_MS = 1_500;
 
+/** A run whose commit failed is tried again after this. */
+const GIVE_BACK_MS = 1_000;
+
 const claimKey = ({ id, fence }: ClaimedRun): string => `${id} ${fence}`;
 
 export class RunWorker implements Service {
@@ -58,6 +61,8 @@ export class RunWorker implements Service {
   readonly #stopping = new AbortController();
   readonly #claimers = new WeakMap<Lease, Claimer>();
   #claims = 0;
+  /** When a wake-up last took from the ready queue. */
+  #servedMs = 0;
   #wakeUps: Service | undefined;
   #loops: Promise<void>[] = [];
   #idle: (() => void)[] = [];
@@ -143,8 +148,19 @@ export class RunWorker implements Service {
     if (limit <= 0 || !this.ready || !this.#suspects.open) return;
     const held = await this.#deps.queue.ready.depth().then((depth) => depth.held, () => 0);
     const { lease } = this.#liveness;
-    if (held > 0 || !lease) return; // the ready queue works: it chooses
+    if (!lease) return;
+    if (held > 0) return this.#takeUnasked(); // the ready queue chooses
     for (const run of await this.#claimerOf(lease).claimDue(limit)) void this.#run(lease, run, undefined, () => undefined);
+  }
+
+  /** The ready queue holds runs and no wake-up has come for a while (BullMQ is silent, or they were spent elsewhere): takes by itself. */
+  async #takeUnasked(): Promise<void> {
+    if (monoMs() - this.#servedMs < FALLBACK_POLL_MS) return;
+    const taken = await this.#deps.queue.ready.take(undefined);
+    const { lease } = this.#liveness;
+    if (!taken) return;
+    if (!lease) return this.#deps.queue.ready.settle({ ...taken, realMs: 0 });
+    void this.#moveTaken(lease, taken, () => undefined).then((settle) => this.#deps.queue.ready.settle(settle)).catch(() => undefined); // a lost settle is found by the sweep
   }
 
   /** A cancel that Redis has not told is found here, within a second of its commit. */
@@ -168,18 +184,19 @@ export class RunWorker implements Service {
       if (!lease || !this.#suspects.open) continue;
       const taken = await this.#deps.queue.ready.take(settle);
       settle = undefined;
+      this.#servedMs = monoMs();
       if (!taken) return;
-      settle = await this.#moveTaken(lease, taken, wakeUp);
+      settle = await this.#moveTaken(lease, taken, (data) => wakeUp.show(data));
     }
     if (settle) await this.#deps.queue.ready.settle(settle);
   }
 
-  async #moveTaken(lease: Lease, taken: Taken, wakeUp: WakeUp): Promise<Settle> {
+  async #moveTaken(lease: Lease, taken: Taken, show: Show): Promise<Settle> {
     const startedMs = monoMs();
     const run = await this.#claimerOf(lease).claim(taken.tenant, taken.run);
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
     if (!run) return { ...taken, realMs: 0 };
-    await this.#run(lease, run, taken, (data) => wakeUp.show(data));
+    await this.#run(lease, run, taken, show);
     if (++this.#claims % FALLBACK_EVERY === 0) await this.#claimDue(1).catch(() => undefined);
     return { ...taken, realMs: monoMs() - startedMs };
   }
@@ -195,11 +212,22 @@ export class RunWorker implements Service {
       this.#left(active);
       await this.#afterwards(run, ended.status, ended.wakeInMs);
     } catch (error) {
-      log.error({ run: run.id, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'run left to its lease');
+      log.error({ run: run.id, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, 'run given back: its commit failed');
+      await this.#giveBack(active);
     } finally {
       this.#left(active);
       if (!lease.alive) void this.#liveness.handBack(lease).catch(() => undefined); // claimed while the lease ended: else nobody knew
       if (this.#active.size === 0) for (const one of this.#idle.splice(0)) one();
+    }
+  }
+
+  /** A commit that failed for good (a store that is away, a fault of ours) must not leave the run to its step's deadline. */
+  async #giveBack({ run, lease }: Active): Promise<void> {
+    const held = { tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: lease.incarnation };
+    while (lease.alive) {
+      const done = await handBackIfHeld(this.#deps.engine.pool, held, GIVE_BACK_MS).catch(() => undefined);
+      if (done !== undefined) return;
+      await pause(GIVE_BACK_MS, lease.signal);
     }
   }
 

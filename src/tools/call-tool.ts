@@ -64,6 +64,9 @@ export async function callTool(deps: ToolDeps, request: ToolCallRequest): Promis
   if (origin !== undefined && 'result' in origin) return call.adopt(origin.result, '{"fork":true}');
   const agreed = await call.approved(parsed, origin?.asks ?? false);
   if (agreed instanceof Park) return agreed;
+  // a person may change the arguments, never what the run's user may do
+  const deniedNow = agreed.edited ? await refusal(deps.pool, request.tool, agreed.args, request.user, request.place) : undefined;
+  if (deniedNow) return call.refuse(deniedNow);
   const earlier = await call.settleEarlier();
   if (earlier instanceof Park) return earlier;
   if (earlier) return call.adopt(earlier.result, '{"lookup":true}');
@@ -102,9 +105,9 @@ class ToolCall {
   }
 
   /** The arguments a person agreed to; the call waits while nobody has. */
-  async approved(args: unknown, must: boolean): Promise<{ readonly args: unknown } | Park> {
+  async approved(args: unknown, must: boolean): Promise<{ readonly args: unknown; readonly edited: boolean } | Park> {
     const { tool, place, sawInbox } = this.#request;
-    if (!must && !tool.approval?.asks(args as never)) return { args };
+    if (!must && !tool.approval?.asks(args as never)) return { args, edited: false };
     const hash = createHash('sha256').update(canonicalJson({ tool: tool.name, args })).digest('hex');
     const asked = await askApprovalIfHeld(this.#deps.pool, place, {
       id: newId(), argsHash: hash, subject: tool.name, request: storable(args, 'the arguments', MAX_MESSAGE_BYTES), expiresInMs: tool.approval?.expiresInMs ?? null, onExpiry: tool.approval?.onExpiry === 'approve' ? 'approved' : 'denied',
@@ -114,7 +117,7 @@ class ToolCall {
     if (!('decision' in asked)) { sawInbox(asked.inboxSeq); return new Park('approval', asked.dueInMs ?? undefined); }
     const { approved, reason, edited } = asked.decision;
     if (!approved) return this.refuse(new MainstayError('approval_denied', `A person said no to ${tool.name}${reason === null ? '.' : `: ${reason}`}`));
-    return { args: edited === null ? args : parse(tool, edited) };
+    return edited === null ? { args, edited: false } : { args: parse(tool, edited), edited: true };
   }
 
   /** What an earlier try left: nothing to heed (undefined), its result, or a question for a person. */

@@ -18,6 +18,7 @@ beforeAll(async () => {
   const runs = await ground.submitMany(4, [[{ do: 'keyed', line: 'a' }], [{ do: 'unkeyed', line: 'b' }], [{ do: 'read', line: 'c' }]]);
   id = runs[0]?.id ?? '';
   await ground.rest();
+  await ground.until('every step was seen', () => ground.watch.seen, (seen) => seen === 12);
 }, 120_000);
 afterAll(async () => {
   await ground.close();

@@ -24,6 +24,9 @@ export class Watch {
 
   constructor(rows: Rows, everyMs: number) { this.#rows = rows; this.#everyMs = everyMs; }
 
+  /** Steps it has a digest of. */
+  get seen(): number { return this.#digests.size; }
+
   start(): void { this.#loop = this.#looking(); }
 
   async stop(): Promise<void> {
