@@ -19,7 +19,7 @@ test('a process shows its metrics with its name, and two registries do not meet'
 test('no metric is labelled by tenant, user, session, run or job', () => {
   const metrics = makeMetrics('api').registry.getMetricsAsArray() as unknown as { name: string; labelNames?: string[] }[];
   const ours = metrics.filter(({ name }) => name.startsWith('mainstay_'));
-  expect(ours).toHaveLength(23);
+  expect(ours).toHaveLength(24);
   for (const { labelNames } of ours) expect((labelNames ?? []).filter((label) => /tenant|user|session|run|job|id$/.test(label))).toEqual([]);
 });
 
