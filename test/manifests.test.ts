@@ -84,6 +84,7 @@ const broken: [what: string, [kind: string, name: string, path: string, value: u
   ['no token for KEDA', ['TriggerAuthentication', 'mainstay-scale', 'spec.secretTargetRef.0.key', 'TOKEN'], /does not bring the token/],
   ['no default deny', ['NetworkPolicy', 'default-deny', 'spec.policyTypes', ['Ingress']], /nothing is denied by default/],
   ['walled off from Postgres', ['NetworkPolicy', 'stores', 'spec.podSelector.matchExpressions.0.values', ['api']], /agent-worker: no policy lets it out to port 5432/],
+  ['walled off from a hosted embedder', ['NetworkPolicy', 'model', 'spec.podSelector.matchExpressions.0.values', ['agent-worker', 'memory-worker']], /maintenance-worker: no policy lets it out to port 443/],
   ['a policy of nobody', ['NetworkPolicy', 'migrate', 'spec.podSelector.matchLabels', { app: 'other' }], /NetworkPolicy migrate: selects no pod/],
   ['out to everywhere', ['NetworkPolicy', 'dns', 'spec.egress', [{}]], /lets it out to everywhere/],
   ['the board made public', ['Ingress', 'mainstay-api', 'spec.rules.0.http.paths.0.path', '/'], /makes \/metrics, .*\/board.* public/],

@@ -1,6 +1,6 @@
 // The vector index on a real Milvus Lite: tenants and users never meet whatever stands in a filter value, what was
 // acknowledged survives a restart, another embedder gets collections of its own, and a server that is down is met again.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
@@ -9,6 +9,7 @@ import { pause } from '../src/clock.ts';
 import { defaultStateDir } from '../src/dev/servers/stack.ts';
 import { startMilvusLite } from '../src/dev/servers/milvus-lite.ts';
 import { freePort } from '../src/dev/servers/ports.ts';
+import { writeJson } from '../src/dev/servers/processes.ts';
 import { preparePython } from '../src/dev/servers/python.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../src/domain/vector-index.ts';
 import { makeLog } from '../src/log.ts';
@@ -207,10 +208,21 @@ describe('a server that comes and goes', () => {
     await server.stop();
   });
 
-  test('a process starts without it', async () => {
-    const away = await openIndex({ ...base, address: `127.0.0.1:${await freePort()}` });
-    expect(await away.ready()).toBe(false);
-    await expect(away.count('memories', 'x')).rejects.toMatchObject({ code: 'index_unavailable' });
-    await away.close();
+  test('a process starts without it, and goes on with it once it is there', async () => {
+    const { python } = await preparePython(join(defaultStateDir, 'venv'), () => undefined);
+    const port = await freePort();
+    const early = await openIndex({ ...base, address: `127.0.0.1:${port}` });
+    expect(await early.ready()).toBe(false);
+    await expect(early.count('memories', 'x')).rejects.toMatchObject({ code: 'index_unavailable' });
+    const late = join(dir, 'late');
+    mkdirSync(late);
+    writeJson(join(late, 'server.json'), { port }); // it takes the port it had before
+    const server = await startMilvusLite(late, python);
+    expect(server.address).toBe(`127.0.0.1:${port}`);
+    while (!(await early.ready())) await pause(10);
+    await early.upsert('memories', [row({ tenant: 'early' })]);
+    expect(await early.count('memories', 'early')).toBe(1);
+    await early.close();
+    await server.stop();
   });
 });

@@ -40,7 +40,9 @@ const ef = 512;
 const consistency_level = ConsistencyLevelEnum.Strong;
 
 interface Session {
-  readonly client: MilvusClient;
+  client: MilvusClient;
+  /** Its connection failed: of no use any more. */
+  failed: boolean;
   readonly options: IndexOptions;
   readonly generation: string;
   /** Set while the collections are being made or are there; cleared when they turn out to be gone. */
@@ -49,14 +51,8 @@ interface Session {
 
 /** Opens the index. Rejects only when the server answers and what it holds cannot be used (`index_rejected`). */
 export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
-  const client = new MilvusClient({
-    address: options.address, ssl: options.tls, ...(options.token ? { token: options.token } : {}),
-    timeout: callMs, maxRetries: 0, // retries have one owner, and it is not the SDK
-    telemetry: { enabled: false }, // otherwise the SDK reports our operations and host name
-    logLevel: 'error', // its debug lines carry contents
-  });
-  client.connectPromise.catch(() => undefined); // each call reports its own failure
-  const session: Session = { client, options, generation: generationOf(options.fingerprint), prepared: undefined };
+  const session: Session = { client: connect(options), failed: false, options, generation: generationOf(options.fingerprint), prepared: undefined };
+  watch(session);
   try {
     await within('the start', openMs, prepare(session));
   } catch (error) {
@@ -77,6 +73,29 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
     dropOtherGenerations: () => dropOtherGenerations(session),
     close: () => close(session),
   };
+}
+
+/** The SDK greets the server once, and each call of a client whose greeting failed fails with it, for ever. */
+function watch(session: Session): void {
+  const { client } = session;
+  client.connectPromise.catch(() => { session.failed = session.client === client; }); // each call reports its own failure
+}
+
+function connect(options: IndexOptions): MilvusClient {
+  return new MilvusClient({
+    address: options.address, ssl: options.tls, ...(options.token ? { token: options.token } : {}),
+    timeout: callMs, maxRetries: 0, // retries have one owner, and it is not the SDK
+    telemetry: { enabled: false }, // otherwise the SDK reports our operations and host name
+    logLevel: 'error', // its debug lines carry contents
+  });
+}
+
+/** After a failed greeting another client, which greets again. */
+async function reconnect(session: Session): Promise<void> {
+  if (!session.failed) return;
+  await close(session);
+  Object.assign(session, { client: connect(session.options), failed: false });
+  watch(session);
 }
 
 const aliasOf = (session: Session, collection: VectorCollection): string => `${session.options.prefix}_${collection}`;
@@ -100,6 +119,7 @@ function prepare(session: Session): Promise<void> {
 }
 
 async function makeReady(session: Session): Promise<void> {
+  await reconnect(session);
   const { client, options } = session;
   const { version } = await ask('its version', () => client.getVersion());
   await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => {

@@ -45,7 +45,7 @@ async function bringUp(withMilvus: boolean): Promise<Containers> {
     new PostgreSqlContainer(image('POSTGRES', 'docker.io/library/postgres:18-bookworm'))
       .withCommand(['postgres', '-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=200'])
       .withWaitStrategy(Wait.forAll([Wait.forLogMessage(/database system is ready to accept connections/, 2), Wait.forListeningPorts()])).start(),
-    ...(withMilvus ? [new GenericContainer(image('MILVUS', 'docker.io/milvusdb/milvus:v2.6.2'))
+    ...(withMilvus ? [new GenericContainer(image('MILVUS', 'docker.io/milvusdb/milvus:v2.6.16'))
       .withCommand(['milvus', 'run', 'standalone'])
       .withEnvironment({ ETCD_USE_EMBED: 'true', ETCD_DATA_DIR: '/var/lib/milvus/etcd', COMMON_STORAGETYPE: 'local', DEPLOY_MODE: 'STANDALONE' })
       .withExposedPorts(19530, 9091).withWaitStrategy(Wait.forHttp('/healthz', 9091)).withStartupTimeout(180_000).start()] : []),

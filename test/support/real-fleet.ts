@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { FleetProcesses } from '../../src/dev/fleet-processes.ts';
 import { planFleet } from '../../src/dev/local-fleet.ts';
+import { freePort } from '../../src/dev/servers/ports.ts';
+import { writeJson } from '../../src/dev/servers/processes.ts';
 import { Mainstay } from '../../src/client/client.ts';
 import { SCOPES, type Scope } from '../../src/domain/status.ts';
 import { makeLog } from '../../src/log.ts';
@@ -27,6 +29,8 @@ const LEFT_OUT = ['agent-worker-2'];
 /** Ready when every process says so. `env` goes to all of them. */
 export async function startRealFleet(stack: TestStack, env: Readonly<Record<string, string>> = {}): Promise<RealFleet> {
   const dir = mkdtempSync(join(tmpdir(), 'mainstay-fleet-'));
+  // not the usual ports: another suite, or a fleet of somebody's own, may want them at this moment
+  writeJson(join(dir, 'ports.json'), { api: await freePort(), desk: await freePort(), data: await freePort() });
   const { plans, apiUrl } = await planFleet({ ...stack, stateDir: dir, kind: 'local', phases: {}, stop: () => Promise.resolve() }, 'board-password', {});
   const processes = new FleetProcesses(dir, (death) => { throw new Error(death); });
   const shared = { ...stack.env, LOG_LEVEL: 'trace', LEASE_MS: '5000', NODE_OPTIONS: '', RATE_LIMIT: '100000', SUBMIT_RATE_LIMIT: '100000', ...env };

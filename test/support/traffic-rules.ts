@@ -70,7 +70,7 @@ function walls({ name, kind, labels, container }: Workload, policies: readonly (
     mine.some((policy) => (policy[direction] ?? []).some((rule) => (rule.to ?? rule.from ?? []).length > 0 && rule.ports?.some((one) => one.port === port)));
   const needs: number[] = [53, 5432];
   if (kind === 'Deployment') needs.push(6379, Number(env['MILVUS_ADDRESS']?.split(':')[1]));
-  if ('ANTHROPIC_API_KEY_FILE' in env) needs.push(443);
+  if (name.endsWith('-worker')) needs.push(443); // the model, and embedders that are hosted: maintenance embeds as well
   return [
     ...needs.filter((port) => !allows('egress', port)).map((port) => `${name}: no policy lets it out to port ${port}`),
     ...(container.ports ?? []).filter(({ containerPort }) => !allows('ingress', containerPort)).map(({ containerPort }) => `${name}: no policy lets anybody in to port ${containerPort}`),
