@@ -3,6 +3,7 @@
 // added; none is renamed or given another meaning.
 import { z } from 'zod';
 import { CAUSES } from './explain.ts';
+import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
 import { BULK_MAX, MAX_NAME, MAX_PRIORITY, PAGE_SIZE } from './tunables.ts';
 
@@ -135,6 +136,23 @@ export const decisionSchema = z.strictObject({
   edited: z.unknown().optional().describe('Other arguments, where approved'),
 });
 
+// ---- schedules
+
+export const newScheduleSchema = z.strictObject({
+  name: name.describe('Unique within the tenant'), agent: name, input: z.unknown().refine((input) => input !== undefined, 'is required'), user: name.optional(), session: name.optional(),
+  metadata: z.record(z.string(), z.unknown()).optional(), priority: z.int().min(-MAX_PRIORITY).max(MAX_PRIORITY).optional(),
+  cron: z.string().min(1).max(200).optional().describe('Five fields; with `zone`'), zone: z.string().min(1).max(100).optional().describe('IANA, such as Europe/Berlin'),
+  everyMs: z.int().optional().describe('Instead of cron: an interval from now on'),
+  overlap: z.enum(OVERLAPS).optional().describe('While its last run is unfinished; default `skip`'), misfire: z.enum(MISFIRES).optional().describe('What of occurrences nobody was there for; default `fire_once`'),
+  graceMs: z.int().optional().describe('Later than this is a misfire; default a minute'), endsAt: z.iso.datetime({ offset: true }).optional(),
+});
+export const scheduleSchema = z.object({
+  id: z.string().describe('sch_…'), name: z.string(), agent: z.string(), input: z.unknown(), user: z.string().nullable(), session: z.string().nullable(), metadata: z.unknown(), priority: z.number().int(),
+  cron: z.string().nullable(), zone: z.string().nullable(), everyMs: z.number().int().nullable(), overlap: z.enum(OVERLAPS), misfire: z.enum(MISFIRES), graceMs: z.number().int(), endsAt: time.nullable(),
+  paused: z.boolean(), next: z.array(time).describe('its next occurrences; none while it is paused'), lastRun: z.string().nullable(), createdBy: z.string(), createdAt: time,
+});
+export const occurrenceSchema = z.object({ at: time.describe('the moment the schedule names'), outcome: z.enum(['fired', 'skipped']), reason: z.string().nullable().describe('why it was skipped; `run_now`'), run: z.string().nullable() });
+
 // ---- memory
 
 export const verdictSchema = z.object({
@@ -217,6 +235,9 @@ export type DecisionBody = z.input<typeof decisionSchema>;
 export type RunEvent = z.infer<typeof eventSchema>;
 export type RunExplanation = z.infer<typeof explainSchema>;
 export type RunStep = z.infer<typeof stepSchema>;
+export type NewScheduleBody = z.input<typeof newScheduleSchema>;
+export type Schedule = z.infer<typeof scheduleSchema>;
+export type Occurrence = z.infer<typeof occurrenceSchema>;
 export type ToolCall = z.infer<typeof toolCallSchema>;
 export type ModelCall = z.infer<typeof modelCallSchema>;
 export type Verdict = z.infer<typeof verdictSchema>;

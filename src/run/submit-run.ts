@@ -62,15 +62,20 @@ export type SubmitRun = (request: SubmitRequest) => Promise<SubmitResult>;
 
 const YEAR_MS = 366 * 86_400_000;
 
+/** The row of a request that has passed every check; nothing is written. Throws the caller's errors. */
+export function prepareRun({ registry, defaultModel }: Pick<SubmitDeps, 'registry' | 'defaultModel'>, request: SubmitRequest): NewRun {
+  const machine = registry.newest(request.agent);
+  if (!machine.visible && request.door !== 'internal') throw new MainstayError('agent_unknown', `There is no agent "${request.agent}".`);
+  return newRun(machine, request, defaultModel);
+}
+
 export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
   return async (request) => {
-    const machine = deps.registry.newest(request.agent);
-    if (!machine.visible && request.door !== 'internal') throw new MainstayError('agent_unknown', `There is no agent "${request.agent}".`);
-    const run = newRun(machine, request, deps.defaultModel);
+    const run = prepareRun(deps, request);
     const submitted = await store(deps, run, request.multitaskStrategy ?? 'enqueue');
     if (submitted.requestHash !== run.requestHash && isGuarded('submit-idempotency')) throw new MainstayError('idempotency_conflict', 'The idempotency key was used before with another request.');
     if (submitted.created) {
-      deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', machine.name), door: deps.metrics.bound('door', request.door) });
+      deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', run.agent), door: deps.metrics.bound('door', request.door) });
       await offerIfFirst(deps, run, submitted);
     }
     return { id: submitted.id, created: submitted.created, status: submitted.status };
@@ -89,8 +94,8 @@ async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy)
   }
 }
 
-/** Commit, then look: of two racing submits and an end, one always sees who the head of the session is. */
-async function offerIfFirst(deps: SubmitDeps, run: NewRun, submitted: Submitted): Promise<void> {
+/** Commit, then look: of two racing submits and an end, one always sees who the head of the session is. Never rejects. */
+export async function offerIfFirst(deps: Pick<SubmitDeps, 'engine' | 'dispatcher' | 'log'>, run: NewRun, submitted: Pick<Submitted, 'id'>): Promise<void> {
   try {
     const head = run.session === null ? await readyRun(deps.engine.pool, run.tenant, run.id) : await sessionHead(deps.engine.pool, run.tenant, run.user ?? '', run.session);
     if (head && head.id === submitted.id) await deps.dispatcher.offer(head, head.dueInMs);
