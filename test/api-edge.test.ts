@@ -39,6 +39,8 @@ describe('access', () => {
     ...['signals', 'pause', 'resume', 'retry', 'fork', 'outcomes'].map((what): [Scope, string, string, unknown?] => ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/${what}`, BODIES[what]]),
     ['runs:write', 'POST', '/v1/runs/bulk', { action: 'cancel', filter: {}, all: true }], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/unsettled`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/explain`],
     ['runs:read', 'GET', '/v1/approvals'], ['runs:read', 'GET', `/v1/approvals/${publicId('approval', approvalId)}`], ['runs:write', 'POST', `/v1/approvals/${publicId('approval', approvalId)}/decide`, { approved: true }],
+    ['runs:write', 'POST', '/v1/schedules', { name: 'x', agent: 'echo', input: { word: 'x' }, everyMs: 60_000 }], ...['pause', 'resume', 'run'].map((what): [Scope, string, string] => ['runs:write', 'POST', `/v1/schedules/sch_1/${what}`]),
+    ['runs:write', 'DELETE', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules'], ['runs:read', 'GET', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules/sch_1/occurrences'],
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
@@ -178,10 +180,12 @@ describe('what is documented', () => {
       'DELETE /v1/keys/{key}', 'GET /healthz', 'GET /metrics', 'GET /metrics/scale', 'GET /openapi.json', 'GET /readyz', 'GET /v1/agents', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/audit', 'GET /v1/keys', 'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/permissions/{user}',
       'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/events', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/traces', 'GET /v1/sessions',
       'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk',
-      'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals', 'PUT /v1/permissions/{user}',
+      'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
+      'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
-    const names: Record<string, string> = { run: runs.ada.id, memory: publicId('memory', memoryId), approval: publicId('approval', approvalId), session: 's', user: 'ada' };
+    const { body: schedule } = await api.call<{ id: string }>('POST', '/v1/schedules', { key: all, body: { name: 'yearly', agent: 'echo', input: { word: 'x' }, cron: '0 9 1 1 *', zone: 'UTC' } });
+    const names: Record<string, string> = { run: runs.ada.id, memory: publicId('memory', memoryId), approval: publicId('approval', approvalId), session: 's', user: 'ada', schedule: schedule.id };
     const schemas = JSON.parse(JSON.stringify(document.components.schemas).replaceAll('#/components/schemas/', '#/$defs/')) as object;
     for (const [path, methods] of Object.entries(document.paths)) {
       const schema = methods['get']?.responses['200']?.content?.['application/json']?.schema;

@@ -131,3 +131,24 @@ test('command line: --wait, bad input, and the other lists, for people and as JS
   expect(await parsed(['permissions', 'set', 'bob', '--roles', 'analyst'])).toMatchObject({ datasets: ['sales', 'payroll'], roles: ['analyst'] });
   expect((await mainstay(['permissions', 'get', 'bob'])).out).toMatch(/^user +bob\nroles +analyst\ndatasets +sales, payroll\nscopes +none\n/);
 });
+
+test('client and command line: a schedule is made, looked at, paused, resumed, run now and deleted', async () => {
+  const made = await client.schedules.create({ name: 'report', agent: 'echo', input: { message: 'report' }, user: 'ada', cron: '0 9 * * 1', zone: 'Europe/Berlin' });
+  expect(made).toMatchObject({ id: expect.stringMatching(/^sch_/), overlap: 'skip', misfire: 'fire_once', paused: false, lastRun: null });
+  expect(made.next.map((at) => new Intl.DateTimeFormat('en-GB', { timeZone: 'Europe/Berlin', weekday: 'short', hour: '2-digit', minute: '2-digit' }).format(new Date(at)))).toEqual(made.next.map(() => 'Mon 09:00'));
+  expect((await client.schedules.list({ user: 'ada' })).data).toEqual([made]);
+
+  expect(await client.schedules.pause(made.id)).toMatchObject({ paused: true, next: [] });
+  expect((await mainstay(['schedules', 'list'])).out).toMatch(/report.+paused/);
+  await expect(parsed(['schedules', 'resume', made.id])).resolves.toMatchObject({ paused: false, next: made.next });
+
+  const run = await client.schedules.runNow(made.id);
+  expect(await client.runs.wait(run.id)).toMatchObject({ status: 'completed', user: 'ada', output: { said: 'report' } });
+  expect(await parsed(['schedules', 'show', made.id])).toMatchObject({ lastRun: run.id });
+  expect((await parsed(['schedules', 'occurrences', made.id])).data).toEqual([{ at: expect.any(String), outcome: 'fired', reason: 'run_now', run: run.id }]);
+
+  expect(await mainstay(['schedules', 'delete', made.id])).toEqual({ code: 0, out: '', err: '' });
+  await expect(client.schedules.get(made.id)).rejects.toMatchObject({ code: 'not_found' });
+  const { code, out } = await mainstay(['schedules', 'create', 'hourly', '--agent', 'echo', '--input', '{"message":"x"}', '--every-ms', '3600000']);
+  expect([code, (await client.schedules.get(out.trim())).everyMs]).toEqual([0, 3_600_000]);
+});

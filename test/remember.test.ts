@@ -24,7 +24,7 @@ const embedder = await makeEmbedder(config, log);
 const index = await openIndex({ address: config.MILVUS_ADDRESS, tls: false, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
 atFileEnd(async () => { await store.close(); await index.close(); await embedder.close(); });
 const deps = { store, embedder, index, log };
-const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log, remember: (run) => remember(base, run), index: () => memory.indexPending(200) });
+const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log, fire: () => Promise.resolve(), remember: (run) => remember(base, run), index: () => memory.indexPending(200) });
 const who = { tenant: 'acme', user: 'ada', session: 's' };
 
 describe('writes under the fence', () => {

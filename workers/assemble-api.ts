@@ -13,6 +13,7 @@ import { makeBulkRuns } from '../src/run/bulk-runs.ts';
 import { makeCancelRun } from '../src/run/cancel-run.ts';
 import type { ControlDeps } from '../src/run/control.ts';
 import { makeDecideApproval } from '../src/run/decide-approval.ts';
+import { runNow } from '../src/run/fire-schedules.ts';
 import { makeForkRun, makeRetryRun } from '../src/run/fork-run.ts';
 import { makePauseRun, makeResumeRun } from '../src/run/pause-run.ts';
 import { makeSettleCall } from '../src/run/settle-call.ts';
@@ -38,10 +39,12 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const limitsRedis = openLimitsRedis(config.REDIS_URL, log);
   const sources = intakeSources(config);
   const board = boardQueues({ redis, keys, pools: POOLS, sources: sources.map(({ source }) => source), log });
+  const control = { store, engine, registry, dispatcher, redis, keys, metrics, log };
   const server = makeApiServer({
     pool: engine.pool, store, log, metrics, registry, submit, pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys),
-    blobs, ...controls({ store, engine, registry, dispatcher, redis, keys, metrics, log }),
+    blobs, ...controls(control),
+    schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },
     heartbeatMs: STREAM_HEARTBEAT_MS, ...change,

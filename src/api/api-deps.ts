@@ -13,12 +13,14 @@ import type { DecideApproval } from '../run/decide-approval.ts';
 import type { ForkRun, RetryRun } from '../run/fork-run.ts';
 import type { PauseRun, ResumeRun } from '../run/pause-run.ts';
 import type { ExplainRun } from '../run/explain-run.ts';
+import type { ScheduleDeps } from '../run/make-schedule.ts';
 import type { Registry } from '../run/registry.ts';
 import type { SettleCall } from '../run/settle-call.ts';
 import type { SignalRun } from '../run/signal-run.ts';
 import type { SubmitRun } from '../run/submit-run.ts';
 import type { Scope } from '../store/app-store.ts';
 import type { RunRow } from '../store/read-runs.ts';
+import type { NowSchedule } from '../store/engine/schedules.ts';
 import type { AccessDeps } from './access.ts';
 
 export interface BoardOptions {
@@ -38,6 +40,8 @@ export interface ApiDeps extends AccessDeps {
   readonly settle: SettleCall;
   readonly decide: DecideApproval;
   readonly bulk: BulkRuns;
+  /** Schedules: what they may submit, and one run of one now; undefined = no such schedule. */
+  readonly schedules: Omit<ScheduleDeps, 'store'> & { readonly runNow: (which: NowSchedule) => Promise<string | undefined> };
   /** Where values lie that are too large for their row. */
   readonly blobs: BlobStore;
   readonly registry: Registry;

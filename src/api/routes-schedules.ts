@@ -1,4 +1,5 @@
 // Schedules: make, list, look at, pause, resume, run now, delete; and what became of their occurrences.
+import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { newScheduleSchema, name, occurrenceSchema, pageOf, runSchema, scheduleSchema } from '../domain/wire.ts';
 import { parseId, publicId } from '../ids.ts';
@@ -11,7 +12,6 @@ import { answers, noQuery } from './openapi.ts';
 import { asPage, cursorOf, pageQuery, placeOf } from './pages.ts';
 import { shownRun } from './shown-run.ts';
 import * as views from './views.ts';
-import type { FastifyRequest } from 'fastify';
 
 const tags = ['schedules'];
 const params = z.object({ schedule: z.string().describe('sch_…') });
@@ -46,7 +46,7 @@ export function addScheduleRoutes(app: ApiApp, deps: RouteDeps): void {
   }, async (request, reply) => {
     const bearer = bearerOf(request);
     const scope = scopeOf(bearer);
-    const run = await schedules.runNow({ tenant: scope.tenant, id: idOf(request.params.schedule), user: scope.user }, actorOf(bearer));
+    const run = await schedules.runNow({ tenant: scope.tenant, id: idOf(request.params.schedule), user: scope.user });
     const row = run === undefined ? undefined : await store.withTenant(scope, (tx) => getRun(tx, run));
     if (!row) throw noSuchSchedule();
     return reply.code(202).header('location', `/v1/runs/${publicId('run', row.id)}`).send(await shownRun(deps, bearer, row));

@@ -20,6 +20,7 @@ import { addControlRoutes } from './routes-control.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addRunRoutes } from './routes-runs.ts';
+import { addScheduleRoutes } from './routes-schedules.ts';
 import { addSessionRoutes } from './routes-sessions.ts';
 import { askLiveMachines } from './shown-run.ts';
 
@@ -93,6 +94,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addExplainRoutes(app, deps);
   addControlRoutes(app, deps);
   addApprovalRoutes(app, deps);
+  addScheduleRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addAdminRoutes(app, deps);

@@ -13,6 +13,8 @@ import type { Memory, MemoryCandidate, RetrievalTrace, RunSummary } from '../sto
 import type { AgentRun, FeedEvent, ModelCall, RunRow, RunStep, ToolCall } from '../store/read-runs.ts';
 import type { Message, Session } from '../store/read-sessions.ts';
 import type { UsageRow } from '../store/read-usage.ts';
+import { timeOf, type Schedule, type ScheduleOccurrence } from '../store/schedules.ts';
+import { occurrencesAfter } from '../domain/schedule.ts';
 import { storedNote } from '../values.ts';
 import { z } from 'zod';
 
@@ -117,3 +119,18 @@ export const key = (row: ListedKey): wire.ApiKey => ({
 
 export const permission = (user: string, row: Permission | undefined): wire.Permission =>
   (row ? { user, roles: row.roles, datasets: row.datasets, scopes: row.scopes, epoch: row.epoch, updatedAt: iso(row.updatedAt) } : { user, roles: [], datasets: [], scopes: [], epoch: 0, updatedAt: null });
+
+/** The next occurrences shown of a schedule. */
+const NEXT_SHOWN = 3;
+
+export function schedule(row: Schedule): wire.Schedule {
+  const endsMs = row.endsAt?.getTime() ?? Infinity;
+  const next = row.pausedAt !== null || row.nextAt === null ? [] : [row.nextAt.getTime(), ...occurrencesAfter(timeOf(row), row.nextAt.getTime(), NEXT_SHOWN - 1)].filter((ms) => ms <= endsMs);
+  return {
+    id: publicId('schedule', row.id), name: row.name, agent: row.agent, input: row.input, user: row.userId, session: row.sessionId, metadata: row.metadata, priority: row.priority,
+    cron: row.cron, zone: row.zone, everyMs: row.everyMs === null ? null : Number(row.everyMs), overlap: row.overlap, misfire: row.misfire, graceMs: Number(row.graceMs), endsAt: isoOrNull(row.endsAt),
+    paused: row.pausedAt !== null, next: next.map((ms) => new Date(ms).toISOString()), lastRun: idOrNull('run', row.lastRunId), createdBy: row.createdBy, createdAt: iso(row.createdAt),
+  };
+}
+
+export const occurrence = (row: ScheduleOccurrence): wire.Occurrence => ({ at: iso(row.occurrence), outcome: row.outcome, reason: row.reason, run: idOrNull('run', row.runId) });

@@ -1,4 +1,4 @@
-// `mainstay tenants …` and `mainstay keys …`: the operator's side of the door, straight on Postgres, because the first key of
+// `mainstay tenants …`, `mainstay keys …` and `mainstay logins …`: the operator's side of the door, straight on Postgres, because the first key of
 // an installation cannot be asked of an API that wants a key. Whoever holds DATABASE_URL may do all of this anyway; every
 // change is audited under `cli:<login name>`.
 import { userInfo } from 'node:os';
@@ -9,6 +9,7 @@ import type { Scope } from '../domain/status.ts';
 import { newKeySchema } from '../domain/wire.ts';
 import { createKey, createTenant, listKeys, revokeKey, type NewKey } from '../store/engine/api-keys.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
+import { allowLogin, forbidLogin } from '../store/engine/submit-sql.ts';
 import { isoTime } from './arguments.ts';
 import { withDatabase } from './connection.ts';
 import { note, printJson, printLine, printTable, shortTime } from './output.ts';
@@ -23,6 +24,17 @@ export function addKeyCommands(program: Command): void {
     .action(async (tenant: string, { json }: { json?: boolean }) => {
       await withDatabase((pool) => createTenant(pool, tenant));
       if (json) printJson({ tenant }); else printLine(tenant);
+    });
+  const logins = program.command('logins').description('database logins that may call mainstay.submit');
+  withTenant(logins.command('allow')).description('let a login, which holds the role mainstay_submit, submit for a tenant').argument('<login>')
+    .action(async (login: string, { tenant, json }: KeyWords) => {
+      await withDatabase((pool) => allowLogin(pool, login, tenant));
+      if (json) printJson({ login, tenant }); else printLine(`${login} may submit for ${tenant}`);
+    });
+  withTenant(logins.command('forbid')).description('take that back').argument('<login>')
+    .action(async (login: string, { tenant, json }: KeyWords) => {
+      if (!(await withDatabase((pool) => forbidLogin(pool, login, tenant)))) throw new MainstayError('not_found', `The login "${login}" was not allowed for ${tenant}.`);
+      if (json) printJson({ login, tenant }); else printLine(`${login} may not submit for ${tenant}`);
     });
   const keys = program.command('keys').description('API keys of a tenant');
   withTenant(keys.command('create')).description('make a key; it is shown this once')

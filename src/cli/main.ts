@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander';
 import { MainstayApiError } from '../client/client.ts';
 import { isMainstayError, messageOf } from '../domain/errors.ts';
 import { addApprovalCommands } from './approval-commands.ts';
+import { addScheduleCommands } from './schedule-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
 import { addMemoryCommands } from './memory-commands.ts';
@@ -33,6 +34,7 @@ function makeProgram(): Command {
   addRunCommands(program);
   addExplainCommand(program);
   addApprovalCommands(program);
+  addScheduleCommands(program);
   addMemoryCommands(program);
   addLookUpCommands(program);
   addPermissionCommands(program);

@@ -8,11 +8,13 @@ import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
 import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
 import { runCalls } from './run-calls.ts';
+import { scheduleCalls } from './schedule-calls.ts';
 
 export { MainstayApiError } from './api-error.ts';
 export type { ApprovalQuery, OnceOptions } from './control-calls.ts';
 export type { MainstayOptions } from './http.ts';
 export type { Aborting, Paging } from './paged-list.ts';
+export type { ScheduleQuery } from './schedule-calls.ts';
 export type { CreateOptions, RunQuery, StreamOptions, WaitOptions } from './run-calls.ts';
 
 export interface MemoryQuery extends Paging {
@@ -44,6 +46,7 @@ export interface OfUser { readonly user?: string | undefined }
 export class Mainstay {
   readonly runs: ReturnType<typeof runCalls>;
   readonly approvals: ReturnType<typeof approvalCalls>;
+  readonly schedules: ReturnType<typeof scheduleCalls>;
   readonly sessions: ReturnType<typeof sessionCalls>;
   readonly memories: ReturnType<typeof memoryCalls>;
   readonly agents: ReturnType<typeof agentCalls>;
@@ -56,6 +59,7 @@ export class Mainstay {
     const http = makeHttp(options);
     this.runs = runCalls(http);
     this.approvals = approvalCalls(http);
+    this.schedules = scheduleCalls(http);
     this.sessions = sessionCalls(http);
     this.memories = memoryCalls(http);
     this.agents = agentCalls(http);

@@ -123,6 +123,8 @@ export const DOCTOR_SWEPT_MS = 15_000;
 export const DOCTOR_REDIS_FULL = 0.85;
 /** Longest wait for one store. */
 export const DOCTOR_WAIT_MS = 5_000;
+/** Schedules fired in one round of maintenance; more wait for the next, a second later. */
+export const SCHEDULES_A_SWEEP = 500;
 // the edge
 /** A follower of a run looks at its row this often: what a person takes for at once, at 7 small reads a second. */
 export const FOLLOW_POLL_MS = 150;

@@ -1,4 +1,4 @@
-// Maintenance: ends what never started in its time, offers what the ready queue has lost, rebuilds it after a wipe, sends
+// Maintenance: ends what never started in its time, fires schedules, offers what the ready queue has lost, rebuilds it after a wipe, sends
 // finished runs to memory, indexes what is not indexed, retires dead workers, and keeps the gauges. Every part is safe when
 // two do it at once; one leader, by an advisory lock, keeps it from being done twice for nothing.
 import { pause } from '../clock.ts';
@@ -19,6 +19,8 @@ export interface MaintainDeps {
   readonly queues: ReadonlyMap<string, PoolQueue>;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Fires the schedules that are due. */
+  readonly fire: () => Promise<unknown>;
   /** Submits the remembering run of a finished one; safe to call twice. */
   readonly remember: (run: OwedRun) => Promise<void>;
   /** Indexes what is not in the vector index; answers how many rows it moved. */
@@ -68,6 +70,7 @@ export class Maintenance implements Service {
   async sweep(): Promise<void> {
     const parts: [string, () => Promise<unknown>][] = [
       ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
+      ['schedules', () => this.#deps.fire()],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
       ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
     ];

@@ -37,5 +37,6 @@ export class Registry {
 
   get(name: string, version: number): Machine | undefined { return this.#byKey.get(machineKey(name, version)); }
   ofPool(pool: string): Machine[] { return [...this.#byKey.values()].filter((machine) => machine.pool === pool); }
+  all(): Machine[] { return [...this.#byKey.values()]; }
   visible(): Machine[] { return [...this.#newest.values()].filter((machine) => machine.visible); }
 }

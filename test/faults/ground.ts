@@ -2,7 +2,7 @@
 // where it wants them, and a fleet of real worker processes with a maintenance process. The row speaks to the fleet as a
 // caller does: it submits with a key, tries again with the same key where it got no answer, and keeps a log of what was accepted.
 import { mkdtempSync, chmodSync, rmSync } from 'node:fs';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -188,6 +188,11 @@ export class Grounds {
   readonly seed: number;
   readonly milvusAddress: (() => Promise<string>) | undefined;
   #shared: Promise<FaultPostgres> | undefined;
+  /** What an interrupted harness leaves behind; its servers and processes end by themselves. */
+  readonly #sweep = (): void => {
+    for (const dir of disks) spawnSync('umount', ['-l', dir]);
+    rmSync(this.dir, { recursive: true, force: true });
+  };
 
   constructor(form: 'short' | 'full', seed: number, milvusAddress?: () => Promise<string>) {
     this.form = form;
@@ -195,6 +200,7 @@ export class Grounds {
     this.milvusAddress = milvusAddress;
     this.dir = mkdtempSync(join(tmpdir(), 'mainstay-faults-'));
     chmodSync(this.dir, 0o755); // PostgreSQL passes through as a user of its own
+    process.once('exit', this.#sweep);
   }
 
   async ground(row: Row): Promise<Ground> {
@@ -214,6 +220,7 @@ export class Grounds {
 
   async close(): Promise<void> {
     await (await this.#shared?.catch(() => undefined))?.stop();
+    process.off('exit', this.#sweep);
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 
@@ -227,9 +234,13 @@ export class Grounds {
   }
 }
 
+/** Disks that are mounted now. */
+const disks = new Set<string>();
+
 /** A disk of this size at `dir`, which is made. */
 function mountDisk(dir: string, sizeMiB: number): () => void {
   execFileSync('mkdir', ['-p', dir]);
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeMiB}m,mode=0755`, 'tmpfs', dir], { stdio: 'pipe' });
-  return () => { execFileSync('umount', ['-l', dir]); };
+  disks.add(dir);
+  return () => { execFileSync('umount', ['-l', dir]); disks.delete(dir); };
 }

@@ -1,8 +1,7 @@
 // `npm run test:faults -- --row R6,R7|all [--short] [--json FILE] [--seed N]`: injects rows of the fault matrix at their own figures
 // and prints what was injected, what landed and what held. Ends with code 1 when a claim broke or a fault did not land.
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { startMilvusLite } from '../../src/dev/servers/milvus-lite.ts';
 import { preparePython } from '../../src/dev/servers/python.ts';
@@ -43,6 +42,8 @@ function print({ id, title, ok, landed, held, seconds }: Verdict): void {
   const counts = Object.entries(landed).map(([what, count]) => `${count} ${what}`).join(', ');
   process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${id} ${title} (${seconds} s)\n     landed: ${counts || 'nothing'}\n${held.map((one) => `     ${one.ok ? 'held ' : 'BROKE'} ${one.claim}: ${one.evidence}\n`).join('')}`);
 }
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130)); // on exit the ground is put away
 
 const options = readOptions(process.argv.slice(2));
 if (!options) {

@@ -6,9 +6,13 @@ import { flushCompileCache } from 'node:module';
 import { readConfig } from '../../src/config.ts';
 import { makeLog } from '../../src/log.ts';
 import { openRedis } from '../../src/redis.ts';
+import { SCHEDULES_A_SWEEP } from '../../src/domain/tunables.ts';
+import { makeCancelRun } from '../../src/run/cancel-run.ts';
+import { fireSchedules } from '../../src/run/fire-schedules.ts';
 import { Maintenance } from '../../src/run/maintain.ts';
 import { RunWorker } from '../../src/run/run-worker.ts';
 import { closeAll, runProcess, startAll, type Service } from '../../src/service.ts';
+import { openAppStore } from '../../src/store/app-store.ts';
 import { assembleBase, assembleExecution, assembleLimits, type Base } from '../../workers/assemble.ts';
 import { machinesOf } from './machines.ts';
 
@@ -16,7 +20,7 @@ process.stdin.on('end', () => process.exit(0)).resume();
 
 const [role = 'worker'] = process.argv.slice(2);
 
-function workerOf(base: Base): { services: Service[]; close(): void } {
+function workerOf(base: Base): { services: Service[]; close(): unknown } {
   const { config, dispatcher, log } = base;
   const limits = assembleLimits(base);
   const queue = base.queues.get('agent');
@@ -29,8 +33,13 @@ function workerOf(base: Base): { services: Service[]; close(): void } {
   return { services: [worker], close: () => limits.close() };
 }
 
-const maintenanceOf = ({ engine, queues, metrics, log }: Base): { services: Service[]; close(): void } =>
-  ({ services: [new Maintenance({ engine, queues, metrics, log, remember: () => Promise.resolve(), index: () => Promise.resolve(0) })], close: () => undefined });
+function maintenanceOf(base: Base): { services: Service[]; close(): unknown } {
+  const { engine, queues, metrics, log, config } = base;
+  const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log, max: 2 });
+  const firing = { ...base, defaultModel: config.MODEL, cancel: makeCancelRun({ store, ...base }) };
+  const maintenance = new Maintenance({ engine, queues, metrics, log, fire: () => fireSchedules(firing, SCHEDULES_A_SWEEP), remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
+  return { services: [maintenance], close: () => store.close() };
+}
 
 /** Submits the requests of its second argument, on a word, and says so: a caller that may be killed half way. */
 async function submitAll(base: Base): Promise<void> {

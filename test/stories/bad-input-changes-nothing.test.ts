@@ -33,7 +33,7 @@ async function counts(): Promise<unknown> {
 }
 
 /** One run that exists, so that there is something to change. */
-let run = '', finished = '', failed = '', question = '';
+let run = '', finished = '', failed = '', question = '', scheduled = '';
 beforeAll(async () => {
   const client = fleet.client(key);
   run = (await client.runs.create({ agent: 'support-agent', input: { message: 'later' }, user: 'ada', session: 's', delayMs: 3_600_000 }, { idempotencyKey: 'taken' })).id;
@@ -42,6 +42,7 @@ beforeAll(async () => {
   await until('the index', async () => (await fleet.rows(`SELECT 1 FROM memories WHERE indexed_generation IS NOT NULL`)).length === 1 && (await client.runs.memories(finished)).memoryState === 'done');
   await fleet.client(weak).runs.list();
   await client.runs.signal(run, { name: 'go', payload: 1 }, { idempotencyKey: 'sent' });
+  scheduled = (await client.schedules.create({ ...good, name: 'taken', cron: '0 9 1 1 *', zone: 'UTC' })).id;
   // an ended run with a call on record, and an open question: as an engine would have left them
   failed = (await client.runs.create({ agent: 'support-agent', input: { message: 'later' }, user: 'ada', session: 'u', delayMs: 3_600_000 })).id;
   await client.runs.cancel(failed);
@@ -54,7 +55,7 @@ beforeAll(async () => {
 interface Refusal { readonly status: number; readonly code: string; readonly words: string }
 const http = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => async (): Promise<Refusal> => {
   const raw = typeof body === 'string' || body instanceof Uint8Array;
-  const answer = await fetch(fleet.url + path.replace('{run}', run).replace('{finished}', finished).replace('{failed}', failed).replace('{question}', question), {
+  const answer = await fetch(fleet.url + path.replace('{run}', run).replace('{finished}', finished).replace('{failed}', failed).replace('{question}', question).replace('{schedule}', scheduled), {
     method, headers: { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
     ...(body === undefined ? {} : { body: raw ? body as string | Uint8Array<ArrayBuffer> : JSON.stringify(body) }),
   });
@@ -64,6 +65,7 @@ const http = (method: string, path: string, body?: unknown, headers: Record<stri
 };
 const good = { agent: 'support-agent', input: { message: 'hello' } };
 const submit = (over: object, headers: Record<string, string> = {}) => http('POST', '/v1/runs', { ...good, ...over }, headers);
+const schedule = (over: object) => http('POST', '/v1/schedules', { ...good, name: 'nightly', ...over });
 const deep = (levels: number): string => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`;
 
 const HTTP: [what: string, send: () => Promise<Refusal>, code: ErrorCode][] = [
@@ -162,6 +164,23 @@ const HTTP: [what: string, send: () => Promise<Refusal>, code: ErrorCode][] = [
   ['a yes with arguments the tool does not take', http('POST', '/v1/approvals/{question}/decide', { approved: true, edited: { nonsense: 1 } }), 'tool_input_invalid'],
   ['a yes with a NUL character', http('POST', '/v1/approvals/{question}/decide', { approved: true, edited: { title: 'a\u0000' } }), 'data_not_storable'],
   ['a reason that cannot be printed', http('POST', '/v1/approvals/{question}/decide', { approved: true, reason: 'a\u0007' }), 'bad_request'],
+  ['a schedule without a time', schedule({}), 'bad_request'],
+  ['a schedule with two times', schedule({ cron: '0 9 * * *', zone: 'UTC', everyMs: 60_000 }), 'bad_request'],
+  ['a cron expression without its zone', schedule({ cron: '0 9 * * *' }), 'bad_request'],
+  ['a cron expression that is none', schedule({ cron: 'at nine sharp, do', zone: 'UTC' }), 'bad_request'],
+  ['a cron expression of seconds', schedule({ cron: '* * * * * *', zone: 'UTC' }), 'bad_request'],
+  ['a day that never comes', schedule({ cron: '0 9 31 2 *', zone: 'UTC' }), 'bad_request'],
+  ['a zone that is none', schedule({ cron: '0 9 * * *', zone: 'Atlantis/Capital' }), 'bad_request'],
+  ['an interval that is too short', schedule({ everyMs: 9_999 }), 'bad_request'],
+  ['a schedule that has ended', schedule({ everyMs: 60_000, endsAt: '2020-01-01T00:00:00Z' }), 'bad_request'],
+  ['a schedule of an unknown agent', schedule({ everyMs: 60_000, agent: 'nobody' }), 'agent_unknown'],
+  ['a schedule with wrong input', schedule({ everyMs: 60_000, input: {} }), 'input_invalid'],
+  ['a schedule of a session without a user', schedule({ everyMs: 60_000, session: 's' }), 'bad_request'],
+  ['a schedule whose name is taken', schedule({ everyMs: 60_000, name: 'taken' }), 'bad_request'],
+  ['a schedule that is none', http('GET', '/v1/schedules/sch_1'), 'not_found'],
+  ['the resume of a schedule nobody paused', http('POST', '/v1/schedules/{schedule}/resume'), 'not_paused'],
+  ['a run now of no schedule', http('POST', '/v1/schedules/sch_00000000000070008000000000000000/run'), 'not_found'],
+  ['the end of no schedule', http('DELETE', '/v1/schedules/sch_1'), 'not_found'],
   ['a path that is not there', http('GET', '/v1/run'), 'not_found'],
   ['a method that is none of the path', http('DELETE', '/v1/runs/{run}'), 'method_not_allowed'],
   ['a path that is no URL', http('GET', '/v1/runs/%zz'), 'bad_request'],
@@ -231,6 +250,9 @@ describe('the command line', () => {
     ['a question that is none', ['approvals', 'show', 'apr_1'], 1, /^not_found: /m],
     ['a yes to nothing', ['approvals', 'approve', 'apr_1'], 1, /^not_found: /m],
     ['a yes with what is no JSON', ['approvals', 'approve', 'apr_1', '--edited', '{'], 2, /JSON/],
+    ['a schedule of an interval that is no number', ['schedules', 'create', 'x', '--agent', 'support-agent', '--input', input, '--every-ms', 'daily'], 2, /every-ms/],
+    ['a schedule without a time', ['schedules', 'create', 'x', '--agent', 'support-agent', '--input', input], 1, /^bad_request: .*cron/m],
+    ['the pause of no schedule', ['schedules', 'pause', 'sch_1'], 1, /^not_found: /m],
     ['a tenant that is no name', ['tenants', 'create', 'Not A Name'], 1, /^bad_request: /m],
     ['a key with an unknown scope', ['keys', 'create', '--tenant', 'acme', '--scopes', 'everything'], 2, /is no scope; there are: all/],
     ['a key of no tenant', ['keys', 'create', '--tenant', 'nobody-here', '--scopes', 'all'], 1, /nobody-here/],

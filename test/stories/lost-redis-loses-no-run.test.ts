@@ -26,7 +26,7 @@ const redis = await startOwnRedis();
 atFileEnd(() => redis.stop());
 const fleet = await startFleet({ ...stack, env: { ...stack.env, REDIS_URL: redis.url } }, [machine]);
 const { base } = fleet;
-const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
+const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, fire: () => Promise.resolve(), remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
 const submit = (n: number, delayMs = 0): Promise<{ id: string }> => base.submit({ tenant: n % 2 ? 'acme' : 'globex', door: 'test', agent: 'held', input: { n }, delayMs });
 const tenantOf = (n: number): string => (n % 2 ? 'acme' : 'globex');
 

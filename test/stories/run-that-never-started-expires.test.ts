@@ -24,7 +24,7 @@ const parent = defineMachine<{ word: string }>({
 const stack = await useStack();
 const { api, client, ended, waits, story } = await startControl(stack, [slow, parent]);
 const { base } = api.fleet;
-const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
+const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, fire: () => Promise.resolve(), remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
 const submit = async (name: string, over: object): Promise<string> => (await client.runs.create({ agent: 'slow', input: { word: name }, ...over })).id;
 const isOver = (run: string): Promise<void> => until('its time', async () => (await api.fleet.rows<{ over: boolean }>(`SELECT expires_at < now() AS over FROM agent_runs WHERE id = $1`, [run.slice(4)]))[0]?.over === true);
 

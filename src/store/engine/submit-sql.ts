@@ -20,3 +20,20 @@ export async function allowLogin(pool: EnginePool, login: string, tenant: string
 export async function forbidLogin(pool: EnginePool, login: string, tenant: string): Promise<boolean> {
   return (await pool.query(`DELETE FROM submit_logins WHERE login = $1 AND tenant = $2`, [login, tenant])).rowCount === 1;
 }
+
+/** Calls `heard` for every run whose submission by SQL has committed; ends when the connection is lost or `signal` aborts. */
+export async function listenForSubmissions(pool: EnginePool, heard: (tenant: string, run: string) => void, signal: AbortSignal): Promise<void> {
+  const client = await pool.connect();
+  try {
+    const ended = new Promise<void>((resolve) => {
+      client.once('end', resolve);
+      client.once('error', () => resolve());
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    client.on('notification', ({ payload }) => { heard(...(JSON.parse(payload ?? '[]') as [string, string])); });
+    await client.query('LISTEN mainstay_submitted');
+    if (!signal.aborted) await ended;
+  } finally {
+    client.release(true); // a connection that listens is of no use to anybody else
+  }
+}
