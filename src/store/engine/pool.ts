@@ -11,6 +11,10 @@ const TYPES = {
   },
 };
 
+// Every statement here looks few rows up by a key. A plan that was made while a table was small and read it whole is kept for
+// as long as the connection, so that whole-table plans are ruled out where an index can serve.
+const PLANS = '-c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan';
+
 export type EnginePool = pg.Pool;
 export type Row = Record<string, unknown>;
 
@@ -25,7 +29,7 @@ export function openEnginePool(url: string, asRole: boolean, max: number, log: L
     idle_in_transaction_session_timeout: 15_000,
     keepAlive: true,
     application_name: 'mainstay-engine',
-    options: `${asRole ? '-c role=mainstay_engine ' : ''}-c jit=off`,
+    options: `${asRole ? '-c role=mainstay_engine ' : ''}${PLANS}`,
   });
   pool.on('error', (error) => log.warn({ error: error.message }, 'postgres connection lost'));
   return pool;
