@@ -56,9 +56,9 @@ WITH c AS MATERIALIZED (
   SELECT * FROM json_to_recordset($1::json) AS c(t text, i uuid, fence bigint, holder uuid, seq int, step text, next text, data json, data_blob text, ms int, advance int, version int,
     status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, output_blob text, error_code text,
     error_message text, memory memory_state, session_state json, messages json)
-), held AS (
-  SELECT r.tenant_id, r.id FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
-  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY 1, 2 FOR UPDATE OF r
+), held AS ( -- carries its commit along: joined to c again the two lists would be compared each with each
+  SELECT c.* FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
+  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY c.t, c.i FOR UPDATE OF r
 ), u AS (
   UPDATE agent_runs r SET
     step_seq = r.step_seq + c.advance, next_step = coalesce(c.next, r.next_step),
@@ -82,8 +82,7 @@ WITH c AS MATERIALIZED (
     input_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.input_tokens END,
     output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
     cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
-  FROM c JOIN held h ON h.tenant_id = c.t AND h.id = c.i
-  WHERE r.tenant_id = c.t AND r.id = c.i
+  FROM held c WHERE r.tenant_id = c.t AND r.id = c.i
   RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
 ), s AS (
