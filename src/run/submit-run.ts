@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { isConnectionError } from '../store/engine/pool.ts';
 import type { NewRun, Submitted } from '../store/engine/submit.ts';
-import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
+import { sessionHead } from '../store/engine/sweeps.ts';
 import type { Dispatcher } from './offer-run.ts';
 import type { Registry } from './registry.ts';
 
@@ -88,10 +88,11 @@ async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy)
   }
 }
 
-/** Commit, then look: of two racing submits and an end, one always sees who the head of the session is. */
+/** A run without a session is offered as it was stored. In a session: commit, then look; of two racing submits and an end,
+ *  one always sees who the head is. */
 async function offerIfFirst(deps: SubmitDeps, run: NewRun, submitted: Submitted): Promise<void> {
   try {
-    const head = run.session === null ? await readyRun(deps.engine.pool, run.tenant, run.id) : await sessionHead(deps.engine.pool, run.tenant, run.user ?? '', run.session);
+    const head = run.session === null ? { ...submitted, tenant: run.tenant, pool: run.pool, priority: run.priority } : await sessionHead(deps.engine.pool, run.tenant, run.user ?? '', run.session);
     if (head && head.id === submitted.id) await deps.dispatcher.offer(head, head.dueInMs);
   } catch (error) {
     deps.log.warn({ run: run.id, error: String(error) }, 'accepted, but not offered: maintenance will');
