@@ -67,7 +67,7 @@ export class Measurement {
   }
 
   async #start(role: Role, change: Partial<Place>, options: TaskOptions): Promise<Host> {
-    const host = new Host(role, this.#subject.name, join(this.dir, `${this.#subject.name}-${role}.log`), this.#profileDir);
+    const host = new Host(role, this.#subject.name, join(this.dir, `${this.#subject.name.replace(/\W+/g, '-')}-${role}.log`), this.#profileDir);
     this.#hosts.push(host);
     await host.call('start', { place: { ...this.#place, ...change }, options });
     return host;
@@ -86,7 +86,7 @@ export class Host {
     this.role = role;
     this.#log = log;
     const out = openSync(log, 'a');
-    const profile = profileDir === undefined || role === 'aside' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${peer}-${role}-${Date.now()}.cpuprofile`];
+    const profile = profileDir === undefined || role === 'aside' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${peer.replace(/\W+/g, '-')}-${role}-${Date.now()}.cpuprofile`];
     this.#child = fork(new URL('./host.ts', import.meta.url), [role, peer], { stdio: ['ignore', out, out, 'ipc'], execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...profile] });
     closeSync(out);
     this.#up = new Promise<void>((resolve) => { this.#child.once('message', () => resolve()); });

@@ -1,6 +1,8 @@
 // What a peer is to the bench: one module that starts its worker and its producer and runs the user's code (`Tasks`) through
 // its own durable primitives. Ours is bench/mainstay.ts; the others are bench/peers/*.mjs, whose packages are installed there
 // on first use. A peer must keep the meaning of `Durable` and `Producer`: a promise resolves only once the thing is durable.
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Tasks } from './tasks.ts';
 
 export const WORKLOADS = ['W1', 'W2', 'W3', 'W4', 'W5', 'W6'] as const;
@@ -85,5 +87,9 @@ export interface Peer {
 export const SIZES = { W1jobs: 5_000, W2runs: 500, W3limitMs: 120_000, W4jobs: 200, W5runs: 10_000, W6jobs: 2_000 };
 export type SizeName = keyof typeof SIZES;
 
-export const loadPeer = async (name: string): Promise<Peer> =>
-  (await import(name === 'mainstay' ? './mainstay.ts' : `./peers/${name}.mjs`)) as Peer;
+/** `mainstay@DIR` is the product of another checkout, to measure a change beside what was before. */
+export async function loadPeer(name: string): Promise<Peer> {
+  const [ours, dir] = name.split('@');
+  if (ours !== 'mainstay') return (await import(`./peers/${name}.mjs`)) as Peer;
+  return (await import(dir === undefined ? './mainstay.ts' : pathToFileURL(resolve(dir, 'bench/mainstay.ts')).href)) as Peer;
+}
