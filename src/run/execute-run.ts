@@ -67,7 +67,7 @@ export async function executeRun(deps: ExecuteDeps, run: ClaimedRun, hold: Hold)
   if (!machine) return execution.fail(new MainstayError('internal', `This worker does not know ${run.agent}@${run.version}.`));
   if (run.cancelRequested) return execution.cancel();
   if (run.crashesAlone >= CRASH_LIMIT) return execution.fail(new MainstayError('poison', `The run ended its worker ${run.crashesAlone} times, alone in it, in step "${run.nextStep}".`));
-  return execution.moveOn(machine);
+  return execution.moveOn(machine).finally(() => { void deps.jobs.forget(run.id); });
 }
 
 class Execution {
@@ -313,7 +313,8 @@ class Execution {
 
   #show(status: RunStatus, note: string | undefined): void {
     const { id, tenant, agent, fence } = this.#run;
-    this.#deps.jobs.write(id, { status, step: this.#step, progress: this.#progress, ...(note === undefined ? {} : { note }), worker: this.#deps.worker, fence });
+    if (status !== 'running') this.#deps.jobs.clear(id);
+    else this.#deps.jobs.write(id, { status, step: this.#step, progress: this.#progress, ...(note === undefined ? {} : { note }), worker: this.#deps.worker, fence });
     this.#hold.show({ run: id, tenant, agent, status, step: this.#step, progress: this.#progress });
   }
 
