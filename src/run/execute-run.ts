@@ -74,7 +74,7 @@ class Execution {
   readonly #deps: ExecuteDeps;
   readonly #run: ClaimedRun;
   readonly #hold: Hold;
-  readonly #log: Log;
+  #ownLog: Log | undefined;
   readonly #machine: Machine | undefined;
   #seq: number;
   #step: string;
@@ -96,7 +96,12 @@ class Execution {
     this.#data = run.data;
     this.#attempt = run.attempt;
     this.#input = run.input;
-    this.#log = deps.log.child({ tenant: run.tenant, run: run.id, fence: run.fence.toString(), agent: run.agent });
+  }
+
+  /** Made when something is to be said: a child goes through every redaction rule, which most runs can do without. */
+  get #log(): Log {
+    const { tenant, id, fence, agent } = this.#run;
+    return this.#ownLog ??= this.#deps.log.child({ tenant, run: id, fence: fence.toString(), agent });
   }
 
   async moveOn(machine: Machine): Promise<Ended> {
@@ -326,7 +331,8 @@ class Execution {
     const agent = this.#deps.metrics.bound('agent', this.#run.agent);
     this.#deps.metrics.runsFinished.inc({ agent, status });
     this.#deps.metrics.runSeconds.observe({ agent, status }, Math.max(0, wallMs() - this.#run.createdMs) / 1_000);
-    this.#log.info({ status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
+    const { tenant, id, fence } = this.#run;
+    this.#deps.log.info({ tenant, run: id, fence: fence.toString(), agent: this.#run.agent, status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
   }
 }
 
