@@ -1,4 +1,4 @@
-// The first command after a clone: node scripts/bootstrap.mjs start|test|faults|cli|check [arguments]. Needs nothing but the
+// The first command after a clone: node scripts/bootstrap.mjs start|test|faults|bench|cli|check [arguments]. Needs nothing but the
 // Node that runs it. It looks for what is missing and brings it (Node 24 into .node/, packages, the generated database
 // client; as root on Debian also redis-server and python3-venv), then hands over to the task: signals and the exit code
 // pass through. It never changes what is there already, and two of it at once wait for one another.
@@ -18,6 +18,7 @@ const tasks = {
   test: 'src/dev/run-tests.ts',
   faults: 'test/faults/main.ts',
   check: 'src/dev/run-check.ts',
+  bench: 'bench/main.ts',
   cli: 'src/cli/main.ts',
 };
 

@@ -206,13 +206,13 @@ describe('live job state', () => {
   const run = '0190-run';
   const update = { status: 'running', step: 'think', progress: 0.5, note: 'half way', worker: 'w1', fence: 10n } as const;
   /** The write is fire and forget: asks until it is seen. */
-  async function shown(jobs: JobStates, expected: object): Promise<void> {
-    for (let tries = 0; tries < 100; tries++) {
-      const state = await jobs.read(run);
+  async function shown(jobs: JobStates, expected: object, of = run): Promise<void> {
+    for (let tries = 0; tries < 400; tries++) {
+      const state = await jobs.read(of);
       if (state && Object.entries(expected).every(([name, value]) => state[name as keyof typeof state] === value)) return;
       await after(5);
     }
-    expect(await jobs.read(run)).toMatchObject(expected);
+    expect(await jobs.read(of)).toMatchObject(expected);
   }
 
   test('shows the latest, with a life, and never an older fence', async () => {
@@ -226,9 +226,21 @@ describe('live job state', () => {
     jobs.write(run, { ...update, step: 'zombie', fence: 9n });
     jobs.write(run, { ...update, step: 'zombie', fence: 10n });
     const witness = new JobStates(redis, keys);
-    witness.write('other', update);
-    await after(50);
+    witness.write('other', update); // later than the zombies', whose write is sent first
+    await shown(witness, { step: 'think' }, 'other');
     expect(await jobs.read(run)).toMatchObject({ step: 'act', fence: '11' });
+  });
+
+  test('a run that ends sooner than it would be written leaves nothing, one that was written is cleared', async () => {
+    const jobs = new JobStates(redis, keys);
+    jobs.write('short', update);
+    jobs.clear('short');
+    jobs.write('long', update);
+    await shown(jobs, { step: 'think' }, 'long');
+    expect(await jobs.read('short')).toBeUndefined();
+    jobs.clear('long');
+    for (let tries = 0; tries < 400 && (await jobs.read('long')) !== undefined; tries++) await after(5);
+    expect(await jobs.read('long')).toBeUndefined();
   });
 
   test('never throws: Redis frozen, numbers out of range, junk in the key', async () => {

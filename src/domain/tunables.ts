@@ -72,6 +72,8 @@ export const SESSION_TTL_S = 3_600;
 export const SESSION_MESSAGES = 20;
 /** Live state of a run in Redis. */
 export const JOB_STATE_TTL_S = 3_600;
+/** It is written this late, and at most this often: faster than a person looks twice, and nothing for runs that are shorter. */
+export const JOB_STATE_WRITE_MS = 250;
 /** Recall gives up on Milvus after this and goes on from Postgres, marked degraded. */
 export const RECALL_TIMEOUT_MS = 1_000;
 /** Tokens of memories put into a prompt. */

@@ -1,11 +1,11 @@
 // Live state and progress of a run at `job:{run}`, for people who look: never durable, never read by the engine. Writes are
-// fire and forget and never throw; of a burst only the latest is sent, and a worker that lost its run (an older fence)
-// cannot overwrite what its successor shows.
+// fire and forget and never throw. They are sent late, the latest of a quarter of a second, so that a run nobody can have
+// looked at costs Redis nothing; a worker that lost its run (an older fence) cannot overwrite what its successor shows.
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { RUN_STATUSES, type RunStatus } from '../domain/status.ts';
-import { JOB_STATE_TTL_S } from '../domain/tunables.ts';
+import { JOB_STATE_TTL_S, JOB_STATE_WRITE_MS } from '../domain/tunables.ts';
 import type { RedisKeys } from '../redis.ts';
 import { inTime, script } from './redis-script.ts';
 
@@ -46,12 +46,14 @@ export interface JobUpdate {
 
 const MAX_NOTE = 200;
 
+/** `sent`: the last write, when there was one. */
+interface Shown { latest: JobUpdate; timer: NodeJS.Timeout | undefined; sent: Promise<void> | undefined }
+
 export class JobStates {
   readonly #redis: Redis;
   readonly #keys: RedisKeys;
   readonly #ttlS: number;
-  /** Runs whose write is on its way, with what came since; `gone`: nothing is to be shown any more. */
-  readonly #sending = new Map<string, JobUpdate | 'gone' | undefined>();
+  readonly #shown = new Map<string, Shown>();
 
   constructor(redis: Redis, keys: RedisKeys, ttlS = JOB_STATE_TTL_S) {
     this.#redis = redis;
@@ -60,12 +62,24 @@ export class JobStates {
   }
 
   /** A run that waits or has ended holds nothing in Redis. */
-  clear(run: string): void { this.write(run, 'gone'); }
+  clear(run: string): void {
+    const sent = this.forget(run);
+    if (sent) void sent.then(() => inTime(this.#redis.del(this.#keys.job(run)))).catch(() => undefined); // it ends with its life
+  }
 
-  write(run: string, update: JobUpdate | 'gone'): void {
-    const busy = this.#sending.has(run);
-    this.#sending.set(run, busy ? update : undefined);
-    if (!busy) void this.#send(run, update);
+  /** Writes no more about a run and leaves what is shown to its next worker. */
+  forget(run: string): Promise<void> | undefined {
+    const shown = this.#shown.get(run);
+    clearTimeout(shown?.timer);
+    this.#shown.delete(run);
+    return shown?.sent;
+  }
+
+  write(run: string, update: JobUpdate): void {
+    const shown: Shown = this.#shown.get(run) ?? { latest: update, timer: undefined, sent: undefined };
+    this.#shown.set(run, shown);
+    shown.latest = update;
+    shown.timer ??= setTimeout(() => { shown.timer = undefined; shown.sent = this.#send(run, shown.latest); }, JOB_STATE_WRITE_MS).unref();
   }
 
   /** What was last shown, or undefined: ended long ago, never begun, unreadable or out of reach. */
@@ -78,16 +92,12 @@ export class JobStates {
     }
   }
 
-  async #send(run: string, update: JobUpdate | 'gone'): Promise<void> {
+  async #send(run: string, update: JobUpdate): Promise<void> {
     try {
-      if (update === 'gone') await inTime(this.#redis.del(this.#keys.job(run)));
-      else await putScript(this.#redis, this.#keys.job(run), [String(update.fence), textOf(update), this.#ttlS]);
+      await putScript(this.#redis, this.#keys.job(run), [String(update.fence), textOf(update), this.#ttlS]);
     } catch {
       // nobody depends on it
     }
-    const next = this.#sending.get(run);
-    this.#sending.delete(run);
-    if (next) this.write(run, next);
   }
 }
 

@@ -71,14 +71,14 @@ export async function executeRun(deps: ExecuteDeps, run: ClaimedRun, hold: Hold)
   if (!machine) return execution.fail(new MainstayError('internal', `This worker does not know ${run.agent}@${run.version}.`));
   if (run.cancelRequested) return execution.cancel();
   if (run.crashesAlone >= CRASH_LIMIT) return execution.fail(new MainstayError('poison', `The run ended its worker ${run.crashesAlone} times, alone in it, in step "${run.nextStep}".`));
-  return execution.moveOn(machine);
+  return execution.moveOn(machine).finally(() => { void deps.jobs.forget(run.id); });
 }
 
 class Execution {
   readonly #deps: ExecuteDeps;
   readonly #run: ClaimedRun;
   readonly #hold: Hold;
-  readonly #log: Log;
+  #ownLog: Log | undefined;
   readonly #machine: Machine | undefined;
   #seq: number;
   #step: string;
@@ -100,7 +100,12 @@ class Execution {
     this.#data = run.data;
     this.#attempt = run.attempt;
     this.#input = run.input;
-    this.#log = deps.log.child({ tenant: run.tenant, run: run.id, fence: run.fence.toString(), agent: run.agent });
+  }
+
+  /** Made when something is to be said: a child goes through every redaction rule, which most runs can do without. */
+  get #log(): Log {
+    const { tenant, id, fence, agent } = this.#run;
+    return this.#ownLog ??= this.#deps.log.child({ tenant, run: id, fence: fence.toString(), agent });
   }
 
   async moveOn(machine: Machine): Promise<Ended> {
@@ -320,7 +325,8 @@ class Execution {
 
   #show(status: RunStatus, note: string | undefined): void {
     const { id, tenant, agent, fence } = this.#run;
-    this.#deps.jobs.write(id, { status, step: this.#step, progress: this.#progress, ...(note === undefined ? {} : { note }), worker: this.#deps.worker, fence });
+    if (status !== 'running') this.#deps.jobs.clear(id);
+    else this.#deps.jobs.write(id, { status, step: this.#step, progress: this.#progress, ...(note === undefined ? {} : { note }), worker: this.#deps.worker, fence });
     this.#hold.show({ run: id, tenant, agent, status, step: this.#step, progress: this.#progress });
   }
 
@@ -332,7 +338,8 @@ class Execution {
     const agent = this.#deps.metrics.bound('agent', this.#run.agent);
     this.#deps.metrics.runsFinished.inc({ agent, status });
     this.#deps.metrics.runSeconds.observe({ agent, status }, Math.max(0, wallMs() - this.#run.createdMs) / 1_000);
-    this.#log.info({ status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
+    const { tenant, id, fence } = this.#run;
+    this.#deps.log.info({ tenant, run: id, fence: fence.toString(), agent: this.#run.agent, status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
   }
 }
 

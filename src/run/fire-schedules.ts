@@ -62,7 +62,7 @@ function runOf(deps: Pick<FireDeps, 'registry' | 'defaultModel'>, { tenant, id, 
 
 async function begin(deps: FireDeps, run: NewRun): Promise<void> {
   deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', run.agent), door: 'schedule' });
-  await offerIfFirst(deps, run, run);
+  await offerIfFirst(deps, run);
 }
 
 async function cancelPrevious({ cancel, log }: FireDeps, { tenant, id }: DueSchedule, run: string): Promise<void> {

@@ -94,11 +94,14 @@ async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy)
   }
 }
 
-/** Commit, then look: of two racing submits and an end, one always sees who the head of the session is. Never rejects. */
-export async function offerIfFirst(deps: Pick<SubmitDeps, 'engine' | 'dispatcher' | 'log'>, run: NewRun, submitted: Pick<Submitted, 'id'>): Promise<void> {
+/** A run without a session is offered as it was stored, where the caller knows. In a session: commit, then look; of two racing
+ *  submits and an end, one always sees who the head is. Never rejects. */
+export async function offerIfFirst(deps: Pick<SubmitDeps, 'engine' | 'dispatcher' | 'log'>, run: NewRun, stored?: Submitted): Promise<void> {
+  const { pool } = deps.engine;
   try {
-    const head = run.session === null ? await readyRun(deps.engine.pool, run.tenant, run.id) : await sessionHead(deps.engine.pool, run.tenant, run.user ?? '', run.session);
-    if (head && head.id === submitted.id) await deps.dispatcher.offer(head, head.dueInMs);
+    const head = run.session !== null ? await sessionHead(pool, run.tenant, run.user ?? '', run.session)
+      : stored ? { ...stored, tenant: run.tenant, pool: run.pool, priority: run.priority } : await readyRun(pool, run.tenant, run.id);
+    if (head && head.id === (stored ?? run).id) await deps.dispatcher.offer(head, head.dueInMs);
   } catch (error) {
     deps.log.warn({ run: run.id, error: String(error) }, 'accepted, but not offered: maintenance will');
   }

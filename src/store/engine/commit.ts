@@ -57,9 +57,9 @@ WITH c AS MATERIALIZED (
     status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, output_blob text, error_code text,
     error_message text, memory memory_state, session_state json, messages json)
   WHERE c.fence > 0 AND c.seq >= 0 AND c.advance >= 0 -- all are; it makes the planner expect few rows and go by the key, also while the table is young
-), held AS MATERIALIZED (
+), held AS MATERIALIZED ( -- carries its commit along: joined to c again the two lists would be compared each with each
   SELECT c.* FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
-  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY 1, 2 FOR UPDATE OF r
+  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY c.t, c.i FOR UPDATE OF r
 ), u AS (
   UPDATE agent_runs r SET
     step_seq = r.step_seq + c.advance, next_step = coalesce(c.next, r.next_step),

@@ -32,7 +32,7 @@ export class Engine {
 
   /** The claims of one worker: grouped among its slots. */
   claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {
-    const claims = new Grouped<ClaimRequest, ClaimedRun | undefined>((asked) => claimRuns(this.pool, asked, incarnation, machines, stepMs), GROUPS);
+    const claims = new Grouped<ClaimRequest, ClaimedRun | undefined>((asked) => claimRuns(this.pool, asked, incarnation, machines, stepMs), { lanes: 1, max: GROUP_MAX });
     return {
       claim: (tenant, id) => claims.add({ tenant, id }),
       claimDue: (limit) => claimDue(this.pool, runPool, limit, incarnation, machines, stepMs),

@@ -11,12 +11,12 @@ const TYPES = {
   },
 };
 
+// Every statement here looks few rows up by a key. A plan that was made while a table was small and read it whole is kept for
+// as long as the connection, so that whole-table plans are ruled out where an index can serve.
+const PLANS = '-c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan';
+
 export type EnginePool = pg.Pool;
 export type Row = Record<string, unknown>;
-
-/** Statements here go by key, some rows at a time. A plan made while a table was empty is kept while it fills, and on an empty
- *  table reading all of it looks as cheap as its key: so that choice is not there. Hash joins stay: of the rows of a group. */
-const BY_KEY = '-c jit=off -c enable_seqscan=off -c enable_mergejoin=off';
 
 /** url: DATABASE_ENGINE_URL, or the owner's with `asRole`. max: connections of this process. */
 export function openEnginePool(url: string, asRole: boolean, max: number, log: Log): EnginePool {
@@ -29,7 +29,7 @@ export function openEnginePool(url: string, asRole: boolean, max: number, log: L
     idle_in_transaction_session_timeout: 15_000,
     keepAlive: true,
     application_name: 'mainstay-engine',
-    options: `${asRole ? '-c role=mainstay_engine ' : ''}${BY_KEY}`,
+    options: `${asRole ? '-c role=mainstay_engine ' : ''}${PLANS}`,
   });
   pool.on('error', (error) => log.warn({ error: error.message }, 'postgres connection lost'));
   // A connection in hand has no other listener: its loss rejects the query under way, and must not end the process.
