@@ -132,7 +132,7 @@ export class Liveness {
     const sentMs = monoMs();
     const late = new AbortController();
     const answer = await Promise.race([
-      renewLeaseIfHeld(engine, lease.incarnation, leaseMs).catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'lease not renewed'); return 'failed' as const; }),
+      renewLeaseIfHeld(this.#session?.db ?? engine, lease.incarnation, leaseMs).catch((error: unknown) => { log.warn({ error: messageOf(error) }, 'lease not renewed'); return 'failed' as const; }),
       pause(lease.leftMs, late.signal).then(() => 'failed' as const),
     ]);
     late.abort();

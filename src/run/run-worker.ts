@@ -19,6 +19,7 @@ import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
 import { asOffer, type Dispatcher, type PoolQueue } from './offer-run.ts';
+import { Strays } from './strays.ts';
 import { Suspects, type Admission } from './suspects.ts';
 
 export interface WorkerDeps extends ExecuteDeps {
@@ -57,6 +58,7 @@ export class RunWorker implements Service {
   readonly #stepMs: number;
   readonly #active = new Set<Active>();
   readonly #suspects: Suspects;
+  readonly #strays = new Strays();
   readonly #liveness: Liveness;
   readonly #stopping = new AbortController();
   readonly #claimers = new WeakMap<Lease, Claimer>();
@@ -141,6 +143,7 @@ export class RunWorker implements Service {
     while (!this.#stopping.signal.aborted) {
       await pause(FALLBACK_POLL_MS * (0.8 + Math.random() * 0.4), this.#stopping.signal);
       await this.#claimDue().catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'due runs not claimed'));
+      await this.#giveBackStrays().catch(() => undefined); // looked for again
     }
   }
 
@@ -150,7 +153,20 @@ export class RunWorker implements Service {
     const { lease } = this.#liveness;
     if (!lease) return;
     if (held > 0) return this.#takeUnasked(); // the ready queue chooses
-    for (const run of await this.#claimerOf(lease).claimDue(limit)) void this.#run(lease, run, undefined, () => undefined);
+    for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#run(lease, run, undefined, () => undefined);
+  }
+
+  /** A claim that failed may have been carried out, and its runs are then held by nobody who knows. */
+  #unlessLost<T>(claim: Promise<T>): Promise<T> { return claim.catch((error: unknown) => { this.#strays.suspect(); throw error; }); }
+
+  async #giveBackStrays(): Promise<void> {
+    const { lease } = this.#liveness;
+    if (!lease) return; // what an ended incarnation holds is given back as a whole
+    const known = new Set([...this.#active].map(({ run }) => run.id));
+    const given = await this.#strays.giveBack(this.#deps.engine.pool, lease.incarnation, (run) => known.has(run));
+    if (given.length === 0) return;
+    this.#deps.log.warn({ runs: given.length }, 'the answer to a claim was lost: its runs are given back');
+    await this.#offerAgain(given);
   }
 
   /** The ready queue holds runs and no wake-up has come for a while (BullMQ is silent, or they were spent elsewhere): takes by itself. */
@@ -193,7 +209,7 @@ export class RunWorker implements Service {
 
   async #moveTaken(lease: Lease, taken: Taken, show: Show): Promise<Settle> {
     const startedMs = monoMs();
-    const run = await this.#claimerOf(lease).claim(taken.tenant, taken.run);
+    const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
     if (!run) return { ...taken, realMs: 0 };
     await this.#run(lease, run, taken, show);

@@ -204,13 +204,20 @@ class ToolCall {
       const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
       const known = harmless || tool.effect !== 'unkeyed';
       const seen = isMainstayError(error) ? error : asToolError(tool, error);
-      await this.#fill(failure(harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
+      await this.#fill(failure(notCalled ? this.#stillSo() : harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
       if (isFenced) throw error;
       if (notCalled) return new Park('rate', isMainstayError(error) ? error.retryAfterMs : undefined);
       if (known) throw seen;
       this.#fillLate(given);
       return new Park('outcome', undefined);
     }
+  }
+
+  /** What is known of the effect when this try did not leave: an earlier one may have been applied, and that stands. */
+  #stillSo(): 'failed' | 'unknown' | 'not_applied' {
+    const { tool, recorded } = this.#request;
+    if (tool.effect !== 'keyed' || recorded === undefined) return 'not_applied';
+    return recorded.status === 'failed' ? 'failed' : recorded.status === 'intent' || recorded.status === 'unknown' ? 'unknown' : 'not_applied';
   }
 
   /** A call that was given up may still end: its result is a fact, and settles the run that asks. */

@@ -32,7 +32,7 @@ export async function startAgent(stack: TestStack, change: Record<string, string
     child, pid: child.pid ?? 0, lines, ended,
     said: async (words, times = 1) => {
       const said = (): boolean => lines.filter((line) => line.includes(words)).length >= times;
-      for (const endMs = monoMs() + 20_000; !said(); await pause(10)) if (isOver || monoMs() > endMs) throw new Error(`it never said "${words}" ${times} times:\n${lines.slice(-15).join('\n')}`);
+      for (const endMs = monoMs() + 60_000; !said(); await pause(10)) if (isOver || monoMs() > endMs) throw new Error(`it never said "${words}" ${times} times:\n${lines.slice(-15).join('\n')}`);
     },
     kill: (signal) => { child.kill(signal); },
   };
@@ -40,11 +40,11 @@ export async function startAgent(stack: TestStack, change: Record<string, string
   return agent;
 }
 
-/** Waits until `holds` answers something true; fails after 15 s. */
+/** Waits until `holds` answers something true; fails after 30 s. */
 export async function eventually<T>(what: string, holds: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
-  for (const endMs = monoMs() + 15_000; ; await pause(10)) {
+  for (const endMs = monoMs() + 30_000; ; await pause(10)) {
     const answer = await holds();
     if (answer !== undefined && answer !== false) return answer;
-    if (monoMs() > endMs) throw new Error(`still not so after 15 s: ${what}`);
+    if (monoMs() > endMs) throw new Error(`still not so after 30 s: ${what}`);
   }
 }

@@ -27,6 +27,9 @@ export class WorkerSession {
     this.lost = new Promise((resolve) => { void ended.then(() => { if (!this.#closed) resolve(); }); });
   }
 
+  /** The renewals go this way: the pool's connections may all hang on a lock, and the lease must not end for it. */
+  get db(): Pick<pg.Pool, 'query'> { return this.#client; }
+
   /** A worker's id of its own, with its lock held before anyone can know of it. */
   async newId(): Promise<bigint> {
     const { rows } = await this.#client.query<{ id: string }>(`SELECT nextval('worker_seq')::text AS id`);

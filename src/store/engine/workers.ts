@@ -31,8 +31,8 @@ const CANCELLED = `(SELECT coalesce(array_agg(r.id::text), '{}') FROM agent_runs
 
 /** Renews the lease; also answers which of the worker's runs somebody wants cancelled. Undefined = no longer a worker: a lease
  *  that is over is never renewed. */
-export async function renewLeaseIfHeld(pool: EnginePool, incarnation: string, leaseMs: number): Promise<{ cancelled: string[] } | undefined> {
-  const { rows } = await pool.query<{ cancelled: string[] }>({ name: 'renew', text: `UPDATE workers SET lease_until = now() + $2 * interval '1 ms' WHERE incarnation = $1 AND ended_at IS NULL AND lease_until > now() RETURNING ${CANCELLED}`, values: [incarnation, leaseMs] });
+export async function renewLeaseIfHeld(db: Pick<EnginePool, 'query'>, incarnation: string, leaseMs: number): Promise<{ cancelled: string[] } | undefined> {
+  const { rows } = await db.query<{ cancelled: string[] }>({ name: 'renew', text: `UPDATE workers SET lease_until = now() + $2 * interval '1 ms' WHERE incarnation = $1 AND ended_at IS NULL AND lease_until > now() RETURNING ${CANCELLED}`, values: [incarnation, leaseMs] });
   return rows[0];
 }
 
@@ -46,6 +46,14 @@ export async function relockIfHeld(pool: EnginePool, incarnation: string, life: 
 export async function cancelledRuns(pool: EnginePool, incarnation: string): Promise<string[]> {
   const { rows } = await pool.query<{ cancelled: string[] }>({ name: 'cancelled', text: `SELECT ${CANCELLED}`, values: [incarnation] });
   return rows[0]?.cancelled ?? [];
+}
+
+export interface HeldRun { readonly tenant: string; readonly id: string; readonly fence: bigint }
+
+/** All that the worker holds, by the database. */
+export async function heldRuns(pool: EnginePool, incarnation: string): Promise<HeldRun[]> {
+  const { rows } = await pool.query<HeldRun>({ name: 'held', text: `SELECT r.tenant_id AS tenant, r.id, r.fence FROM agent_runs r WHERE ${RUNNING}`, values: [incarnation] });
+  return rows;
 }
 
 /** What the worker still holds goes back to the queue; no crash is counted. By the worker itself, when it stops or is fenced. */

@@ -57,7 +57,7 @@ export const R19 = defineRow({
     const dropped: Record<string, number> = {};
     for (const { what, pattern } of LOST_REPLIES) {
       const before = proxy.counts.repliesDropped;
-      proxy.dropReplies(pattern, times, 0.5);
+      proxy.dropReplies(pattern, times, what === 'submit' ? 1 : 0.5); // submits come in few groups
       await ground.submitMany(runs, (n) => [[{ do: 'note', line: 'ran' }, { do: 'keyed', line: `${what} a${n}` }], [{ do: 'read', line: `${what} r${n}` }], [{ do: 'keyed', line: `${what} b${n}` }]]);
       await ground.rest();
       dropped[`answers lost to ${what}`] = proxy.counts.repliesDropped - before;

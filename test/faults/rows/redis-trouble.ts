@@ -32,6 +32,7 @@ export const R7 = defineRow({
       const inside = ground.sink.next(({ line }) => line === 'inside', running);
       await ground.submitMany(running, [[{ do: 'note', line: 'inside' }, { do: 'keyed', line: 'effect' }], [{ do: 'keyed', line: 'last' }]]);
       await inside;
+      await ground.submitMany(running, [[{ do: 'note', line: 'inside' }]]); // what places are left is filled, so that the rest stays queued
       await ground.submitMany(before, [[{ do: 'keyed', line: 'effect' }]]);
       await ground.until('the replica follows', async () => [await infoOf(replica.client, 'replication', 'master_link_status'), await readyHeld(replica.client)], ([state, held]) => state === 'up' && Number(held) >= before);
       link.blackhole('all');
@@ -156,13 +157,14 @@ export const R12 = defineRow({
   id: 'R12', title: 'connections reset again and again', needs: { redisProxy: true },
   short: { storms: 5, everyMs: 500, runs: 6 }, full: { storms: 60, everyMs: 2_000, runs: 20 },
   async inject(ground, { storms, everyMs, runs }) {
-    const workers = await ground.workers(2);
+    const workers = await ground.workers(2, { nodeArgs: ['--max-old-space-size=96', '--max-semi-space-size=4'] }); // a small heap: what grows then is no garbage
     await ground.maintenance();
     await ground.submitMany(runs, [[{ do: 'keyed', line: 'warm up' }]]);
     await ground.rest();
-    const before = workers.map((worker) => worker.residentKiB());
+    let before: number[] = [];
     const proxy = ground.redisProxy;
     for (let n = 0; n < storms; n++) {
+      if (n === Math.floor(storms / 2)) before = workers.map((worker) => worker.residentKiB()); // the first half is for the heap to find its size
       const accepted = ground.submitMany(runs, (at) => [[{ do: 'note', line: 'ran' }, { do: 'keyed', line: `effect ${at}` }], [{ do: 'work', ms: 100 }]]);
       await pause(everyMs * (0.5 + ground.random()));
       if (n % 3 === 2) proxy?.halfClose(); else proxy?.reset(0.8);
@@ -171,11 +173,11 @@ export const R12 = defineRow({
     await ground.rest();
     const canaryMs = await canary(ground, ground.patienceMs);
     const grown = workers.map((worker, n) => worker.residentKiB() - (before[n] ?? 0));
-    const limitKiB = 64 * 1_024;
+    const limitKiB = 24 * 1_024;
     return {
       landed: { 'connections reset': proxy?.counts.resets ?? 0, 'connections opened': proxy?.counts.accepted ?? 0 },
       held: [
-        holds('no listener leaks', workers.every(({ stderr }) => !/MaxListenersExceeded/.test(stderr)), workers.map(({ stderr }) => stderr.slice(0, 200))), holds(`memory grows by less than ${limitKiB} KiB`, grown.every((kiB) => kiB < limitKiB), grown),
+        holds('no listener leaks', workers.every(({ stderr }) => !/MaxListenersExceeded/.test(stderr)), workers.map(({ stderr }) => stderr.slice(0, 200))), holds(`memory grows by less than ${limitKiB} KiB in the second half`, grown.every((kiB) => kiB < limitKiB), grown),
         holds('each run was executed once', ground.sink.of({ kind: 'note' }).length === storms * runs, `${ground.sink.of({ kind: 'note' }).length} executions of ${storms * runs}`), holds('wake-ups are consumed afterwards', true, `${Math.round(canaryMs)} ms`), ...(await check(ground)),
       ],
     };

@@ -184,22 +184,28 @@ export const R34 = defineRow({
     const unkeyed = await ground.submitMany(hanging, [[{ do: 'hang_unkeyed', line: 'hangs' }]]);
     const keyed = await ground.submitMany(hanging, [[{ do: 'hang_keyed', line: 'hangs' }]]);
     await ground.until('calls are under way', () => ground.sink.requests.length, (n) => n > 0);
-    await ground.until('unkeyed calls ask a person', () => ground.runs(unkeyed), (rows) => rows.every(({ wait_reason }) => wait_reason === 'outcome'));
+    // after some that timed out the tool's breaker opens: the rest waits behind it and has called nobody
+    const rested = await ground.until('unkeyed calls ask a person, or wait for the breaker', () => ground.runs(unkeyed), (rows) => rows.every(({ wait_reason }) => wait_reason === 'outcome' || wait_reason === 'rate') && rows.some(({ wait_reason }) => wait_reason === 'outcome'));
     const askedMs = monoMs() - startMs;
     const other = await ground.submit([[{ do: 'keyed', line: 'others go on' }]]);
     await ground.until('others go on', () => ground.run(other), ({ status }) => status === 'completed');
-    await ground.until('keyed calls are given up or tried again', () => ground.runs(keyed), (rows) => rows.every(({ attempt, status }) => attempt > 0 || status === 'failed'));
+    await ground.until('keyed calls are given up or tried again', () => ground.runs(keyed), (rows) => rows.every(({ attempt, status, wait_reason }) => attempt > 0 || status === 'failed' || wait_reason === 'rate'));
     const parked = new Set([...unkeyed, ...keyed].map(({ id }) => id)); // keyed ones go on trying, each time at their limit
     const ledger = await ground.rows<{ status: string; code: string }>(`SELECT status::text, error_code AS code FROM tool_calls WHERE tool = 'hang_unkeyed'`);
     return {
       landed: { 'calls that never answered': ground.sink.requests.filter(({ line }) => line === 'hangs').length },
       held: [
-        holds('unkeyed: given up at its limit, marked unknown, a person is asked', ledger.every(({ status, code }) => status === 'unknown' && code === 'tool_timeout'), { ledger: ledger.slice(0, 3), askedMs: Math.round(askedMs), limitMs: HANG_TIMEOUT_MS }),
-        holds('unkeyed: called once', ground.sink.of({ kind: 'unkeyed' }).length === hanging, ground.sink.of({ kind: 'unkeyed' }).length), ...(await check(ground, { parked })).filter(settledAlready),
+        holds('unkeyed: given up at its limit, marked unknown, a person is asked', ledger.some(({ status }) => status === 'unknown') && ledger.every(({ status, code }) => (status === 'unknown' && code === 'tool_timeout') || status === 'intent' || (status === 'not_applied' && code === 'breaker_open')), { ledger: ledger.slice(0, 3), askedMs: Math.round(askedMs), limitMs: HANG_TIMEOUT_MS }),
+        holds('unkeyed: no run called twice, and each that asks has called', calledOnce(ground, rested), `${ground.sink.of({ kind: 'unkeyed' }).length} calls of ${hanging} runs`), ...(await check(ground, { parked })).filter(settledAlready),
       ],
     };
   },
 });
+
+function calledOnce(ground: Ground, runs: readonly { id: string; wait_reason: string | null }[]): boolean {
+  const calls = (run: string): number => ground.sink.of({ kind: 'unkeyed', run }).length;
+  return runs.every(({ id, wait_reason }) => calls(id) <= 1 && (wait_reason !== 'outcome' || calls(id) === 1));
+}
 
 /** Keyed runs are still trying while the checker looks. */
 const settledAlready = ({ claim }: Claim): boolean => !claim.startsWith('I17');
