@@ -27,9 +27,9 @@ const commands = {
   submit,
   reached: ({ what, prefix, count, limitMs }: { what: 'begins' | 'ends'; prefix: string; count: number; limitMs: number }) => tasks.reached(what, prefix, count, limitMs),
   records: ({ what, prefix }: { what: 'begins' | 'ends'; prefix: string }) => Promise.resolve(tasks.records(what, prefix)),
-  async memory(): Promise<number> {
+  async memory(): Promise<{ worker: number; workerHeap: number }> {
     for (let i = 0; i < 3; i++) { (globalThis as { gc?: () => void }).gc?.(); await pause(100); }
-    return residentBytes(process.pid);
+    return { worker: residentBytes(process.pid), workerHeap: process.memoryUsage().heapUsed };
   },
   async stop(): Promise<void> {
     await Promise.race([Promise.all([running?.stop(), producer?.close()]), pause(5_000)]);
