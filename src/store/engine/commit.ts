@@ -125,6 +125,7 @@ async function commitGroup(pool: EnginePool, commits: readonly Commit[]): Promis
     return await commitTogether(pool, commits);
   } catch (error) {
     if (commits.length === 1) return [await readBack(pool, commits[0] as Commit, error as Error)];
+    if (isConnectionError(error)) return Promise.all(commits.map((one) => readBack(pool, one, error as Error)));
     return Promise.all(commits.map((one) => commitTogether(pool, [one]).then((answer) => answer[0] as Committed, (each: Error) => readBack(pool, one, each))));
   }
 }
@@ -138,22 +139,30 @@ async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Pro
   });
 }
 
-/** After a lost reply: the step row of this seq and fence is the commit's own id; for others the negated fence is. */
+/** After a lost reply. What is not there yet is committed again, and looked for once more where that is refused: the first
+ *  statement may have been under way still. */
 async function readBack(pool: EnginePool, one: Commit, error: Error): Promise<Committed | Error> {
   if (!isConnectionError(error)) return error;
   try {
-    const { rows } = await pool.query<CommitRow & { mine: boolean }>(
-      `SELECT r.tenant_id AS tenant, r.id, r.status::text AS status, r.event_seq AS "eventSeq", r.cancel_requested_at IS NOT NULL AS "cancelRequested",
-         CASE WHEN $5 THEN EXISTS (SELECT FROM run_steps s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.seq = $4 + 1 AND s.fence = $3) ELSE r.fence = -$3::bigint END AS mine
-       FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = $2`,
-      [one.tenant, one.id, one.fence, one.stepSeq, one.step !== null],
-    );
-    const row = rows[0];
-    if (row?.mine) return { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq };
-    return (await commitTogether(pool, [one]))[0] as Committed;
+    const before = await committedBefore(pool, one);
+    if (before) return before;
+    const [answer = FENCED] = await commitTogether(pool, [one]);
+    return answer.fenced ? await committedBefore(pool, one) ?? answer : answer;
   } catch (again) {
     return again as Error;
   }
+}
+
+/** Whether this commit is on record: the step row of its seq and fence is a commit's own id; for others the negated fence is. */
+async function committedBefore(pool: EnginePool, one: Commit): Promise<Committed | undefined> {
+  const { rows } = await pool.query<CommitRow & { mine: boolean }>(
+    `SELECT r.tenant_id AS tenant, r.id, r.status::text AS status, r.event_seq AS "eventSeq", r.cancel_requested_at IS NOT NULL AS "cancelRequested",
+       CASE WHEN $5 THEN EXISTS (SELECT FROM run_steps s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.seq = $4 + 1 AND s.fence = $3) ELSE r.fence = -$3::bigint END AS mine
+     FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = $2`,
+    [one.tenant, one.id, one.fence, one.stepSeq, one.step !== null],
+  );
+  const row = rows[0];
+  return row?.mine ? { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq } : undefined;
 }
 
 /** JSON columns arrive as text that is JSON already: they are placed, not encoded again. */
