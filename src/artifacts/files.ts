@@ -80,7 +80,7 @@ async function write(root: string, path: string, bytes: Uint8Array): Promise<voi
     }
     await moveTo(unnamed, path);
   } catch (error) {
-    await rm(unnamed, { force: true }).catch(() => undefined);
+    await rm(unnamed, { force: true }).catch(() => undefined); // the next start sweeps it; the first error counts
     throw error;
   }
   // To the top each time: another writer may have made a folder on the way and not have synced its name yet.

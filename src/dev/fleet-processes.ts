@@ -62,7 +62,7 @@ export class FleetProcesses {
     const one = this.#running.find(({ plan }) => plan.name === name);
     if (!one) throw new Error(`no process ${name}`);
     const died = one.ended.then((how) => { throw new Error(this.#report(one, how)); });
-    died.catch(() => undefined);
+    died.catch(() => undefined); // raced below; after the race nobody asks
     for (const endMs = monoMs() + READY_MS; ; await Promise.race([pause(40), died])) {
       if (await answers(one.plan.readyUrl)) return;
       if (monoMs() > endMs) throw new Error(this.#report(one, `was not ready after ${READY_MS / 1_000} s`));

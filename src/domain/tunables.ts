@@ -110,6 +110,8 @@ export const INTAKE_KEPT = 10_000;
 export const INTAKE_KEPT_S = 86_400;
 /** BullMQ may hang in `close` when Redis is gone; after this its connections are cut. */
 export const QUEUE_CLOSE_MS = 2_000;
+/** How long a worker fetches no wake-ups from a Redis that is full; runs come from Postgres meanwhile. */
+export const FULL_REST_MS = 1_000;
 /** Redis' eviction policy is looked at this often: a change at run time is told well within a minute. */
 export const REDIS_POLICY_MS = 20_000;
 // what `mainstay doctor` takes for wrong

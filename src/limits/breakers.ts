@@ -132,7 +132,7 @@ export class Breakers {
       return result;
     } catch (error) {
       if (atFault(error)) await circuit.shared.trip({ token }).then((waitMs) => this.#opened(circuit, waitMs), () => undefined);
-      else await circuit.shared.probed(token, 'unclear').catch(() => undefined);
+      else await circuit.shared.probed(token, 'unclear').catch(() => undefined); // the probe's place ends by its own time
       throw error;
     }
   }
@@ -141,7 +141,7 @@ export class Breakers {
   async #obey(circuit: Circuit, error: unknown): Promise<void> {
     if (!isMainstayError(error) || error.code !== 'breaker_open' || error.retryAfterMs === undefined || error instanceof OpenError) return;
     this.#opened(circuit, error.retryAfterMs);
-    await circuit.shared.trip({ forcedMs: error.retryAfterMs }).catch(() => undefined);
+    await circuit.shared.trip({ forcedMs: error.retryAfterMs }).catch(() => undefined); // this process obeys; the others will be told by the callee
   }
 
   #circuit(name: string): Circuit {

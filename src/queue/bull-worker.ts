@@ -2,7 +2,8 @@
 // waits for them up to a deadline, and then cuts the connections, because BullMQ's own close hangs while Redis is away.
 // BullMQ decides nothing here: jobs may come twice, and its errors are said at most once a second.
 import { Worker, type Job } from 'bullmq';
-import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
+import { pause } from '../clock.ts';
+import { FULL_REST_MS, QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
 import { within, type Service } from '../service.ts';
@@ -49,7 +50,12 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
         maxStalledCount: Number.MAX_SAFE_INTEGER,
         ...keeps,
       });
-      worker.on('error', (error) => { if (!stopping.signal.aborted) warn(error); });
+      const rest = restWhileFull(worker, stopping.signal);
+      worker.on('error', (error) => {
+        if (stopping.signal.aborted) return;
+        warn(error);
+        if (/\bOOM\b/.test(error.message)) rest();
+      });
       open = { worker, connection };
       // A worker closed in the turn it began to run starts its lock timer afterwards and never ends it.
       await new Promise((resolve) => { setImmediate(resolve); });
@@ -62,6 +68,19 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
       await endWorker(worker, answers, options);
       connection.cut();
     },
+  };
+}
+
+/** A full Redis refuses at once, and BullMQ would ask again at once: some thousand times a second. It fetches nothing for a while. */
+function restWhileFull(worker: Worker, stopping: AbortSignal): () => void {
+  let rests = false;
+  return () => {
+    if (rests) return;
+    rests = true;
+    void worker.pause(true).catch(() => undefined) // asks Redis nothing: it marks the worker
+      .then(() => pause(FULL_REST_MS, stopping))
+      .then(async () => { rests = false; if (!stopping.aborted) await worker.resume(); })
+      .catch(() => undefined); // BullMQ says its errors by the event above
   };
 }
 

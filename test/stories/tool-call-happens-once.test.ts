@@ -2,6 +2,7 @@
 // outcome is unknown stops the run, and a result that arrives later sets it going again without another call.
 import { expect, test } from '@jest/globals';
 import { z } from 'zod';
+import { MainstayError } from '../../src/domain/errors.ts';
 import type { Step } from '../../src/domain/machine.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
@@ -35,13 +36,24 @@ const lost = defineTool({
   name: 'lost', description: 'Takes effect, then its answer is lost.', input: z.strictObject({ journal: z.string() }),
   run: async ({ journal }, { signal }) => { await fetch(`${journal}/unkeyed`, { method: 'POST', signal }); throw new Error('connection reset'); },
 });
+let trip = (): void => undefined;
+const tripped = new Promise<void>((resolve) => { trip = resolve; });
+const away = defineTool({
+  name: 'away', description: 'Takes effect, then its answer is lost; or its service says that it wants no more calls.', effect: 'keyed', keyTtlMs: 86_400_000, input: z.strictObject({ journal: z.string() }),
+  run: async ({ journal }, { signal }) => {
+    if (journal === 'trip') { trip(); throw new MainstayError('breaker_open', 'Too many calls.', { retryAfterMs: 60_000 }); }
+    await fetch(`${journal}/keyed`, { method: 'POST', signal, headers: { 'idempotency-key': 'x' }, body: '{}' });
+    await tripped;
+    throw new Error('connection reset');
+  },
+});
 const one = (name: string, tool: typeof flaky): ReturnType<typeof defineMachine> => defineMachine({
   name, version: 1, input: z.strictObject({ journal: z.string() }), start: 'go', tools: [tool], remembers: false,
   steps: { go: async (step: Step<{ journal: string }>) => step.done(await step.tool(tool.name, { journal: step.input.journal })) },
 });
 
 const stack = await useStack();
-const fleet = await startFleet(stack, [retried, one('refused', flaky), one('answer-lost', lost)]);
+const fleet = await startFleet(stack, [retried, one('refused', flaky), one('answer-lost', lost), one('went-away', away)]);
 await fleet.worker();
 const journalled = async (agent: string, more: object = {}): Promise<{ id: string; journal: Awaited<ReturnType<typeof startJournal>> }> => {
   const journal = await startJournal();
@@ -71,5 +83,15 @@ test('an unkeyed call whose answer is lost stops the run, and is not called agai
   expect(journal.asked).toEqual(['unkeyed']);
   const { rows } = await fleet.base.engine.pool.query(`SELECT status::text, error_code FROM tool_calls WHERE run_id = $1`, [id]);
   expect(rows).toEqual([{ status: 'unknown', error_code: 'tool_failed' }]);
+  await journal.close();
+});
+
+test('a try that never left does not hide that an earlier one may have been applied', async () => {
+  const { id, journal } = await journalled('went-away');
+  await fleet.until('acme', id, () => journal.asked.length === 1);
+  await fleet.base.submit({ tenant: 'acme', door: 'test', agent: 'went-away', input: { journal: 'trip' } });
+  await fleet.until('acme', id, (row) => row.status === 'waiting' && row.wait_reason === 'rate');
+  expect(journal.asked).toEqual(['keyed']);
+  expect(await fleet.rows(`SELECT status::text, error_code FROM tool_calls WHERE run_id = $1`, [id])).toEqual([{ status: 'failed', error_code: 'breaker_open' }]);
   await journal.close();
 });

@@ -35,6 +35,7 @@ export async function startJournal(): Promise<Journal> {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
+  server.unref(); // a test that fails before its close must not keep the process
   const release = (): void => { held = undefined; for (const one of waiting.splice(0)) one(); };
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -66,5 +66,5 @@ export async function withClient<T>(databaseUrl: string, work: (client: pg.Clien
   const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
   client.on('error', () => undefined);
   await client.connect();
-  try { return await work(client); } finally { await client.end().catch(() => undefined); }
+  try { return await work(client); } finally { await client.end().catch(() => undefined); } // a server that went away has ended it
 }

@@ -127,7 +127,7 @@ async function answersFrom(dataDir: string, url: string): Promise<boolean> {
   } catch {
     return false; // refused, starting up, or not ours: all mean "not yet"
   } finally {
-    await client.end().catch(() => undefined);
+    await client.end().catch(() => undefined); // it may never have connected
   }
 }
 
