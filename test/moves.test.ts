@@ -42,7 +42,7 @@ const TABLE: Record<State, Row> = {
   pausing: { ...HELD, checkpoint: 'waiting → waiting for paused', wait: 'waiting → waiting for paused', pause: 'pausing', resume: 'resumed → running' },
   cancelling: { ...HELD, reclaim: 'claimed, to cancel → running', checkpoint: 'running, to cancel → running', wait: 'queued, to cancel → queued', finish: 'completed, to cancel → completed', read: 'nothing, inbox 1 → running' },
   signal: byNews, approval: byNews, outcome: byNews, child: byNews,
-  timer: byTime('timer'), batch: byTime('batch'), budget: byTime('budget'), rate: byTime('rate'), restored: byTime('restored'),
+  timer: byTime('timer'), batch: byTime('batch'), budget: byTime('budget'), rate: byTime('rate'), restored: { ...byTime('restored'), resume: 'resumed → queued' },
   due: { ...byTime('timer'), claim: 'claimed → running', reclaim: 'claimed → running' },
   paused: { ...NEVER_CLAIMED, claim: 'refused', reclaim: 'refused', send: 'sent → waiting for paused', cancel: 'cancelled → cancelled', pause: 'paused', resume: 'resumed → queued' },
   completed: ended('completed'), failed: ended('failed'), cancelled: ended('cancelled'),

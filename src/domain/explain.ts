@@ -131,7 +131,7 @@ function expiring({ status, startedMs, expiresMs, nowMs }: RunFacts): Explanatio
 
 function held({ run, waitReason, pausedBy, pausedMs, movedMs }: RunFacts): Explanation | undefined {
   if (waitReason === 'paused') return { because: 'paused', sentence: `It was paused${pausedBy === null ? '' : ` by ${pausedBy}`}.`, sinceMs: pausedMs ?? movedMs, details: { by: pausedBy }, command: `mainstay runs resume ${run}` };
-  if (waitReason === 'restored') return { because: 'restored', sentence: 'The database was restored from a backup: it waits until a person releases it.', sinceMs: movedMs, details: {}, command: null };
+  if (waitReason === 'restored') return { because: 'restored', sentence: 'The database was restored from a backup: it waits until a person releases it.', sinceMs: movedMs, details: {}, command: `mainstay runs resume ${run}` };
   return undefined;
 }
 

@@ -163,5 +163,9 @@ export const LEFT_FILE_MS = 86_400_000;
 // connections to Redis
 /** A socket that owes an answer for this long is half-open (its peer went without a word): it is given up and another opened. */
 export const REDIS_SILENCE_MS = 4_000;
-/** The same for clients that block on purpose: BullMQ's longest block is 10 s. */
-export const REDIS_BLOCKED_SILENCE_MS = 13_000;
+/** A BullMQ worker with nothing to do asks again after this: while it blocks, a half-open socket looks like an empty queue. */
+export const REDIS_BLOCK_S = 2;
+/** A BullMQ worker whose fetch or answer failed tries again after this; BullMQ's own 15 s leave work lying after a failover. */
+export const REDIS_RETRY_MS = 1_000;
+/** For clients that block on purpose: longer than they do. */
+export const REDIS_BLOCKED_SILENCE_MS = 4_500;

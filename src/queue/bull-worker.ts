@@ -3,7 +3,7 @@
 // BullMQ decides nothing here: jobs may come twice, and its errors are said at most once a second.
 import { Worker, type Job } from 'bullmq';
 import { pause } from '../clock.ts';
-import { FULL_REST_MS, QUEUE_CLOSE_MS } from '../domain/tunables.ts';
+import { FULL_REST_MS, QUEUE_CLOSE_MS, REDIS_BLOCK_S, REDIS_RETRY_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
 import { within, type Service } from '../service.ts';
@@ -28,6 +28,11 @@ export interface InHand {
   warn(error: unknown): void;
 }
 
+/** BullMQ blocks for up to 10 s while a delayed job lies further away than that, and its option for the block is of the empty queue only. */
+class PromptWorker extends Worker {
+  override get maximumBlockTimeout(): number { return REDIS_BLOCK_S; }
+}
+
 export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer: (inHand: InHand) => Promise<unknown>): Service {
   const stopping = new AbortController();
   const warn = sampledWarning(options.log, `worker of ${options.queue}`);
@@ -42,12 +47,14 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
     name: `worker of ${options.queue}`,
     async start() {
       const connection = openBlockingConnection(options.url, options.log);
-      const worker = new Worker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), {
+      const worker = new PromptWorker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), {
         connection: connection.redis,
         prefix: options.keys.bull,
         concurrency: options.concurrency,
         // A stall is the crash of a worker and says nothing about the job: Postgres counts what counts.
         maxStalledCount: Number.MAX_SAFE_INTEGER,
+        drainDelay: REDIS_BLOCK_S,
+        runRetryDelay: REDIS_RETRY_MS,
         ...keeps,
       });
       const rest = restWhileFull(worker, stopping.signal);

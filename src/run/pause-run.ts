@@ -1,4 +1,4 @@
-// Pause a run, and let it go on. A run that is running stops at its next checkpoint; one that sleeps keeps its time, one that
+// Pause a run, and let one go on that was paused or stands since a restore of the database. A run that is running stops at its next checkpoint; one that sleeps keeps its time, one that
 // waits for a person or a message looks again when it goes on. While it is paused nothing moves it but a cancel.
 import { MainstayError } from '../domain/errors.ts';
 import { pauseRun, resumeRun } from '../store/engine/control.ts';
@@ -22,9 +22,9 @@ export function makePauseRun(deps: ControlDeps): PauseRun {
 export function makeResumeRun(deps: ControlDeps): ResumeRun {
   const notPaused = (): MainstayError => new MainstayError('not_paused', 'Nobody has paused the run.');
   return async (request) => {
-    const { tenantId, id } = await auditedRun(deps, request, 'run.resumed', ({ finishedAt, status, pauseRequestedAt }) => {
+    const { tenantId, id } = await auditedRun(deps, request, 'run.resumed', ({ finishedAt, status, pauseRequestedAt, waitReason }) => {
       if (finishedAt !== null) throw hasEnded(status);
-      if (pauseRequestedAt === null) throw notPaused();
+      if (pauseRequestedAt === null && waitReason !== 'restored') throw notPaused();
     });
     const answer = await resumeRun(deps.engine.pool, targetOf(request));
     if (answer === undefined) throw noSuchRun();

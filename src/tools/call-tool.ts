@@ -122,13 +122,14 @@ class ToolCall {
 
   /** What an earlier try left: nothing to heed (undefined), its result, or a question for a person. */
   async settleEarlier(): Promise<{ result: Json } | Park | undefined> {
-    const { tool, recorded } = this.#request;
-    if (!recorded || (recorded.status !== 'intent' && recorded.status !== 'unknown') || !isGuarded('unknown-asks')) return undefined;
-    if (tool.effect === 'read' || (tool.effect === 'keyed' && recorded.startedMsAgo < tool.keyTtlMs)) return undefined;
+    const { tool, recorded, args } = this.#request;
+    if (tool.effect === 'read' || !recorded || !mayBeApplied(tool, recorded.status) || !isGuarded('unknown-asks')) return undefined;
+    if (tool.effect === 'keyed' && recorded.startedMsAgo < tool.keyTtlMs) return undefined;
     const found = tool.lookup ? await tool.lookup(this.#key, this.#context(this.#request.signal)).catch(() => undefined) : undefined;
     if (found === 'not_applied') return undefined;
     if (found) return { result: (found.result ?? null) as Json };
-    if (recorded.status === 'intent') await this.#fill(failure('unknown', new MainstayError('outcome_unknown', `Whether ${tool.name} took effect is not known.`)));
+    if (recorded.status === 'failed') await this.#open(args, undefined);
+    if (recorded.status !== 'unknown') await this.#fill(failure('unknown', new MainstayError('outcome_unknown', `Whether ${tool.name} took effect is not known.`)));
     return new Park('outcome', undefined);
   }
 
@@ -246,6 +247,8 @@ class ToolCall {
   }
 }
 
+/** A keyed call that failed may have been applied: its key makes the next try safe, as long as the callee remembers it. */
+const mayBeApplied = (tool: Tool, status: string): boolean => status === 'intent' || status === 'unknown' || (status === 'failed' && tool.effect === 'keyed');
 const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
 const failure = (status: 'failed' | 'unknown' | 'not_applied' | 'denied', error: MainstayError): Omit<ToolOutcome, 'durationMs'> => ({ status, response: undefined, meta: '{}', errorCode: error.code, errorMessage: error.message.slice(0, 500) });
 const asToolError = (tool: Tool, error: unknown): MainstayError => (isMainstayError(error) ? error : new MainstayError('tool_failed', `${tool.name}: ${messageOf(error).slice(0, 300)}`, { cause: error }));

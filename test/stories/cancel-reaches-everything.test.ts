@@ -137,3 +137,22 @@ test('once more does no harm: the first end stands', async () => {
   expect(await refusal(client.runs.cancel(completed))).toBe('run_finished');
   expect(await client.runs.get(completed)).toMatchObject({ status: 'completed', cancelRequested: false });
 });
+
+test('a tree that ends from below at the same moment: Postgres gives one of the two up, and the cancel is made again', async () => {
+  const run = await submit('family', 'embraced');
+  await waits(run, 'child');
+  const [child] = await api.fleet.rows<{ id: string }>(`SELECT id FROM agent_runs WHERE parent_id = $1 AND status = 'queued'`, [run.slice(4)]);
+  const below = await api.fleet.base.engine.pool.connect();
+  try {
+    await below.query('BEGIN');
+    await below.query('SELECT FROM agent_runs WHERE id = $1 FOR UPDATE', [child?.id]);
+    const cancelled = client.runs.cancel(run);
+    await until('the cancel to wait for the child', async () => (await api.fleet.rows(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%RECURSIVE root%'`)).length > 0);
+    await below.query('UPDATE agent_runs SET inbox_seq = inbox_seq + 1 WHERE id = $1', [run.slice(4)]); // as the end of a child does
+    await below.query('COMMIT');
+    expect(await cancelled).toMatchObject({ cancelRequested: true });
+  } finally {
+    below.release();
+  }
+  expect(await ended(run)).toMatchObject({ status: 'cancelled' });
+});

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from '@jest/globals';
 import { monoMs, pause } from '../../src/clock.ts';
 import { CAUSES, type Cause } from '../../src/domain/explain.ts';
-import type { RunExplanation } from '../../src/domain/wire.ts';
+import type { Run, RunExplanation } from '../../src/domain/wire.ts';
 import { publicId } from '../../src/ids.ts';
 import { SharedCircuit } from '../../src/limits/shared-circuit.ts';
 import { startApi } from '../support/api.ts';
@@ -121,7 +121,9 @@ test('waits that take more than a fleet: batch, restored, rate limited, business
     return id;
   };
   await because('batch', await waits('batch'));
-  await because('restored', await waits('restored', 'NULL'));
+  const restored = await waits('restored', 'NULL');
+  expect((await because('restored', restored)).command).toBe(`mainstay runs resume ${publicId('run', restored)}`);
+  expect((await api.call<Run>('POST', `/v1/runs/${publicId('run', restored)}/resume`, { key, body: {} })).body).toMatchObject({ waitReason: null });
   expect((await because('rate', await waits('rate'))).sentence).toContain('asks again at');
   const limited = await waits('rate');
   await api.fleet.rows(`INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, error_code, reserved_micro_usd, finished_at)

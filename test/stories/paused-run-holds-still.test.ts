@@ -64,6 +64,7 @@ test('inside a step: it stops at the checkpoint, and the step is not run again',
   await client.runs.resume(run);
   expect(await ended(run)).toMatchObject({ status: 'completed' });
   expect([timesRan('running/first'), timesRan('running/second')]).toEqual([1, 1]);
+  expect(await story(run)).toEqual(['run.queued', 'run.started', 'run.pausing', 'step:first', 'run.paused', 'run.resumed', 'step:second', 'run.completed']);
 });
 
 test('inside a step that fails: the retry waits as well', async () => {

@@ -36,6 +36,11 @@ const lost = defineTool({
   name: 'lost', description: 'Takes effect, then its answer is lost.', input: z.strictObject({ journal: z.string() }),
   run: async ({ journal }, { signal }) => { await fetch(`${journal}/unkeyed`, { method: 'POST', signal }); throw new Error('connection reset'); },
 });
+let fails = true;
+const forgetful = defineTool({
+  name: 'forgetful', description: 'Takes effect, then its answer is lost; its service soon forgets the key.', effect: 'keyed', keyTtlMs: 50, input: z.strictObject({ journal: z.string() }),
+  run: async ({ journal }, { signal, key }) => { await fetch(`${journal}/keyed`, { method: 'POST', signal, headers: { 'idempotency-key': key }, body: '{}' }); if (fails) throw new Error('connection reset'); return 'done'; },
+});
 let trip = (): void => undefined;
 const tripped = new Promise<void>((resolve) => { trip = resolve; });
 const away = defineTool({
@@ -53,7 +58,7 @@ const one = (name: string, tool: typeof flaky): ReturnType<typeof defineMachine>
 });
 
 const stack = await useStack();
-const fleet = await startFleet(stack, [retried, one('refused', flaky), one('answer-lost', lost), one('went-away', away)]);
+const fleet = await startFleet(stack, [retried, one('refused', flaky), one('answer-lost', lost), one('went-away', away), one('forgotten', forgetful)]);
 await fleet.worker();
 const journalled = async (agent: string, more: object = {}): Promise<{ id: string; journal: Awaited<ReturnType<typeof startJournal>> }> => {
   const journal = await startJournal();
@@ -93,5 +98,15 @@ test('a try that never left does not hide that an earlier one may have been appl
   await fleet.until('acme', id, (row) => row.status === 'waiting' && row.wait_reason === 'rate');
   expect(journal.asked).toEqual(['keyed']);
   expect(await fleet.rows(`SELECT status::text, error_code FROM tool_calls WHERE run_id = $1`, [id])).toEqual([{ status: 'failed', error_code: 'breaker_open' }]);
+  await journal.close();
+});
+
+test('a keyed call that failed is not repeated once its service may have forgotten the key: a person is asked', async () => {
+  const { id, journal } = await journalled('forgotten');
+  const run = await fleet.until('acme', id, (row) => row.status === 'waiting');
+  fails = false;
+  expect(run.wait_reason).toBe('outcome');
+  expect(journal.asked).toEqual(['keyed']);
+  expect(await fleet.rows(`SELECT status::text, error_code FROM tool_calls WHERE run_id = $1`, [id])).toEqual([{ status: 'unknown', error_code: 'outcome_unknown' }]);
   await journal.close();
 });

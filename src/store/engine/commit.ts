@@ -75,7 +75,7 @@ WITH c AS MATERIALIZED (
     attempt = CASE WHEN c.advance = 1 THEN 0 ELSE r.attempt + c.failed END,
     crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END, crashes_alone = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes_alone END,
     ran_alone = false,
-    event_seq = r.event_seq + c.advance + (c.event IS NOT NULL)::int,
+    event_seq = r.event_seq + c.advance + (c.event IS NOT NULL)::int + ${PAUSES}::int,
     output = coalesce(c.output, r.output), output_blob = coalesce(c.output_blob, r.output_blob), error_code = c.error_code, error_message = c.error_message,
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
     holds_session = r.holds_session AND c.status NOT IN ${ENDED},
@@ -84,13 +84,14 @@ WITH c AS MATERIALIZED (
     output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
     cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
   FROM held c WHERE r.tenant_id = c.t AND r.id = c.i
-  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at,
+  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
 ), s AS (
   INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
-  SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int, fence, step, next, data, data_blob, ms FROM u WHERE advance = 1
+  SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int - paused, fence, step, next, data, data_blob, ms FROM u WHERE advance = 1
 ), e AS (
-  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, event, event_data FROM u WHERE event IS NOT NULL
+  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq - paused, event, event_data FROM u WHERE event IS NOT NULL
+  UNION ALL SELECT tenant_id, id, event_seq, 'run.paused', '{}' FROM u WHERE paused = 1
 ), p AS ( -- a child's end is news for its parent; the parent counts for itself
   UPDATE agent_runs r SET ${WOKEN} FROM (SELECT DISTINCT tenant_id, parent_id FROM u WHERE parent_path IS NOT NULL AND status IN ${ENDED}) u
   WHERE r.tenant_id = u.tenant_id AND r.id = u.parent_id AND r.finished_at IS NULL

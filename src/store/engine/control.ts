@@ -72,15 +72,17 @@ export async function pauseRun(pool: EnginePool, target: Target): Promise<'pause
   return row && (row.finished ? 'finished' : row.running ? 'pausing' : 'paused');
 }
 
-/** Lets a paused run go on: at once, or when its time comes. `not_paused`: nobody had paused it. Undefined = no such run. */
+const STANDS = `r.wait_reason IN ('paused', 'restored')`;
+
+/** Lets a run go on that was paused, or stands since a restore: at once, or when its time comes. `not_paused`: neither. Undefined = no such run. */
 export async function resumeRun(pool: EnginePool, target: Target): Promise<'resumed' | 'not_paused' | undefined> {
   const { rows } = await pool.query<{ resumed: boolean }>(`
-    WITH h AS (SELECT tenant_id, id, pause_requested_at, finished_at FROM agent_runs WHERE ${OWN} FOR UPDATE),
+    WITH h AS (SELECT tenant_id, id, finished_at FROM agent_runs WHERE ${OWN} FOR UPDATE),
     u AS (
       UPDATE agent_runs r SET pause_requested_at = NULL, resume_at = NULL,
-        status = CASE WHEN r.wait_reason = 'paused' THEN 'queued' ELSE r.status END, wait_reason = CASE WHEN r.wait_reason = 'paused' THEN NULL ELSE r.wait_reason END,
-        wake_at = CASE WHEN r.wait_reason = 'paused' THEN greatest(now(), coalesce(r.resume_at, now())) ELSE r.wake_at END, event_seq = r.event_seq + 1
-      FROM h WHERE r.tenant_id = h.tenant_id AND r.id = h.id AND h.finished_at IS NULL AND h.pause_requested_at IS NOT NULL RETURNING r.tenant_id, r.id, r.event_seq
+        status = CASE WHEN ${STANDS} THEN 'queued' ELSE r.status END, wait_reason = CASE WHEN ${STANDS} THEN NULL ELSE r.wait_reason END,
+        wake_at = CASE WHEN ${STANDS} THEN greatest(now(), coalesce(r.resume_at, now())) ELSE r.wake_at END, event_seq = r.event_seq + 1
+      FROM h WHERE r.tenant_id = h.tenant_id AND r.id = h.id AND h.finished_at IS NULL AND (r.pause_requested_at IS NOT NULL OR ${STANDS}) RETURNING r.tenant_id, r.id, r.event_seq
     ), e AS (INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.resumed' FROM u)
     SELECT EXISTS (SELECT FROM u) AS resumed FROM h`, own(target));
   const [row] = rows;
