@@ -18,7 +18,7 @@ afterAll(() => pool.end());
 const holder = randomUUID();
 
 /** Carries out every statement; the answers to the first `times` named so are lost. */
-function losing(name: string, times = 1): EnginePool {
+function losing(name: 'commit' | 'checkpoint' | 'claim', times = 1): EnginePool {
   let left = times;
   const query = async (...asked: Parameters<EnginePool['query']>): Promise<unknown> => {
     const answer = await (pool.query(...asked) as unknown as Promise<unknown>);
@@ -45,7 +45,7 @@ const steps = async (runs: readonly ClaimedRun[]): Promise<number[]> => {
 test.each([1, 3])('the answer to a group of %i commits is lost: each is read back, and none done twice', async (count) => {
   for (const status of ['running', 'completed'] as const) {
     const runs = await claimed(count);
-    const answers = await commitRunsIfHeld(losing('commit'), runs.map((run) => commitOf(run, status)));
+    const answers = await commitRunsIfHeld(losing(status === 'running' ? 'checkpoint' : 'commit'), runs.map((run) => commitOf(run, status)));
     expect(answers).toEqual(runs.map(() => expect.objectContaining({ fenced: false, status })));
     expect(await steps(runs)).toEqual(runs.map(() => 1));
   }
@@ -53,7 +53,7 @@ test.each([1, 3])('the answer to a group of %i commits is lost: each is read bac
 
 test('one of the group was fenced: it is told so, the others are read back', async () => {
   const runs = await claimed(3);
-  const answers = await commitRunsIfHeld(losing('commit'), runs.map((run, at) => commitOf(run, 'running', at === 1 ? run.fence + 1_000_000n : run.fence)));
+  const answers = await commitRunsIfHeld(losing('checkpoint'), runs.map((run, at) => commitOf(run, 'running', at === 1 ? run.fence + 1_000_000n : run.fence)));
   expect(answers.map((answer) => 'fenced' in answer && answer.fenced)).toEqual([false, true, false]);
   expect(await steps(runs)).toEqual([1, 0, 1]);
 });

@@ -35,6 +35,7 @@ const ALLOWED = {
   'recorded calls': ['step_records_pkey', 'tool_calls_pkey', 'model_calls_pkey'],
   'signal': [KEY],
   'renew': ['agent_runs_held'],
+  'checkpoint': [KEY],
   'commit': [KEY, 'model_calls_pkey'],
 } as const;
 type Name = keyof typeof ALLOWED;
@@ -64,7 +65,8 @@ beforeAll(async () => {
   await recordedCalls(door('recorded calls'), TENANT, run.id, 1);
   await sendSignal(door('signal'), { tenant: TENANT, run: run.id, user: undefined, id: randomUUID(), name: 'go', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
   await renewLeaseIfHeld(door('renew'), holder, 60_000);
-  await commitRunsIfHeld(door('commit'), [commitOf(held, { step: STEP })]);
+  await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);
+  await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await claimDue(door('claim due'), 'agent', 10, holder, MACHINES, 60_000);
 });
 

@@ -119,7 +119,7 @@ export function assembleExecution(base: Base, limits: Limits, recaller: Recaller
   const { engine, registry, keys, metrics, log, blobs, submit } = base;
   const { breakers, locks, sessions, jobs } = limits;
   return {
-    engine, registry, sessions, jobs, locks, keys, metrics, log, worker, recaller, blobs, submit,
+    engine, registry, sessions, jobs, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
     tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
     models: { pool: engine.pool, model: assembleModel(base), breakers, metrics },
   };

@@ -1,6 +1,6 @@
 // Moves one claimed run: call its step, commit the checkpoint under the fence, go on, until it waits, ends, is handed back
 // or is found to be another worker's. It decides nothing by time of its own and never writes after its lease is lost.
-import { monoMs, pause, wallMs } from '../clock.ts';
+import { follow, monoMs, pause, wallMs } from '../clock.ts';
 import { codeOf, ERRORS, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
 import { storable, type Json } from '../domain/json.ts';
 import type { BlobStore } from '../domain/blob.ts';
@@ -43,6 +43,8 @@ export interface ExecuteDeps {
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** For the line at the end of each run: without redaction, which costs more than the line; ids, codes and numbers only. */
+  readonly endLog: Log;
   readonly worker: string;
 }
 
@@ -162,9 +164,10 @@ class Execution {
   async #callStep(machine: Machine, resumed: boolean): Promise<Outcome> {
     const run = this.#run;
     const recorded = resumed || this.#attempt > 0 ? await recordedCalls(this.#deps.engine.pool, run.tenant, run.id, this.#seq + 1) : [];
-    const late = new AbortController();
-    const deadline = setTimeout(() => late.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
-    const signal = AbortSignal.any([this.#hold.signal, late.signal]);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const unfollow = follow(this.#hold.signal, stop);
+    const deadline = setTimeout(() => stop.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const exit = new Exit();
     this.#inbox = { seq: undefined };
     const scope = new StepScope({
@@ -187,6 +190,7 @@ class Execution {
       return { error };
     } finally {
       clearTimeout(deadline);
+      unfollow();
     }
   }
 
@@ -339,7 +343,7 @@ class Execution {
     this.#deps.metrics.runsFinished.inc({ agent, status });
     this.#deps.metrics.runSeconds.observe({ agent, status }, Math.max(0, wallMs() - this.#run.createdMs) / 1_000);
     const { tenant, id, fence } = this.#run;
-    this.#deps.log.info({ tenant, run: id, fence: fence.toString(), agent: this.#run.agent, status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
+    this.#deps.endLog.info({ tenant, run: id, fence: fence.toString(), agent: this.#run.agent, status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
   }
 }
 

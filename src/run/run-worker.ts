@@ -3,7 +3,7 @@
 // from other runs (suspects.ts). It drains on stop: no new takes, runs are handed back at their next checkpoint, and it ends
 // in bounded time whatever is gone.
 import type { Redis } from 'ioredis';
-import { monoMs, pause } from '../clock.ts';
+import { follow, monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
 import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
@@ -257,29 +257,30 @@ export class RunWorker implements Service {
     const key = claimKey(run);
     const ends = run.cancelRequested || run.crashesAlone >= CRASH_LIMIT; // no step of it will run
     const admission = await this.#suspects.admit({ id: key, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
-    const window = new AbortController();
     const held = { tenant: run.tenant, id: run.id, fence: run.fence, claimedBy: lease.incarnation };
     const pool = this.#deps.engine.pool;
     if (!admission.admitted) {
       const wakeInMs = this.#stopping.signal.aborted ? 0 : admission.wakeInMs;
       return (await handBackIfHeld(pool, held, wakeInMs)) ? { status: 'queued', wakeInMs } : { status: 'fenced', wakeInMs: null };
     }
+    const window = run.crashes > 0 ? new AbortController() : undefined;
+    const unfollow = follow(lease.signal, stop);
     try {
       if ((admission.alone || admission.waited) && !(await setAloneIfHeld(pool, held, admission.alone, this.#stepMs))) return { status: 'fenced', wakeInMs: null };
-      void this.#openAfter(run, held, admission, window.signal);
+      if (window) void this.#openAfter(run, held, admission, window.signal);
       return await executeRun(this.#deps, run, {
-        incarnation: lease.incarnation, signal: AbortSignal.any([stop.signal, lease.signal]), show, alive: () => lease.alive,
+        incarnation: lease.incarnation, signal: stop.signal, show, alive: () => lease.alive,
         draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(key),
-        checkpoint: () => { if (this.#suspects.clear(key)) window.abort(); },
+        checkpoint: () => { if (this.#suspects.clear(key)) window?.abort(); },
       });
     } finally {
-      window.abort();
+      window?.abort();
+      unfollow();
     }
   }
 
   /** A suspect that still runs when its window is over is joined by others: a crash from then on is not its alone. */
   async #openAfter(run: ClaimedRun, held: Parameters<typeof setAloneIfHeld>[1], admission: Admission & { admitted: true }, over: AbortSignal): Promise<void> {
-    if (run.crashes === 0) return;
     await pause(admission.windowMs, over);
     if (over.aborted) return;
     if (admission.alone) await setAloneIfHeld(this.#deps.engine.pool, held, false, 0).catch(() => undefined); // it then counts as alone: an error on the safe side

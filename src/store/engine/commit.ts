@@ -1,5 +1,7 @@
 // The commit: one statement moves a run on under its fence, with its step row, its event and, at the end, its session,
-// messages and totals. A run that another has claimed answers `fenced`: abort, write nothing more, retry nothing.
+// messages and totals. A run that another has claimed answers `fenced`: abort, write nothing more, retry nothing. A checkpoint
+// after which the same worker goes on, by far the most frequent, has a statement of its own that does nothing else; what it
+// does not find as it expects it (fenced, to be paused) is left to the whole one.
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
 import { BY_NEWS, WOKEN } from './inbox.ts';
@@ -105,11 +107,33 @@ WITH c AS MATERIALIZED (
 )
 SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
 
+/** Between the values of a step in one parameter: JSON text has no control characters, and an array of it would be escaped and parsed twice. */
+const SEPARATOR = '\u001e';
+const CHECKPOINT = `
+WITH c AS MATERIALIZED (
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::text[], $7::text[], string_to_array($8, '${SEPARATOR}', 'null')::json[], $9::text[], $10::int[], $11::int[], $12::float8[])
+    AS c(t, i, fence, holder, seq, step, next, data, data_blob, ms, version, step_ms)
+), u AS (
+  UPDATE agent_runs r SET step_seq = r.step_seq + 1, next_step = c.next, version = greatest(r.version, c.version), step_deadline_at = now() + c.step_ms * interval '1 ms', step_claims = 1,
+    attempt = 0, crashes = 0, crashes_alone = 0, ran_alone = false, event_seq = r.event_seq + 1
+  FROM c WHERE r.tenant_id = c.t AND r.id = c.i
+    AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} AND ${guarded('pause-parks', 'r.pause_requested_at IS NULL')}
+  RETURNING r.tenant_id, r.id, r.step_seq, r.event_seq, r.cancel_requested_at, c.fence, c.step, c.next, c.data, c.data_blob, c.ms
+), s AS (
+  INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
+  SELECT tenant_id, id, step_seq, event_seq, fence, step, next, data, data_blob, ms FROM u
+)
+SELECT tenant_id AS tenant, id, 'running' AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
+
+/** A step is recorded, the same worker goes on, and nothing else is to be said. */
+export const isCheckpoint = ({ status, step, event, errorCode }: Commit): boolean => status === 'running' && step !== null && step.next !== null && event === null && errorCode === null;
+
 interface CommitRow { tenant: string; id: string; status: RunStatus; eventSeq: number; cancelRequested: boolean }
 
 /** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. One statement changes a row
  *  once: a run whose child is in the group is committed after it, by itself. */
 export async function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  if (commits.every(isCheckpoint)) return commitGroup(pool, commits, checkpointTogether);
   const parents = new Set(commits.flatMap((one) => (one.parent === null ? [] : [`${one.tenant} ${one.parent}`])));
   const isParent = (one: Commit): boolean => parents.size > 0 && parents.has(`${one.tenant} ${one.id}`);
   if (!commits.some(isParent)) return commitGroup(pool, commits);
@@ -120,10 +144,10 @@ export async function commitRunsIfHeld(pool: EnginePool, commits: readonly Commi
   return commits.map((one) => answers.get(one) as Committed | Error);
 }
 
-async function commitGroup(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+async function commitGroup(pool: EnginePool, commits: readonly Commit[], together: (pool: EnginePool, commits: readonly Commit[]) => Promise<(Committed | Error)[]> = commitTogether): Promise<(Committed | Error)[]> {
   if (commits.length === 0) return [];
   try {
-    return await commitTogether(pool, commits);
+    return await together(pool, commits);
   } catch (error) {
     if (commits.length === 1) return [await readBack(pool, commits[0] as Commit, error as Error)];
     if (isConnectionError(error)) return Promise.all(commits.map((one) => readBack(pool, one, error as Error)));
@@ -133,10 +157,29 @@ async function commitGroup(pool: EnginePool, commits: readonly Commit[]): Promis
 
 async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
   const { rows } = await pool.query<CommitRow>({ name: 'commit', text: COMMIT, values: [`[${commits.map(asJson).join(',')}]`] });
+  return answersOf(commits, rows).map((answer) => answer ?? FENCED);
+}
+
+/** Locked in one order everywhere, by tenant and id, so that two groups cannot stand in each other's way. */
+async function checkpointTogether(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  const sorted = [...commits].sort((a, b) => (a.tenant === b.tenant ? (a.id < b.id ? -1 : 1) : a.tenant < b.tenant ? -1 : 1));
+  const column = <Value>(of: (one: Commit) => Value): Value[] => sorted.map(of);
+  const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [
+    column(({ tenant }) => tenant), column(({ id }) => id), column(({ fence }) => fence), column(({ claimedBy }) => claimedBy), column(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
+    column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), column(({ step }) => Math.round(step?.durationMs ?? 0)), column(({ version }) => version), column(({ stepMs }) => stepMs),
+  ] });
+  const answers = answersOf(commits, rows);
+  const rest = commits.filter((_, at) => answers[at] === undefined);
+  const others = await commitGroup(pool, rest);
+  return answers.map((answer) => answer ?? others.shift() as Committed | Error);
+}
+
+/** In the order of the commits; undefined where the statement changed nothing. */
+function answersOf(commits: readonly Commit[], rows: readonly CommitRow[]): (Committed | undefined)[] {
   const byId = new Map(rows.map((row) => [`${row.tenant} ${row.id}`, row]));
   return commits.map((one) => {
     const row = byId.get(`${one.tenant} ${one.id}`);
-    return row ? { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq } : FENCED;
+    return row && { fenced: false, status: row.status, cancelRequested: row.cancelRequested, eventSeq: row.eventSeq };
   });
 }
 

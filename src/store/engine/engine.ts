@@ -3,7 +3,7 @@
 import { GROUP_LANES, GROUP_MAX } from '../../domain/tunables.ts';
 import { Grouped } from '../../grouped.ts';
 import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
-import { commitRunsIfHeld, type Commit, type Committed } from './commit.ts';
+import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './commit.ts';
 import type { EnginePool } from './pool.ts';
 import { submitRuns, submitUnlessBusy, type NewRun, type Submitted } from './submit.ts';
 
@@ -13,11 +13,13 @@ export class Engine {
   readonly pool: EnginePool;
   readonly #submits: Grouped<NewRun, Submitted>;
   readonly #commits: Grouped<Commit, Committed | Error>;
+  readonly #checkpoints: Grouped<Commit, Committed | Error>;
 
   constructor(pool: EnginePool) {
     this.pool = pool;
     this.#submits = new Grouped((runs) => submitRuns(pool, runs), GROUPS);
     this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
+    this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
   }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
@@ -25,7 +27,7 @@ export class Engine {
 
   /** Throws what the statement threw for this run alone; `fenced` is an answer, not an error. */
   async commitIfHeld(commit: Commit): Promise<Committed> {
-    const answer = await this.#commits.add(commit);
+    const answer = await (isCheckpoint(commit) ? this.#checkpoints : this.#commits).add(commit);
     if (answer instanceof Error) throw answer;
     return answer;
   }

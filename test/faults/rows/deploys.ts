@@ -39,12 +39,12 @@ export const R14 = defineRow({
   short: { deploys: 3, everyMs: 300, batch: 8, workMs: 1_200 }, full: { deploys: 30, everyMs: 20_000, batch: 40, workMs: 4_000 },
   async inject(ground, { deploys, everyMs, batch, workMs }) {
     await ground.maintenance();
-    let worker = await ground.worker();
+    let worker = await ground.worker({ concurrency: batch });
     const exits: unknown[] = [];
     for (let n = 0; n < deploys; n++) {
       await ground.submitMany(batch, (at) => [[{ do: 'work', ms: workMs }], [{ do: 'keyed', line: `a${at}` }, { do: 'work', ms: workMs }], [{ do: 'work', ms: workMs }], [{ do: 'work', ms: workMs }, { do: 'keyed', line: `b${at}` }]]);
       await pause(everyMs);
-      const next = await ground.worker();
+      const next = await ground.worker({ concurrency: batch });
       exits.push((await worker.stop()).by);
       worker = next;
     }
