@@ -5,7 +5,7 @@ import { ERRORS, isMainstayError, MainstayError, messageOf, type ErrorCode } fro
 import { MAX_BODY_BYTES } from '../domain/tunables.ts';
 import type { Problem } from '../domain/wire.ts';
 import type { Log } from '../log.ts';
-import { isConnectionError } from '../store/engine/pool.ts';
+import { isConnectionError, isTimeout } from '../store/engine/pool.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
@@ -26,7 +26,7 @@ export function asMainstayError(error: unknown): MainstayError {
   if (validation) return invalid(validation, validationContext ?? 'request');
   const known = code === undefined ? undefined : OURS[code];
   if (known) return new MainstayError(known.code, known.detail);
-  if (isConnectionError(error)) return new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
+  if (isConnectionError(error) || isTimeout(error)) return new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new MainstayError('bad_request', messageOf(error).slice(0, 200));
   return new MainstayError('internal', 'Something went wrong on our side.', { cause: error });
 }

@@ -11,7 +11,7 @@ import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { isConnectionError } from '../store/engine/pool.ts';
+import { isConnectionError, isTimeout } from '../store/engine/pool.ts';
 import type { NewRun, Submitted } from '../store/engine/submit.ts';
 import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
 import type { Dispatcher } from './offer-run.ts';
@@ -89,7 +89,7 @@ async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy)
     if (!submitted) throw new MainstayError('session_busy', `The session "${run.session}" has an unfinished run.`);
     return submitted;
   } catch (error) {
-    if (isConnectionError(error)) throw new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
+    if (isConnectionError(error) || isTimeout(error)) throw new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
     throw error;
   }
 }

@@ -60,6 +60,9 @@ export function isConnectionError(error: unknown): boolean {
   return /^(08|53|57P|58)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
 }
 
+/** The server gave the statement up: it ran past its time, most likely behind a lock. Nothing of it was done. */
+export const isTimeout = (error: unknown): boolean => ['57014', '55P03'].includes((error as { code?: string } | null)?.code ?? '');
+
 export const isUniqueViolation = (error: unknown): boolean => (error as { code?: string } | null)?.code === '23505';
 
 /** Two statements locked rows in each other's way and Postgres ended this one: nothing of it was done, it may be tried again. */
