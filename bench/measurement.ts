@@ -3,7 +3,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pause } from '../src/clock.ts';
 import { endProcess, markOf, tailOf } from '../src/dev/servers/processes.ts';
 import type { Commands } from './host.ts';
@@ -87,7 +87,7 @@ export class Host {
     this.#log = log;
     const out = openSync(log, 'a');
     const profile = profileDir === undefined || role === 'aside' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${peer.replace(/\W+/g, '-')}-${role}-${Date.now()}.cpuprofile`];
-    this.#child = fork(new URL('./host.ts', import.meta.url), [role, peer], { stdio: ['ignore', out, out, 'ipc'], execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...profile] });
+    this.#child = fork(new URL('./host.ts', import.meta.url), [role, peer], { stdio: ['ignore', out, out, 'ipc'], env: { NODE_COMPILE_CACHE: join(dirname(log), 'compiled'), ...process.env }, execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...profile] });
     closeSync(out);
     this.#up = new Promise<void>((resolve) => { this.#child.once('message', () => resolve()); });
     this.#child.on('message', (message) => this.#answered(message as Message));

@@ -59,9 +59,6 @@ WITH c AS MATERIALIZED (
     status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, output_blob text, error_code text,
     error_message text, memory memory_state, session_state json, messages json)
   WHERE c.fence > 0 AND c.seq >= 0 AND c.advance >= 0 -- all are; it makes the planner expect few rows and go by the key, also while the table is young
-), held AS MATERIALIZED ( -- carries its commit along: joined to c again the two lists would be compared each with each
-  SELECT c.* FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
-  WHERE ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} ORDER BY c.t, c.i FOR UPDATE OF r
 ), u AS (
   UPDATE agent_runs r SET
     step_seq = r.step_seq + c.advance, next_step = coalesce(c.next, r.next_step),
@@ -85,7 +82,7 @@ WITH c AS MATERIALIZED (
     input_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.input_tokens END,
     output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
     cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
-  FROM held c WHERE r.tenant_id = c.t AND r.id = c.i
+  FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}
   RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
 ), s AS (
@@ -156,13 +153,15 @@ async function commitGroup(pool: EnginePool, commits: readonly Commit[], togethe
 }
 
 async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
-  const { rows } = await pool.query<CommitRow>({ name: 'commit', text: COMMIT, values: [`[${commits.map(asJson).join(',')}]`] });
+  const { rows } = await pool.query<CommitRow>({ name: 'commit', text: COMMIT, values: [`[${inOrder(commits).map(asJson).join(',')}]`] });
   return answersOf(commits, rows).map((answer) => answer ?? FENCED);
 }
 
-/** Locked in one order everywhere, by tenant and id, so that two groups cannot stand in each other's way. */
+/** By tenant and id: everywhere rows are locked in one order, so that two groups do not stand in each other's way. */
+const inOrder = (commits: readonly Commit[]): Commit[] => [...commits].sort((a, b) => (a.tenant === b.tenant ? (a.id < b.id ? -1 : 1) : a.tenant < b.tenant ? -1 : 1));
+
 async function checkpointTogether(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
-  const sorted = [...commits].sort((a, b) => (a.tenant === b.tenant ? (a.id < b.id ? -1 : 1) : a.tenant < b.tenant ? -1 : 1));
+  const sorted = inOrder(commits);
   const column = <Value>(of: (one: Commit) => Value): Value[] => sorted.map(of);
   const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [
     column(({ tenant }) => tenant), column(({ id }) => id), column(({ fence }) => fence), column(({ claimedBy }) => claimedBy), column(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
