@@ -24,7 +24,7 @@ const owner = new pg.Pool({ connectionString: stack.databaseUrl, max: 2 });
 afterAll(async () => { await store.close(); await engine.end(); await owner.end(); });
 
 const newRun = (tenant: string, user: string | null, session: string | null): NewRun => ({
-  tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, idempotencyKey: null, requestHash: '00'.repeat(32),
+  tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null, idempotencyKey: null, requestHash: '00'.repeat(32),
   metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0,
 });
 const runs = { ada: newRun('acme', 'ada', 's'), bob: newRun('acme', 'bob', 's'), nobody: newRun('acme', null, null), other: newRun('globex', 'ada', 's') };

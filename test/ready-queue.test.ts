@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { createRequire } from 'node:module';
-import { IDLE_TENANT_MS, LEASE_MS, WAKE_UP_WINDOW } from '../src/domain/tunables.ts';
+import { ASIDE_MAX, IDLE_TENANT_MS, LEASE_MS, SWEEP_MS, WAKE_UP_WINDOW } from '../src/domain/tunables.ts';
 import { makeLog } from '../src/log.ts';
 import { orderOf, ReadyQueue, type Offer, type Settle, type Taken } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
@@ -155,7 +155,7 @@ describe('fair shares', () => {
     await ready.offerMany([...runs('a', 100), ...runs('b', 100)]);
     const taken = await ready.take();
     const other = taken?.tenant === 'a' ? 'b' : 'a';
-    await ready.renew([{ tenant: String(taken?.tenant), run: String(taken?.run), moreMs: 980 }]);
+    await ready.renew([{ tenant: String(taken?.tenant), run: String(taken?.run), moreMs: 980, limits: '' }]);
     expect(await serve(45)).toEqual({ [other]: 45 });
   });
 
@@ -235,7 +235,7 @@ describe('caps', () => {
   });
 
   test('slots Postgres knows of are held, and run out by themselves', async () => {
-    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 150 }]);
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 150, limits: '' }]);
     await ready.offerMany(runs('a', 2, { cap: 1 }));
     expect(await ready.take()).toBeUndefined();
     const taken = await untilTaken();
@@ -244,8 +244,8 @@ describe('caps', () => {
 
   test('a renewed slot does not run out', async () => {
     await ready.offerMany(runs('a', 2, { cap: 1 }));
-    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 50 }]);
-    await ready.renew([{ tenant: 'a', run: 'elsewhere', moreMs: 0 }]);
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 50, limits: '' }]);
+    await ready.renew([{ tenant: 'a', run: 'elsewhere', moreMs: 0, limits: '' }]);
     await new Promise((resolve) => { setTimeout(resolve, 80); });
     await ready.ring();
     expect(await ready.take()).toBeUndefined();
@@ -253,14 +253,14 @@ describe('caps', () => {
 
   test('renewing a run that holds no slot takes none', async () => {
     await ready.offerMany(runs('a', 3, { cap: 2 }));
-    await ready.renew([{ tenant: 'a', run: 'gone', moreMs: 5 }]);
+    await ready.renew([{ tenant: 'a', run: 'gone', moreMs: 5, limits: '' }]);
     expect(await takeAll()).toHaveLength(2);
   });
 
   test('holding slots of a ready tenant parks it; a higher cap makes it ready', async () => {
     const offers = runs('a', 2, { cap: 2 });
     await ready.offerMany(offers);
-    await ready.holdSlots('a', [{ run: 'x', leftMs: LEASE_MS }, { run: 'y', leftMs: LEASE_MS }]);
+    await ready.holdSlots('a', [{ run: 'x', leftMs: LEASE_MS, limits: '' }, { run: 'y', leftMs: LEASE_MS, limits: '' }]);
     expect(await ready.take()).toBeUndefined();
     await ready.offerMany(offers.map((offer) => ({ ...offer, cap: 3 })));
     expect(await takeAll()).toHaveLength(1);
@@ -275,6 +275,100 @@ describe('caps', () => {
     expect(await ready.take()).toBeUndefined();
     await ready.offerMany(offers.map((offer) => ({ ...offer, cap: 5 })));
     expect(await takeAll()).toHaveLength(2);
+  });
+});
+
+describe('limits of an agent or a key', () => {
+  const agent = (most: number): Partial<Offer> => ({ limits: `${most} agent:slow` });
+
+  test('a run whose limit is full is set aside and holds up nobody; a settle brings the next back, in order', async () => {
+    const slow = runs('a', 4, agent(1));
+    await ready.offerMany([...slow, ...runs('a', 3), ...runs('b', 1)]);
+    const taken = await takeAll();
+    expect(taken.map(({ run, limits }) => [run === slow[0]?.run, limits])).toEqual(expect.arrayContaining([[true, '1 agent:slow']]));
+    expect(taken).toHaveLength(5); // one of the slow ones, all others
+    expect(await ready.depth()).toMatchObject({ held: 3 });
+    expect(await ready.placeOf('a', String(slow[2]?.run))).toMatchObject({ held: 'aside', runsAhead: 1 });
+    let last = taken.find(({ run }) => run === slow[0]?.run);
+    for (const next of slow.slice(1)) {
+      last = await ready.take({ ...(last as Taken), realMs: 5 });
+      expect(last?.run).toBe(next.run);
+      expect(await ready.take()).toBeUndefined();
+    }
+  });
+
+  test('the slots of a limit never pass it, whatever else is full', async () => {
+    await ready.offerMany([...runs('a', 20, { cap: 6, limits: '3 agent:slow' }), ...runs('a', 20, { cap: 6, limits: '3 agent:slow\n2 key:k 1' }), ...runs('a', 20, { cap: 6, limits: '2 key:k 1' })]);
+    const inHand = await takeAll();
+    const count = (name: string): number => inHand.filter(({ limits }) => limits.includes(name)).length;
+    let served = inHand.length;
+    while (inHand.length > 0) {
+      expect([count('agent:slow') <= 3, count('key:k 1') <= 2, inHand.length <= 6]).toEqual([true, true, true]);
+      const next = await ready.take({ ...(inHand.shift() as Taken), realMs: 5 });
+      for (const one of next ? [next, ...await takeAll()] : await takeAll()) { inHand.push(one); served++; }
+    }
+    expect(served).toBe(60);
+    expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
+  });
+
+  test('a run brought back for one limit and set aside for another leaves its place to the next', async () => {
+    await ready.offerMany([...runs('a', 1, { limits: '1 key:k' }), ...runs('a', 1, { limits: '1 agent:slow' })]);
+    const [ofKey, ofAgent] = await takeAll();
+    const [both, next] = [...runs('a', 1, { limits: '1 agent:slow\n1 key:k' }), ...runs('a', 1, { limits: '1 agent:slow' })];
+    await ready.offerMany([both as Offer, next as Offer]);
+    expect(await takeAll()).toEqual([]);
+    expect((await ready.take({ ...(ofAgent as Taken), realMs: 1 }))?.run).toBe(next?.run);
+    expect(ofKey).toBeDefined();
+  });
+
+  test('a limit that is raised, or gone, counts from the next offer; an offer again of a run aside changes nothing', async () => {
+    const slow = runs('a', 4, agent(1));
+    await ready.offerMany(slow);
+    expect(await takeAll()).toHaveLength(1);
+    expect(await ready.offerMany(slow.slice(1))).toBe(0);
+    expect(await takeAll()).toHaveLength(0);
+    expect(await ready.offerMany(slow.slice(1).map((offer) => ({ ...offer, ...agent(2) })))).toBe(0);
+    expect(await takeAll()).toHaveLength(1);
+    await ready.offerMany(slow.slice(2).map((offer) => ({ ...offer, limits: '' })));
+    expect(await takeAll()).toHaveLength(2);
+    expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
+  });
+
+  test('a run removed from aside is gone, and one removed after it was brought back leaves its place', async () => {
+    const slow = runs('a', 4, agent(1));
+    await ready.offerMany(slow);
+    const first = (await ready.take()) as Taken;
+    expect(await ready.take()).toBeUndefined();
+    expect(await ready.remove('a', String(slow[1]?.run))).toBe(true);
+    await ready.settle({ ...first, realMs: 1 });
+    expect(await ready.remove('a', String(slow[2]?.run))).toBe(true);
+    expect((await takeAll()).map(({ run }) => run)).toEqual([slow[3]?.run]);
+    expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
+  });
+
+  test('a slot that Postgres knows of is held, is renewed, and runs out by itself', async () => {
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 60_000, limits: '1 agent:slow' }]);
+    await ready.offerMany(runs('a', 1, agent(1)));
+    expect(await ready.take()).toBeUndefined();
+    await ready.freeSlots([{ tenant: 'a', run: 'elsewhere', limits: '1 agent:slow' }]);
+    const taken = (await ready.take()) as Taken;
+    await ready.offerMany(runs('a', 1, agent(1)));
+    await ready.holdSlots('a', [{ run: taken.run, leftMs: 30, limits: '1 agent:slow' }]); // its worker dies
+    expect(await ready.take()).toBeUndefined();
+    await expect(untilTaken()).resolves.toMatchObject({ limits: '1 agent:slow' });
+  });
+
+  test('one call sets no more than so many aside, and the next goes on', async () => {
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 60_000, limits: '1 agent:slow' }]);
+    const free = runs('a', 1, { order: 1e9 });
+    await ready.offerMany([...runs('a', 2 * ASIDE_MAX, agent(1)), ...free]);
+    expect([await ready.take(), await ready.take()].map((one) => one?.run)).toEqual([undefined, free[0]?.run]);
+  });
+
+  test('of a limit whose runs have ended nothing stays', async () => {
+    await ready.offerMany(runs('a', 3, agent(1)));
+    await serve(10);
+    expect((await server.client.keys(`{t${installation}}:ready:agents:*`)).filter((key) => /:(a|l|s|q):|:aside$/.test(key))).toEqual([]);
   });
 });
 
@@ -296,7 +390,7 @@ describe('loss', () => {
     expect(await ready.isKnown()).toBe(false);
     expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
     const rebuilt = await ready.rebuild(async () => {
-      await ready.holdSlots('a', [{ run: running.run, leftMs: LEASE_MS }]);
+      await ready.holdSlots('a', [{ run: running.run, leftMs: LEASE_MS, limits: '' }]);
       expect(await ready.offerMany(offers.slice(1))).toBe(49);
     });
     expect(rebuilt).toBe(true);
@@ -338,7 +432,9 @@ describe('loss', () => {
 describe('keys', () => {
   test('all keys of a pool, BullMQ\'s too, lie in one cluster slot', async () => {
     const slotOf = createRequire(import.meta.url)('cluster-key-slot') as (key: string) => number;
-    await ready.offerMany([...runs('a', 3, { cap: 1 }), ...runs('odd {tenant}:ready', 2)]);
+    await ready.offerMany([...runs('a', 3, { cap: 1 }), ...runs('odd {tenant}:ready', 2), ...runs('b', 3, { limits: '1 key:{odd}:key' })]);
+    await ready.take();
+    await ready.take();
     await ready.rebuild(async () => undefined);
     await ready.take();
     await wakeUps.offerLater({ tenant: 'a', run: 'later' }, 60_000);
@@ -371,9 +467,10 @@ describe('keys', () => {
     expect(await ready.take()).toBeUndefined();
   });
 
-  test('the one number the scripts share with tunables is the same', () => {
+  test('the numbers the scripts share with tunables are the same', () => {
     const head = readFileSync(new URL('../src/queue/lua/head.lua', import.meta.url), 'utf8');
     expect(head).toContain(`idleTenantMs = ${IDLE_TENANT_MS} `);
+    expect(head).toContain(`asideMs = ${SWEEP_MS} `);
   });
 });
 

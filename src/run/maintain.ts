@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
+import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import type { PoolQueue } from './offer-run.ts';
@@ -70,6 +71,7 @@ export class Maintenance implements Service {
   async sweep(): Promise<void> {
     const parts: [string, () => Promise<unknown>][] = [
       ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
+      ['permits', () => seatRunning(this.#deps.engine.pool)], // of runs claimed while their limit was being set
       ['schedules', () => this.#deps.fire()],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
       ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],

@@ -84,7 +84,7 @@ test('with a worker that takes nothing: version, session, limit, queue', async (
   const [one, two] = [await submit('timer', { tenant: 'small' }), await submit('timer', { tenant: 'small' })];
   const queue = base.queues.get('agent')!.ready;
   await queue.remove('small', one); // what a worker's take does, but for the claim
-  await queue.holdSlots('small', [{ run: one, leftMs: 60_000 }]);
+  await queue.holdSlots('small', [{ run: one, leftMs: 60_000, limits: '' }]);
   expect((await because('parked', two, keyOfSmall)).sentence).toContain('no free slot');
   expect((await because('not_offered', one, keyOfSmall)).command).toBe('mainstay rebuild queue --pool agent');
   await set(one, runningOn(alive));
