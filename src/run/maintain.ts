@@ -9,6 +9,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
+import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
@@ -107,6 +108,7 @@ export class Maintenance implements Service {
     const { metrics, engine, queues } = this.#deps;
     const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
     for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);
+    await this.#gaugePermits();
     for (const [pool, queue] of queues) {
       const work = await workOf(engine.pool, pool);
       metrics.oldestReadySeconds.set({ pool }, work.oldestMs / 1_000);
@@ -115,6 +117,18 @@ export class Maintenance implements Service {
       metrics.readyHeld.set({ pool }, depth.held);
       metrics.readyTenants.set({ pool }, depth.tenants);
       for (const [state, count] of Object.entries<number>({ ...(await queue.wakeUps.counts()) })) metrics.wakeUps.set({ pool, state }, count);
+    }
+  }
+
+  async #gaugePermits(): Promise<void> {
+    const { metrics, engine } = this.#deps;
+    const limits = await permitsOfTenants(engine.pool);
+    metrics.permitsHeld.reset(); // a tenant whose limit is gone is shown no more
+    metrics.permitsLimit.reset();
+    for (const { tenant, limit, held } of limits) {
+      const label = { tenant: metrics.bound('tenant', tenant) };
+      metrics.permitsHeld.inc(label, held);
+      metrics.permitsLimit.inc(label, limit);
     }
   }
 }

@@ -3,7 +3,7 @@
 import { MainstayError } from '../../domain/errors.ts';
 import { MAX_RUNNING_LIMIT } from '../../domain/tunables.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
-import { seatRunning } from './permits.ts';
+import { HOLDS, seatRunning } from './permits.ts';
 
 export interface TenantLimits {
   readonly tenant: string;
@@ -12,7 +12,7 @@ export interface TenantLimits {
   readonly maxRunning: number | null;
   /** Runs that hold a permit of the tenant. */
   readonly running: number;
-  readonly agents: readonly { readonly agent: string; readonly maxRunning: number; readonly running: number }[];
+  readonly agents: { agent: string; maxRunning: number; running: number }[];
 }
 
 /** Undefined = as it is; null = no limit. */
@@ -23,11 +23,20 @@ const LARGEST_WEIGHT = 1_000;
 /** Undefined = there is no such tenant. */
 export async function tenantLimits(pool: EnginePool, tenant: string): Promise<TenantLimits | undefined> {
   const { rows } = await pool.query<TenantLimits>(`
-    SELECT t.id AS tenant, t.weight, t.max_running AS "maxRunning", (SELECT count(*)::int FROM agent_runs r WHERE r.tenant_id = t.id AND r.status = 'running' AND r.tenant_permit IS NOT NULL) AS running,
-      (SELECT coalesce(json_agg(json_build_object('agent', l.agent, 'maxRunning', l.max_running, 'running', (SELECT count(*) FROM agent_runs r WHERE r.tenant_id = l.tenant_id AND r.agent = l.agent AND r.status = 'running' AND r.agent_permit IS NOT NULL)) ORDER BY l.agent), '[]')
+    SELECT t.id AS tenant, t.weight, t.max_running AS "maxRunning", (SELECT count(*)::int FROM agent_runs o WHERE ${HOLDS.tenant('t.id')}) AS running,
+      (SELECT coalesce(json_agg(json_build_object('agent', l.agent, 'maxRunning', l.max_running, 'running', (SELECT count(*) FROM agent_runs o WHERE ${HOLDS.agent('t.id', 'l.agent')})) ORDER BY l.agent), '[]')
         FROM agent_limits l WHERE l.tenant_id = t.id) AS agents FROM tenants t WHERE t.id = $1`, [tenant]);
   return rows[0];
 }
+
+/** Tenants that have a limit, and the permits their runs hold. */
+export async function permitsOfTenants(pool: EnginePool): Promise<{ tenant: string; limit: number; held: number }[]> {
+  const { rows } = await pool.query<{ tenant: string; limit: number; held: number }>(
+    `SELECT t.id AS tenant, t.max_running AS limit, (SELECT count(*)::int FROM agent_runs o WHERE ${HOLDS.tenant('t.id')}) AS held FROM tenants t WHERE t.max_running IS NOT NULL ORDER BY 1`);
+  return rows;
+}
+
+export const noTenant = (tenant: string): MainstayError => new MainstayError('not_found', `There is no tenant "${tenant}": \`mainstay tenants create ${tenant}\` makes it.`);
 
 /** Throws `not_found` where there is no such tenant. */
 export async function setTenant(pool: EnginePool, tenant: string, change: TenantChange, actor: string): Promise<void> {
@@ -36,7 +45,7 @@ export async function setTenant(pool: EnginePool, tenant: string, change: Tenant
   requireLimit(maxRunning);
   await inTransaction(pool, async (client) => {
     const { rowCount } = await client.query(`UPDATE tenants SET weight = coalesce($2, weight), max_running = CASE WHEN $3 THEN $4::int ELSE max_running END WHERE id = $1`, [tenant, weight ?? null, maxRunning !== undefined, maxRunning ?? null]);
-    if (rowCount === 0) throw new MainstayError('not_found', `There is no tenant "${tenant}": \`mainstay tenants create ${tenant}\` makes it.`);
+    if (rowCount === 0) throw noTenant(tenant);
     await client.query(AUDIT, [tenant, actor, 'tenant', tenant, JSON.stringify(change)]);
   });
   await seatRunning(pool);
@@ -45,7 +54,9 @@ export async function setTenant(pool: EnginePool, tenant: string, change: Tenant
 /** null = no limit of its own any more. */
 export async function setAgentLimit(pool: EnginePool, tenant: string, agent: string, maxRunning: number | null, actor: string): Promise<void> {
   requireLimit(maxRunning);
+  if (!/^[a-z][a-z0-9._-]{0,62}$/.test(agent)) throw new MainstayError('bad_request', `"${agent.slice(0, 100)}" is no name of an agent.`, { fields: [{ path: 'agent', message: 'not a name' }] });
   await inTransaction(pool, async (client) => {
+    if ((await client.query(`SELECT FROM tenants WHERE id = $1`, [tenant])).rowCount === 0) throw noTenant(tenant);
     if (maxRunning === null) await client.query(`DELETE FROM agent_limits WHERE tenant_id = $1 AND agent = $2`, [tenant, agent]);
     else await client.query(`INSERT INTO agent_limits (tenant_id, agent, max_running) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, agent) DO UPDATE SET max_running = excluded.max_running`, [tenant, agent, maxRunning]);
     await client.query(AUDIT, [tenant, actor, 'agent', agent, JSON.stringify({ maxRunning })]);

@@ -13,7 +13,7 @@ export const AGENT_LIMIT = `(SELECT l.max_running FROM agent_limits l WHERE l.te
 export const UNLIMITED = `(r.concurrency_key IS NULL AND ${AGENT_LIMIT} IS NULL AND ${TENANT_LIMIT} IS NULL)`;
 
 /** Rows of `agent_runs o` that hold a permit of a limit. */
-const HOLDS = {
+export const HOLDS = {
   tenant: (tenant: string) => `o.tenant_id = ${tenant} AND o.status = 'running' AND o.tenant_permit IS NOT NULL`,
   agent: (tenant: string, agent: string) => `o.tenant_id = ${tenant} AND o.agent = ${agent} AND o.status = 'running' AND o.agent_permit IS NOT NULL`,
   key: (tenant: string, key: string) => `o.tenant_id = ${tenant} AND o.concurrency_key = ${key} AND o.status = 'running' AND o.key_permit IS NOT NULL`,
