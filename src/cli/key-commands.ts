@@ -53,9 +53,10 @@ export function addKeyCommands(program: Command): void {
   withTenant(keys.command('revoke')).description('end a key at once').argument('<key>', 'its id, as list shows it').action(revoke);
 }
 
-interface LimitWords { readonly maxRunning?: number | null; readonly agent?: string; readonly weight?: number; readonly json?: boolean }
+interface LimitWords { readonly maxRunning?: number | 'none'; readonly agent?: string; readonly weight?: number; readonly json?: boolean }
 
-async function limitTenant(tenant: string, { maxRunning, agent, weight, json }: LimitWords): Promise<void> {
+async function limitTenant(tenant: string, { maxRunning: given, agent, weight, json }: LimitWords): Promise<void> {
+  const maxRunning = given === 'none' ? null : given;
   if (maxRunning === undefined && weight === undefined) throw new MainstayError('bad_request', 'Give --max-running or --weight.');
   if (agent !== undefined && (maxRunning === undefined || weight !== undefined)) throw new MainstayError('bad_request', 'An agent has --max-running, and no weight.');
   await withDatabase((pool) => (agent === undefined ? setTenant(pool, tenant, { maxRunning, weight }, actor()) : setAgentLimit(pool, tenant, agent, maxRunning ?? null, actor())));
@@ -71,7 +72,7 @@ async function showTenant(tenant: string, { json }: { readonly json?: boolean | 
   if (limits.agents.length > 0) printTable(['agent', 'running'], limits.agents.map(({ agent, maxRunning, running }) => [agent, most(maxRunning, running)]));
 }
 
-function limitOf(text: string): number | null { return text === 'none' ? null : wholeNumber(text); }
+const limitOf = (text: string): number | 'none' => (text === 'none' ? text : wholeNumber(text));
 
 function decimal(text: string): number {
   if (!/^\d{1,6}(\.\d{1,6})?$/.test(text)) throw new InvalidArgumentError('It must be a number such as 2 or 0.5.');

@@ -11,7 +11,10 @@ CREATE TABLE agent_limits (
 ALTER TABLE agent_limits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE agent_limits FORCE ROW LEVEL SECURITY;
 CREATE POLICY engine_sees_all ON agent_limits TO mainstay_engine USING (true) WITH CHECK (true);
+CREATE POLICY one_tenant ON agent_limits TO mainstay_app USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''))
+  WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
 GRANT SELECT, INSERT, UPDATE, DELETE ON agent_limits TO mainstay_engine;
+GRANT SELECT ON agent_limits TO mainstay_app;
 
 ALTER TABLE agent_runs
   -- Of runs that share the key at most `concurrency_limit` are running: each goes by its own limit.
