@@ -5,6 +5,7 @@ export const GUARDS = {
   'submit-idempotency': 'The same key of a tenant is one run, and another request under it is refused.',
   'claim-live-holder': 'A run is not taken from a worker that lives.',
   'claim-session-head': 'Only the head of a session is claimed.',
+  'claim-permit': 'A run of a limit that is full is not claimed.',
   'commit-fence': 'A commit needs the fence of the last claim.',
   'commit-seq': 'A commit needs the step it began with to be the current one.',
   'commit-inbox': 'A wait is not entered past a message that was not read.',

@@ -1,6 +1,6 @@
 // What Prometheus sees of a process: one registry per process, made by a function and handed down. Labels are closed sets or
-// names that code registers (agents, steps, tools, models, pools, routes), never a tenant, user, run or job: label values
-// are never freed. Names that could come from outside go through `bound`, which folds the surplus into `other`.
+// names that code registers (agents, steps, tools, models, pools, routes), never a user, run or job, and a tenant only where an
+// operator has named it by giving it a limit: label values are never freed. Names that could come from outside go through `bound`, which folds the surplus into `other`.
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Seconds. From a warm step (a few ms) to a long model turn; a step's limit is 300 s. */
@@ -23,6 +23,8 @@ export interface Metrics {
   readonly wakeUps: Gauge<'pool' | 'state'>;
   readonly runs: Gauge<'status'>;
   readonly runnable: Gauge<'pool'>;
+  readonly permitsHeld: Gauge<'tenant'>;
+  readonly permitsLimit: Gauge<'tenant'>;
   readonly redisPolicyOk: Gauge;
   // the life of a run
   readonly runsSubmitted: Counter<'agent' | 'door'>;
@@ -64,6 +66,8 @@ function queueMetrics(registry: Registry) {
     oldestReadySeconds: gauge('oldest_ready_run_seconds', 'Age of the oldest run that could start, from Postgres. Alert on it: it sees every kind of stuck queue.', ['pool']),
     wakeUps: gauge('wake_ups', 'BullMQ wake-ups by state: waiting, delayed, active.', ['pool', 'state']),
     runs: gauge('runs', 'Unfinished runs by status, from Postgres.', ['status']),
+    permitsHeld: gauge('permits_held', 'Running runs that hold a permit of their tenant, for tenants with a limit; the surplus of tenants is summed as `other`.', ['tenant']),
+    permitsLimit: gauge('permits_limit', 'Runs of the tenant that may be running at once.', ['tenant']),
     redisPolicyOk: gauge('redis_policy_ok', '1: Redis evicts nothing. 0: it may, alert on it. -1: it does not tell, or has been away from the start.', []),
     runnable: gauge('runnable_runs', 'Runs queued, running or due within a minute: what the fleet is scaled by.', ['pool']),
   };

@@ -25,7 +25,7 @@ const owner = new pg.Pool({ connectionString: stack.databaseUrl, max: 2 });
 afterAll(async () => { await store.close(); await engine.end(); await owner.end(); });
 
 const newRun = (tenant: string, user: string | null, session: string | null): NewRun => ({
-  tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, idempotencyKey: null, requestHash: '00'.repeat(32),
+  tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null, idempotencyKey: null, requestHash: '00'.repeat(32),
   metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0,
 });
 const runs = { ada: newRun('acme', 'ada', 's'), bob: newRun('acme', 'bob', 's'), nobody: newRun('acme', null, null), other: newRun('globex', 'ada', 's') };
@@ -39,7 +39,7 @@ const idsSeen = (scope: Scope): Promise<string[]> => store.withTenant(scope, asy
 const ids = (...some: NewRun[]): string[] => some.map(({ id }) => id).sort().reverse();
 
 const TABLES = ['api_keys', 'permissions', 'agent_runs', 'run_steps', 'step_records', 'run_events', 'tool_calls', 'model_calls', 'budgets', 'sessions', 'messages', 'memories',
-  'memory_candidates', 'run_summaries', 'retrieval_traces', 'audit_events', 'step_waits', 'signals', 'approvals', 'schedules', 'schedule_occurrences'];
+  'memory_candidates', 'run_summaries', 'retrieval_traces', 'audit_events', 'step_waits', 'signals', 'approvals', 'schedules', 'schedule_occurrences', 'agent_limits'];
 
 describe('whose rows are seen', () => {
   test('every table with a tenant has forced row-level security', async () => {

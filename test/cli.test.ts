@@ -43,6 +43,8 @@ describe('bad usage ends with 2, before anything is sent', () => {
     [['worker'], "required option '--pool <pool>'"],
     [['keys', 'create', '--tenant', 't', '--scopes', 'everything'], '"everything" is no scope'],
     [['keys', 'list'], "required option '--tenant <tenant>'"],
+    [['tenants', 'limit', 'acme', '--max-running', 'many'], 'whole number'],
+    [['tenants', 'limit', 'acme', '--weight', '-1'], 'a number such as'],
   ])('%j', async (words, sentence) => {
     const { code, out, err } = await mainstay(words, { env: nowhere });
     expect({ code, out }).toEqual({ code: 2, out: '' });
@@ -125,6 +127,17 @@ describe('tenants and keys, straight on Postgres', () => {
     expect(await rows(`SELECT action, actor LIKE 'cli%' AS ours, object_id FROM audit_events ORDER BY id`)).toEqual(['key.created', 'key.revoked'].map((action) => ({ action, ours: true, object_id: id })));
   });
 
+  test('limits and weight are set, shown and on record', async () => {
+    await mainstay(['tenants', 'create', 'limited'], { env: database });
+    const set = (...words: string[]) => mainstay(['tenants', 'limit', 'limited', ...words], { env: database });
+    expect(await set('--max-running', '4', '--weight', '2.5')).toMatchObject({ code: 0, out: expect.stringMatching(/^tenant +limited\nweight +2\.5\nrunning +0 of 4\n/) });
+    expect((await set('--agent', 'support-agent', '--max-running', '1')).out).toMatch(/agent +running\n-*\n?support-agent +0 of 1\n/);
+    expect(JSON.parse((await mainstay(['tenants', 'show', 'limited', '--json'], { env: database })).out)).toEqual({ tenant: 'limited', weight: 2.5, maxRunning: 4, running: 0, agents: [{ agent: 'support-agent', maxRunning: 1, running: 0 }] });
+    await set('--agent', 'support-agent', '--max-running', 'none');
+    expect(JSON.parse((await set('--max-running', 'none', '--json')).out)).toMatchObject({ maxRunning: null, weight: 2.5, agents: [] });
+    expect(await rows(`SELECT object_type AS type, actor LIKE 'cli%' AS ours FROM audit_events WHERE tenant_id = 'limited'`)).toEqual(['tenant', 'agent', 'agent', 'tenant'].map((type) => ({ type, ours: true })));
+  }, 60_000);
+
   test('what cannot be done changes nothing', async () => {
     const count = `SELECT (SELECT count(*) FROM tenants)::int AS tenants, (SELECT count(*) FROM api_keys)::int AS keys, (SELECT count(*) FROM audit_events)::int AS lines`;
     const before = await rows(count);
@@ -135,9 +148,17 @@ describe('tenants and keys, straight on Postgres', () => {
     await refused(['tenants', 'create', 'Not A Name'], 'bad_request: A tenant is named by');
     await refused(['keys', 'create', '--tenant', 'nobody', '--scopes', 'all'], 'not_found: There is no tenant "nobody": `mainstay tenants create nobody`');
     await refused(['keys', 'create', '--tenant', 'acme', '--scopes', 'all', '--user', 'x'.repeat(201)], 'bad_request: user');
+    await refused(['tenants', 'limit', 'nobody', '--max-running', '3'], 'not_found: There is no tenant "nobody"');
+    await refused(['tenants', 'limit', 'nobody', '--agent', 'support-agent', '--max-running', '3'], 'not_found: There is no tenant "nobody"');
+    await refused(['tenants', 'limit', 'acme', '--max-running', '0'], 'bad_request: A limit is a whole number');
+    await refused(['tenants', 'limit', 'acme', '--weight', '0'], 'bad_request: A weight is');
+    await refused(['tenants', 'limit', 'acme', '--agent', 'No Agent', '--max-running', '1'], 'bad_request: "No Agent" is no name');
+    await refused(['tenants', 'limit', 'acme', '--agent', 'support-agent', '--weight', '1'], 'bad_request: An agent has');
+    await refused(['tenants', 'limit', 'acme'], 'bad_request: Give --max-running');
+    await refused(['tenants', 'show', 'nobody'], 'not_found: There is no tenant "nobody"');
     await refused(['keys', 'revoke', '0000000000000000', '--tenant', 'acme'], 'not_found: The tenant "acme" has no key');
     expect(await rows(count)).toEqual(before);
-  });
+  }, 60_000);
 
   test('`all` is every scope, and DATABASE_URL may come from a file', async () => {
     const file = join(folder, 'url');

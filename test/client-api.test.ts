@@ -70,7 +70,7 @@ test('client: waiting at the submission, and errors with their fields', async ()
   await expect(new Mainstay({ baseUrl: api.url, apiKey: 'mk_wrong' }).agents.list()).rejects.toMatchObject({ code: 'unauthenticated', status: 401 });
 });
 
-test('client: sessions, memories, agents, usage, audit, keys and permissions', async () => {
+test('client: sessions, memories, agents, usage, audit, keys, permissions and limits', async () => {
   expect((await client.sessions.list({ user: 'ada' })).data.map(({ id }) => id)).toEqual(['s1']);
   expect(await client.sessions.get('s1', { user: 'ada' })).toMatchObject({ id: 's1', version: 1 });
   expect((await client.sessions.messages('s1', { user: 'ada' })).data.map(({ role }) => role)).toEqual(['assistant', 'user']);
@@ -85,6 +85,8 @@ test('client: sessions, memories, agents, usage, audit, keys and permissions', a
   expect((await client.keys.list()).data.find(({ id }) => id === made.id)?.revokedAt).toEqual(expect.any(String));
   expect(await client.permissions.put('ada', { roles: ['analyst'], datasets: ['sales'] })).toMatchObject({ roles: ['analyst'], datasets: ['sales'], scopes: [] });
   expect(await client.permissions.get('ada')).toMatchObject({ epoch: 1 });
+  expect(await client.limits.setAgent('echo', 3)).toMatchObject({ agents: [{ agent: 'echo', maxRunning: 3 }] });
+  expect(await client.limits.get()).toMatchObject({ maxRunning: null, agents: [{ agent: 'echo', maxRunning: 3 }] });
   const actions = new Set<string>();
   for await (const { action } of client.audit.iterate({ limit: 2 })) actions.add(action);
   expect([...actions]).toEqual(expect.arrayContaining(['key.created', 'key.revoked']));

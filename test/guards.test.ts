@@ -18,6 +18,7 @@ const PROOFS: Readonly<Record<Guard, Proof>> = {
   'submit-idempotency': call('another request under a key that was used is refused'),
   'claim-live-holder': moves('running claim'),
   'claim-session-head': statement('the second run of a session is not claimed while the first is unfinished'),
+  'claim-permit': statement('a run past the limit of its tenant is not claimed, and is when one has ended'),
   'commit-fence': moves('signal finish'),
   'commit-seq': statement('a checkpoint that was committed is not committed again'),
   'commit-inbox': moves('told wait'),

@@ -16,11 +16,11 @@ test('a process shows its metrics with its name, and two registries do not meet'
   expect(await worker.registry.metrics()).toContain('mainstay_breaker_state{breaker="model",process="agent-worker"} 2');
 });
 
-test('no metric is labelled by tenant, user, session, run or job', () => {
+test('no metric is labelled by user, session, run or job, and by tenant only those of an operator’s limits', () => {
   const metrics = makeMetrics('api').registry.getMetricsAsArray() as unknown as { name: string; labelNames?: string[] }[];
   const ours = metrics.filter(({ name }) => name.startsWith('mainstay_'));
-  expect(ours).toHaveLength(25);
-  for (const { labelNames } of ours) expect((labelNames ?? []).filter((label) => /tenant|user|session|run|job|id$/.test(label))).toEqual([]);
+  expect(ours).toHaveLength(27);
+  for (const { name, labelNames } of ours) expect((labelNames ?? []).filter((label) => /tenant|user|session|run|job|id$/.test(label))).toEqual(name.startsWith('mainstay_permits_') ? ['tenant'] : []);
 });
 
 test('a label takes a hundred values, then `other`', () => {

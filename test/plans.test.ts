@@ -8,6 +8,7 @@ import { makeLog } from '../src/log.ts';
 import { claimDue, claimRuns } from '../src/store/engine/claim.ts';
 import { commitRunsIfHeld } from '../src/store/engine/commit.ts';
 import { fillToolResult, openToolCallIfHeld, recordedCalls, recordResultIfHeld } from '../src/store/engine/ledger.ts';
+import { refusedRun, seatRunning } from '../src/store/engine/permits.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitRuns } from '../src/store/engine/submit.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
@@ -24,11 +25,16 @@ afterAll(async () => { await Promise.all([pool.end(), owner.end()]); });
 /** Tables that grow with every run. */
 const GROWING = ['agent_runs', 'run_steps', 'run_events', 'tool_calls', 'model_calls', 'step_records', 'signals'];
 const KEY = 'agent_runs_pkey';
+/** Who is under a limit reads them up to that limit; a claim without one does not. */
+const PERMITS = ['agent_runs_tenant_permit', 'agent_runs_agent_permit', 'agent_runs_key_permit'];
 /** What each statement may use of them. */
 const ALLOWED = {
   'submit': [],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
-  'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
+  'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
+  'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
+  'refused': [KEY, 'agent_runs_session'],
+  'seat': [KEY, 'agent_runs_held'],
   'tool intent': [KEY],
   'fill result': [KEY, 'tool_calls_pkey'],
   'record': [KEY],
@@ -65,6 +71,11 @@ beforeAll(async () => {
   await recordedCalls(door('recorded calls'), TENANT, run.id, 1);
   await sendSignal(door('signal'), { tenant: TENANT, run: run.id, user: undefined, id: randomUUID(), name: 'go', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
   await renewLeaseIfHeld(door('renew'), holder, 60_000);
+  const limited = newRun({ concurrencyKey: 'k', concurrencyLimit: 2 });
+  await submitRuns(pool, [limited]);
+  await claimRuns(door('claim with permits'), [{ tenant: TENANT, id: limited.id }], holder, MACHINES, 60_000);
+  await refusedRun(door('refused'), TENANT, limited.id, MACHINES);
+  await seatRunning(door('seat'));
   await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);
   await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await claimDue(door('claim due'), 'agent', 10, holder, MACHINES, 60_000);

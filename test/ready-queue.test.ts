@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import { createRequire } from 'node:module';
-import { IDLE_TENANT_MS, LEASE_MS, WAKE_UP_WINDOW } from '../src/domain/tunables.ts';
+import { IDLE_TENANT_MS, LEASE_MS, SWEEP_MS, WAKE_UP_WINDOW } from '../src/domain/tunables.ts';
 import { makeLog } from '../src/log.ts';
 import { orderOf, ReadyQueue, type Offer, type Settle, type Taken } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
@@ -155,7 +155,7 @@ describe('fair shares', () => {
     await ready.offerMany([...runs('a', 100), ...runs('b', 100)]);
     const taken = await ready.take();
     const other = taken?.tenant === 'a' ? 'b' : 'a';
-    await ready.renew([{ tenant: String(taken?.tenant), run: String(taken?.run), moreMs: 980 }]);
+    await ready.renew([{ tenant: String(taken?.tenant), run: String(taken?.run), moreMs: 980, limits: '' }]);
     expect(await serve(45)).toEqual({ [other]: 45 });
   });
 
@@ -235,7 +235,7 @@ describe('caps', () => {
   });
 
   test('slots Postgres knows of are held, and run out by themselves', async () => {
-    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 150 }]);
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 150, limits: '' }]);
     await ready.offerMany(runs('a', 2, { cap: 1 }));
     expect(await ready.take()).toBeUndefined();
     const taken = await untilTaken();
@@ -244,8 +244,8 @@ describe('caps', () => {
 
   test('a renewed slot does not run out', async () => {
     await ready.offerMany(runs('a', 2, { cap: 1 }));
-    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 50 }]);
-    await ready.renew([{ tenant: 'a', run: 'elsewhere', moreMs: 0 }]);
+    await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 50, limits: '' }]);
+    await ready.renew([{ tenant: 'a', run: 'elsewhere', moreMs: 0, limits: '' }]);
     await new Promise((resolve) => { setTimeout(resolve, 80); });
     await ready.ring();
     expect(await ready.take()).toBeUndefined();
@@ -253,14 +253,14 @@ describe('caps', () => {
 
   test('renewing a run that holds no slot takes none', async () => {
     await ready.offerMany(runs('a', 3, { cap: 2 }));
-    await ready.renew([{ tenant: 'a', run: 'gone', moreMs: 5 }]);
+    await ready.renew([{ tenant: 'a', run: 'gone', moreMs: 5, limits: '' }]);
     expect(await takeAll()).toHaveLength(2);
   });
 
   test('holding slots of a ready tenant parks it; a higher cap makes it ready', async () => {
     const offers = runs('a', 2, { cap: 2 });
     await ready.offerMany(offers);
-    await ready.holdSlots('a', [{ run: 'x', leftMs: LEASE_MS }, { run: 'y', leftMs: LEASE_MS }]);
+    await ready.holdSlots('a', [{ run: 'x', leftMs: LEASE_MS, limits: '' }, { run: 'y', leftMs: LEASE_MS, limits: '' }]);
     expect(await ready.take()).toBeUndefined();
     await ready.offerMany(offers.map((offer) => ({ ...offer, cap: 3 })));
     expect(await takeAll()).toHaveLength(1);
@@ -296,7 +296,7 @@ describe('loss', () => {
     expect(await ready.isKnown()).toBe(false);
     expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
     const rebuilt = await ready.rebuild(async () => {
-      await ready.holdSlots('a', [{ run: running.run, leftMs: LEASE_MS }]);
+      await ready.holdSlots('a', [{ run: running.run, leftMs: LEASE_MS, limits: '' }]);
       expect(await ready.offerMany(offers.slice(1))).toBe(49);
     });
     expect(rebuilt).toBe(true);
@@ -338,7 +338,9 @@ describe('loss', () => {
 describe('keys', () => {
   test('all keys of a pool, BullMQ\'s too, lie in one cluster slot', async () => {
     const slotOf = createRequire(import.meta.url)('cluster-key-slot') as (key: string) => number;
-    await ready.offerMany([...runs('a', 3, { cap: 1 }), ...runs('odd {tenant}:ready', 2)]);
+    await ready.offerMany([...runs('a', 3, { cap: 1 }), ...runs('odd {tenant}:ready', 2), ...runs('b', 3, { limits: '1 key:{odd}:key' })]);
+    await ready.take();
+    await ready.take();
     await ready.rebuild(async () => undefined);
     await ready.take();
     await wakeUps.offerLater({ tenant: 'a', run: 'later' }, 60_000);
@@ -371,9 +373,10 @@ describe('keys', () => {
     expect(await ready.take()).toBeUndefined();
   });
 
-  test('the one number the scripts share with tunables is the same', () => {
+  test('the numbers the scripts share with tunables are the same', () => {
     const head = readFileSync(new URL('../src/queue/lua/head.lua', import.meta.url), 'utf8');
     expect(head).toContain(`idleTenantMs = ${IDLE_TENANT_MS} `);
+    expect(head).toContain(`asideMs = ${SWEEP_MS} `);
   });
 });
 

@@ -1,12 +1,13 @@
-// What runs an installation: the agents there are, what was used, who did what, API keys, and what users may do. A key hands
+// What runs an installation: the agents there are, what was used, who did what, API keys, what users may do, and limits. A key hands
 // on only what it has, sees only the keys of whom it acts for, and never changes the rights of the one user it is bound to.
 import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { refuseEscalation, type Bearer } from '../domain/api-key.ts';
 import { MainstayError } from '../domain/errors.ts';
-import { agentSchema, auditSchema, createdKeySchema, keySchema, name, newKeySchema, newPermissionSchema, pageOf, permissionSchema, usageSchema } from '../domain/wire.ts';
+import { agentLimitSchema, agentSchema, auditSchema, createdKeySchema, keySchema, limitsSchema, name, newKeySchema, newPermissionSchema, pageOf, permissionSchema, usageSchema } from '../domain/wire.ts';
 import { audit, listAudit } from '../store/audit.ts';
 import { createKey, findKey, listKeys, revokeKey } from '../store/engine/api-keys.ts';
+import { noTenant, setAgentLimit, tenantLimits, type TenantLimits } from '../store/engine/limits.ts';
 import { getPermission, putPermission } from '../store/permissions.ts';
 import { usage } from '../store/read-usage.ts';
 import { actingUser, actorOf, bearerOf, scopeOf } from './access.ts';
@@ -23,6 +24,7 @@ export function addAdminRoutes(app: ApiApp, deps: RouteDeps): void {
   addAudit(app, deps);
   addKeys(app, deps);
   addPermissions(app, deps);
+  addLimits(app, deps);
 }
 
 const DAY_MS = 86_400_000;
@@ -124,5 +126,28 @@ function addPermissions(app: ApiApp, { store }: RouteDeps): void {
       await audit(tx, { actor: actorOf(bearer), userId: user, action: 'permissions.changed', objectType: 'user', objectId: user, allowed: true, details: { roles, datasets, scopes, epoch } });
       return views.permission(user, changed);
     });
+  });
+}
+
+/** A tenant reads its limits and sets those of its agents; its own limit and weight are the operator's (`mainstay tenants limit`). */
+function addLimits(app: ApiApp, { pool, registry }: RouteDeps): void {
+  const shown = async (tenant: string): Promise<TenantLimits> => {
+    const limits = await tenantLimits(pool, tenant);
+    if (!limits) throw noTenant(tenant);
+    return limits;
+  };
+
+  app.get('/v1/limits', {
+    config: { needs: 'usage:read' }, schema: { summary: 'Read how many runs may be running at once, and how many are', tags: ['limits'], querystring: noQuery, response: answers({ 200: limitsSchema }) },
+  }, (request) => shown(bearerOf(request).tenant));
+
+  app.put('/v1/limits/agents/:agent', {
+    config: { needs: 'keys:write' }, schema: { summary: 'Set how many runs of an agent may be running at once', tags: ['limits'], params: z.object({ agent: z.string() }), querystring: noQuery, body: agentLimitSchema, response: answers({ 200: limitsSchema }) },
+  }, async (request) => {
+    const bearer = bearerOf(request);
+    if (bearer.user !== undefined) throw new MainstayError('forbidden', 'A key that is bound to a user may not change a limit.');
+    const { name: agent } = registry.newest(request.params.agent);
+    await setAgentLimit(pool, bearer.tenant, agent, request.body.maxRunning, actorOf(bearer));
+    return shown(bearer.tenant);
   });
 }

@@ -8,11 +8,12 @@ import { MainstayError, messageOf } from '../domain/errors.ts';
 import type { Scope } from '../domain/status.ts';
 import { newKeySchema } from '../domain/wire.ts';
 import { createKey, createTenant, listKeys, revokeKey, type NewKey } from '../store/engine/api-keys.ts';
+import { noTenant, setAgentLimit, setTenant, tenantLimits } from '../store/engine/limits.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { allowLogin, forbidLogin } from '../store/engine/submit-sql.ts';
-import { isoTime } from './arguments.ts';
+import { isoTime, wholeNumber } from './arguments.ts';
 import { withDatabase } from './connection.ts';
-import { note, printJson, printLine, printTable, shortTime } from './output.ts';
+import { note, printJson, printLine, printPairs, printTable, shortTime } from './output.ts';
 
 interface KeyWords { readonly tenant: string; readonly user?: string; readonly json?: boolean }
 interface CreateWords extends KeyWords { readonly scopes: Scope[]; readonly name: string; readonly expires?: string }
@@ -25,6 +26,11 @@ export function addKeyCommands(program: Command): void {
       await withDatabase((pool) => createTenant(pool, tenant));
       if (json) printJson({ tenant }); else printLine(tenant);
     });
+  tenants.command('show').description('its share and its limits, and how many of its runs hold a permit now').argument('<tenant>').option('--json', 'print JSON').action(showTenant);
+  tenants.command('limit').description('set how many runs may be running at once, of the tenant or of one agent, and its share; counts from the next run on').argument('<tenant>')
+    .option('--max-running <n>', 'a whole number, or `none`', limitOf).option('--agent <agent>', 'of this agent only')
+    .option('--weight <n>', 'share of the fleet’s time against other tenants; 1 unless told', decimal).option('--json', 'print JSON')
+    .action(limitTenant);
   const logins = program.command('logins').description('database logins that may call mainstay.submit');
   withTenant(logins.command('allow')).description('let a login, which holds the role mainstay_submit, submit for a tenant').argument('<login>')
     .action(async (login: string, { tenant, json }: KeyWords) => {
@@ -47,6 +53,32 @@ export function addKeyCommands(program: Command): void {
   withTenant(keys.command('revoke')).description('end a key at once').argument('<key>', 'its id, as list shows it').action(revoke);
 }
 
+interface LimitWords { readonly maxRunning?: number | 'none'; readonly agent?: string; readonly weight?: number; readonly json?: boolean }
+
+async function limitTenant(tenant: string, { maxRunning: given, agent, weight, json }: LimitWords): Promise<void> {
+  const maxRunning = given === 'none' ? null : given;
+  if (maxRunning === undefined && weight === undefined) throw new MainstayError('bad_request', 'Give --max-running or --weight.');
+  if (agent !== undefined && (maxRunning === undefined || weight !== undefined)) throw new MainstayError('bad_request', 'An agent has --max-running, and no weight.');
+  await withDatabase((pool) => (agent === undefined ? setTenant(pool, tenant, { maxRunning, weight }, actor()) : setAgentLimit(pool, tenant, agent, maxRunning ?? null, actor())));
+  await showTenant(tenant, { json });
+}
+
+async function showTenant(tenant: string, { json }: { readonly json?: boolean | undefined }): Promise<void> {
+  const limits = await withDatabase((pool) => tenantLimits(pool, tenant));
+  if (!limits) throw noTenant(tenant);
+  if (json) return printJson(limits);
+  const most = (limit: number | null, running: number): string => (limit === null ? 'no limit' : `${running} of ${limit}`);
+  printPairs([['tenant', limits.tenant], ['weight', String(limits.weight)], ['running', most(limits.maxRunning, limits.running)]]);
+  if (limits.agents.length > 0) printTable(['agent', 'running'], limits.agents.map(({ agent, maxRunning, running }) => [agent, most(maxRunning, running)]));
+}
+
+const limitOf = (text: string): number | 'none' => (text === 'none' ? text : wholeNumber(text));
+
+function decimal(text: string): number {
+  if (!/^\d{1,6}(\.\d{1,6})?$/.test(text)) throw new InvalidArgumentError('It must be a number such as 2 or 0.5.');
+  return Number(text);
+}
+
 const withTenant = (command: Command): Command => command.requiredOption('--tenant <tenant>').option('--json', 'print JSON');
 
 async function create({ tenant, user, scopes: granted, name, expires, json }: CreateWords): Promise<void> {
@@ -63,7 +95,7 @@ async function createKeyOf(pool: EnginePool, key: NewKey): Promise<{ id: string;
   try {
     return await createKey(pool, key, actor());
   } catch (error) {
-    if ((error as { code?: unknown }).code === '23503') throw new MainstayError('not_found', `There is no tenant "${key.tenant}": \`mainstay tenants create ${key.tenant}\` makes it.`); // foreign key
+    if ((error as { code?: unknown }).code === '23503') throw noTenant(key.tenant); // foreign key
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 // run or watches it gets exit code 0 only when the run completed, so that a script may rely on it.
 import { Option, type Command } from 'commander';
 import { MainstayApiError, type Mainstay, type RunQuery } from '../client/client.ts';
-import { ERRORS } from '../domain/errors.ts';
+import { ERRORS, MainstayError } from '../domain/errors.ts';
 import { MULTITASK_STRATEGIES, RUN_STATUSES, type MultitaskStrategy } from '../domain/status.ts';
 import type { NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
 import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
@@ -13,6 +13,7 @@ import { inline, money, note, printJson, printJsonLine, printLine, printPage, pr
 interface CreateWords extends ApiOptions {
   readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
   readonly startAt?: string; readonly delayMs?: number; readonly expiresInMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
+  readonly concurrencyKey?: string; readonly concurrencyLimit?: number;
 }
 interface ListWords extends ApiOptions, RunQuery {}
 interface WatchWords extends ApiOptions { readonly after?: number }
@@ -25,6 +26,8 @@ export function addRunCommands(program: Command): void {
     .option('--user <user>', 'on whose behalf the run acts')
     .option('--session <session>', 'a lasting conversation of that user')
     .option('--priority <n>', "higher goes first among the tenant's own runs", wholeNumber)
+    .option('--concurrency-key <key>', 'runs that share it are limited together; with --concurrency-limit')
+    .option('--concurrency-limit <n>', 'of runs with that key at most so many are running at once', wholeNumber)
     .option('--metadata <json>', 'an object kept with the run: JSON, @file, or -', jsonObject)
     .option('--start-at <time>', 'not before this time (ISO 8601 with a zone)', isoTime)
     .option('--delay-ms <ms>', 'not before so many milliseconds from now', wholeNumber)
@@ -57,7 +60,9 @@ async function cancel(id: string, options: ApiOptions): Promise<void> {
 async function create(options: CreateWords): Promise<void> {
   const client = apiClient(options);
   const { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitaskStrategy, idempotencyKey, wait, json } = options;
-  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy };
+  const { concurrencyKey: key, concurrencyLimit: limit } = options;
+  if ((key === undefined) !== (limit === undefined)) throw new MainstayError('bad_request', 'Give --concurrency-key and --concurrency-limit, or neither.');
+  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy, concurrency: key === undefined || limit === undefined ? undefined : { key, limit } };
   const run = await client.runs.create(body, { idempotencyKey });
   if (wait !== undefined) {
     if (!json) note(`${run.id} is accepted`);

@@ -54,6 +54,7 @@ export class Mainstay {
   readonly audit: ReturnType<typeof auditCalls>;
   readonly keys: ReturnType<typeof keyCalls>;
   readonly permissions: ReturnType<typeof permissionCalls>;
+  readonly limits: ReturnType<typeof limitCalls>;
 
   constructor(options: MainstayOptions) {
     const http = makeHttp(options);
@@ -67,6 +68,7 @@ export class Mainstay {
     this.audit = auditCalls(http);
     this.keys = keyCalls(http);
     this.permissions = permissionCalls(http);
+    this.limits = limitCalls(http);
   }
 }
 
@@ -124,4 +126,10 @@ const permissionCalls = (http: Http) => ({
   get: (user: string, { signal }: Aborting = {}): Promise<wire.Permission> => http.json(`/v1/permissions/${segment(user)}`, { signal }),
   /** Replaces the whole set: what is not named is taken away. */
   put: (user: string, body: wire.NewPermissionBody, { signal }: Aborting = {}): Promise<wire.Permission> => http.json(`/v1/permissions/${segment(user)}`, { method: 'PUT', body, signal }),
+});
+
+const limitCalls = (http: Http) => ({
+  get: ({ signal }: Aborting = {}): Promise<wire.Limits> => http.json('/v1/limits', { signal }),
+  /** null = the agent has no limit of its own. */
+  setAgent: (agent: string, maxRunning: number | null, { signal }: Aborting = {}): Promise<wire.Limits> => http.json(`/v1/limits/agents/${segment(agent)}`, { method: 'PUT', body: { maxRunning }, signal }),
 });

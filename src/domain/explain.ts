@@ -8,15 +8,16 @@ import { STEP_GRACE_MS } from './tunables.ts';
 /** In the order in which they are looked for. */
 export const CAUSES = [
   'ended', 'cancelling', 'expiring', 'paused', 'restored', 'approval', 'signal', 'child', 'outcome', 'timer', 'batch', 'budget', 'breaker', 'rate_limited', 'lock', 'rate',
-  'running', 'overdue', 'retry', 'not_due', 'no_worker', 'version', 'session', 'tenant_limit', 'orphaned', 'suspect', 'ready', 'parked', 'not_offered', 'queue_silent',
+  'running', 'overdue', 'retry', 'not_due', 'no_worker', 'version', 'session', 'tenant_limit', 'agent_limit', 'key_limit', 'orphaned', 'suspect', 'ready', 'parked', 'not_offered', 'queue_silent',
 ] as const;
 export type Cause = (typeof CAUSES)[number];
 
 /** Where a run stands in the ready queue. */
 export interface QueuePlace {
-  /** `ready`: its tenant is served; `parked`: the tenant has no free slot; `none`: the ready queue does not hold the run. */
-  readonly held: 'ready' | 'parked' | 'none';
-  /** Runs of the same tenant that go before it, and all it holds of the tenant. */
+  /** `ready`: its tenant is served; `parked`: the tenant has no free slot; `aside`: its agent or key has none; `none`: the ready
+   *  queue does not hold the run. */
+  readonly held: 'ready' | 'parked' | 'aside' | 'none';
+  /** Runs of the same tenant that go before it (aside: those that wait for the same limit), and all it holds of the tenant. */
   readonly runsAhead: number;
   readonly runs: number;
   /** Tenants whose turn comes first, and all that have a run there. */
@@ -24,6 +25,17 @@ export interface QueuePlace {
   readonly tenants: number;
   /** Share of the tenant against others. */
   readonly weight: number;
+}
+
+/** How many runs may be running at once, and which are. */
+export interface RunLimit {
+  readonly of: 'tenant' | 'agent' | 'key';
+  /** Of the agent or the key; of the tenant its id. */
+  readonly name: string;
+  readonly limit: number;
+  readonly running: number;
+  /** Those that run, the first few. */
+  readonly holders: readonly string[];
 }
 
 /** What is known of a run; times in milliseconds since the epoch by the database's clock, runs by their public id. */
@@ -71,8 +83,9 @@ export interface RunFacts {
   readonly failure: { readonly attempt: number; readonly code: string; readonly message: string } | null;
   /** The run of its session that goes before it. */
   readonly before: { readonly run: string; readonly status: RunStatus; readonly waitReason: WaitReason | null } | null;
-  readonly tenantLimit: number | null;
-  readonly tenantRunning: number;
+  readonly tenant: string;
+  /** Limits it is under: of the tenant, of its agent, of its key, in this order. */
+  readonly limits: readonly RunLimit[];
   /** Failures of a step that its machine allows; null where this process does not know the machine. */
   readonly attempts: number | null;
   /** Until when the breaker of the refused callee stays open; null = it is closed, or nobody can say. */
@@ -227,9 +240,17 @@ function session({ status, before, wakeMs }: RunFacts): Explanation | undefined 
   return { because: 'session', sentence: `Its session is held by ${before.run}, which is ${before.waitReason === null ? before.status : `waiting: ${before.waitReason}`}.`, sinceMs: wakeMs, details: { holder: before }, command: `mainstay explain ${before.run}` };
 }
 
-function limit({ status, tenantLimit, tenantRunning, wakeMs }: RunFacts): Explanation | undefined {
-  if (status === 'running' || tenantLimit === null || tenantRunning < tenantLimit) return undefined;
-  return { because: 'tenant_limit', sentence: `The tenant has ${tenantRunning} runs running, which is all it may have.`, sinceMs: wakeMs, details: { limit: tenantLimit, running: tenantRunning }, command: null };
+function limit({ status, tenant, limits, wakeMs }: RunFacts): Explanation | undefined {
+  const full = limits.find(({ limit: most, running }) => running >= most);
+  if (status === 'running' || full === undefined) return undefined;
+  const { of, name, limit: most, running, holders } = full;
+  const who = { tenant: 'The tenant', agent: `Agent ${name}`, key: `The key "${name}"` }[of];
+  const held = `${many(running, 'run')} of the ${most} that may be running at once${holders[0] === undefined ? '' : `, ${holders[0]} among them`}`;
+  const more = { tenant: '', agent: ` --agent ${quoted(name)}`, key: '' }[of];
+  return {
+    because: `${of}_limit`, sentence: `${who} has ${held}: it goes on when one of them ends${of === 'key' ? '; the limit of a key is given with each run' : ''}.`, sinceMs: wakeMs,
+    details: { of, name, limit: most, running, holders }, command: of === 'key' ? null : `mainstay tenants limit ${tenant}${more} --max-running ${most + 1}`,
+  };
 }
 
 function suspect({ status, crashes, worker, wakeMs, nowMs, movedMs }: RunFacts): Explanation | undefined {
@@ -247,6 +268,7 @@ function queue({ place, wakeMs, pool }: RunFacts): Explanation {
   const { held: state, ...details } = place;
   if (state === 'none') return { because: 'not_offered', sentence: 'It is due and the ready queue does not hold it: a worker is claiming it, or maintenance offers it within a second.', sinceMs: wakeMs, details, command: `mainstay rebuild queue --pool ${pool}` };
   if (state === 'parked') return { because: 'parked', sentence: 'Its tenant has no free slot in the ready queue: it goes on when one of the tenant’s runs ends.', sinceMs: wakeMs, details, command: null };
+  if (state === 'aside') return { because: 'parked', sentence: `Its agent or its key has no free slot in the ready queue: it goes on when a run of that limit ends; ${many(place.runsAhead, 'run')} of it go first.`, sinceMs: wakeMs, details, command: null };
   return {
     because: 'ready', sentence: `It is in the ready queue: ${many(place.runsAhead, 'run')} of its own tenant and ${many(place.tenantsAhead, 'tenant')} of ${place.tenants} go first (weight ${place.weight}).`, sinceMs: wakeMs, details, command: null,
   };

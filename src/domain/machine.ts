@@ -49,7 +49,7 @@ export interface ApprovalDecision {
 }
 
 export interface ChildRun { readonly run: string }
-export interface ChildOptions { readonly user?: string; readonly metadata?: Readonly<Record<string, Json>>; readonly priority?: number; readonly delayMs?: number }
+export interface ChildOptions { readonly user?: string; readonly metadata?: Readonly<Record<string, Json>>; readonly priority?: number; readonly delayMs?: number; readonly concurrency?: { readonly key: string; readonly limit: number } }
 export interface ChildResult {
   readonly run: string;
   readonly status: 'completed' | 'failed' | 'cancelled' | 'expired';

@@ -96,6 +96,15 @@ export const FIRST_COST_MS = 20;
 export const IDLE_TENANT_MS = 3_600_000;
 /** Largest |priority| of a run: 1,000 classes of 2^42 ms each leave whole milliseconds exact in a double. */
 export const MAX_PRIORITY = 1_000;
+/** Largest concurrency limit a tenant, an agent or a submitter may name: beyond it a limit limits nothing. */
+export const MAX_RUNNING_LIMIT = 100_000;
+/** A claim chooses its permits among so many more free numbers than it needs, so that two workers seldom choose the same. */
+export const PERMIT_SPARE = 16;
+/** A claim whose permit another took first looks again so often, then waits in the ready queue. */
+export const PERMIT_TRIES = 5;
+/** Runs that one take sets aside at most, because the limit of their agent or key is full: each is set aside once, and about
+ *  5 µs of Redis each. */
+export const ASIDE_MAX = 64;
 /** Finished and failed wake-ups kept for the Bull Board; they prove nothing and are pressed without harm. */
 export const WAKE_UPS_KEPT = 100;
 /** Events kept in a BullMQ event stream; nobody decides by them. */

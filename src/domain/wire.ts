@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { CAUSES } from './explain.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
-import { BULK_MAX, MAX_NAME, MAX_PRIORITY, PAGE_SIZE } from './tunables.ts';
+import { BULK_MAX, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT, PAGE_SIZE } from './tunables.ts';
 
 const time = z.string().describe('ISO 8601, UTC');
 /** What a caller may call a user, a session or a key; also as it stands in a path or a query. */
@@ -17,6 +17,8 @@ export const pageOf = <Item extends z.ZodType>(item: Item) => z.object({ data: z
 
 // ---- runs
 
+export const concurrencySchema = z.strictObject({ key: name, limit: z.int().min(1).max(MAX_RUNNING_LIMIT) });
+
 export const newRunSchema = z.strictObject({
   agent: name.describe('Name of a registered agent'),
   input: z.unknown().refine((input) => input !== undefined, 'is required').describe("What the agent's schema asks for"),
@@ -27,6 +29,7 @@ export const newRunSchema = z.strictObject({
   startAt: z.iso.datetime({ offset: true }).optional().describe('Not before this time'),
   delayMs: z.int().min(0).optional().describe('Not before so many milliseconds from now'),
   expiresInMs: z.int().min(1).optional().describe('Ends as `expired` when it has not started so many milliseconds after it may'),
+  concurrency: concurrencySchema.optional().describe('Of runs of the tenant with this key at most `limit` are running at once'),
   multitask_strategy: z.enum(MULTITASK_STRATEGIES).optional().describe('What to do while the session has an unfinished run; default `enqueue`'),
 });
 
@@ -135,6 +138,15 @@ export const decisionSchema = z.strictObject({
   approved: z.boolean(), reason: z.string().min(1).max(1_000).regex(/^[^\p{Cc}\p{Cs}]+$/u, 'has characters that cannot be printed').optional(),
   edited: z.unknown().optional().describe('Other arguments, where approved'),
 });
+
+// ---- limits
+
+const maxRunning = z.int().min(1).max(MAX_RUNNING_LIMIT).nullable().describe('Runs that may be running at once; null = no limit');
+export const limitsSchema = z.object({
+  tenant: z.string(), weight: z.number().describe("share of the fleet's time against other tenants"), maxRunning, running: z.number().int().describe('runs that hold a permit of the tenant'),
+  agents: z.array(z.object({ agent: z.string(), maxRunning: z.number().int(), running: z.number().int() })),
+});
+export const agentLimitSchema = z.strictObject({ maxRunning });
 
 // ---- schedules
 
@@ -254,5 +266,6 @@ export type NewKeyBody = z.input<typeof newKeySchema>;
 export type CreatedKey = z.infer<typeof createdKeySchema>;
 export type NewPermissionBody = z.input<typeof newPermissionSchema>;
 export type Permission = z.infer<typeof permissionSchema>;
+export type Limits = z.infer<typeof limitsSchema>;
 export type Problem = z.infer<typeof problemSchema>;
 export interface Page<Item> { readonly data: Item[]; readonly nextCursor: string | null }

@@ -6,7 +6,7 @@ import { DelayedError, UnrecoverableError, type Job } from 'bullmq';
 import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { isMainstayError } from '../domain/errors.ts';
-import { INTAKE_BACKOFF_CAP_MS, INTAKE_BACKOFF_MS, MAX_NAME, MAX_PRIORITY } from '../domain/tunables.ts';
+import { INTAKE_BACKOFF_CAP_MS, INTAKE_BACKOFF_MS, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
 import type { Service } from '../service.ts';
 import { intakeKeeps, intakeQueueName } from './bull-queue.ts';
 import { makeBullWorker, type BullWorkerOptions, type InHand } from './bull-worker.ts';
@@ -20,6 +20,7 @@ export const intakePayload = z.strictObject({
   user: name.optional(),
   session: name.optional(),
   priority: z.int().min(-MAX_PRIORITY).max(MAX_PRIORITY).optional(),
+  concurrency: z.strictObject({ key: name, limit: z.int().min(1).max(MAX_RUNNING_LIMIT) }).optional(),
   delayMs: z.int().min(0).optional(),
   startAt: z.iso.datetime({ offset: true }).optional(),
   expiresInMs: z.int().min(1).optional(),

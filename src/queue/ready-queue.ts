@@ -1,12 +1,13 @@
 // The ready queue: holds ready runs per tenant in Redis and hands a worker the fairest one when it asks. Start-time fair
 // queueing by tenant: each take charges the usual cost of the tenant's runs over its weight, each settle corrects the charge
-// to the slot time really used. A tenant that was idle or full hoards nothing; one at its cap is parked, not skipped over.
+// to the slot time really used. A tenant that was idle or full hoards nothing; one at its cap is parked, not skipped over;
+// a run whose agent or key is at its limit is set aside when its turn comes, and brought back by whoever frees a slot.
 // Everything here may be lost or be behind: a take decides nothing, the claim in Postgres does, and maintenance offers
 // again whatever is queued there and not held here. Scripts and their keys: lua/head.lua.
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { QueuePlace } from '../domain/explain.ts';
-import { FIRST_COST_MS, GROUP_LANES, LEASE_MS, MAX_PRIORITY, READY_GROUP_MAX, READY_OFFER_MAX, WAKE_UP_WINDOW } from '../domain/tunables.ts';
+import { ASIDE_MAX, FIRST_COST_MS, GROUP_LANES, LEASE_MS, MAX_PRIORITY, READY_GROUP_MAX, READY_OFFER_MAX, WAKE_UP_WINDOW } from '../domain/tunables.ts';
 import type { RedisKeys } from '../redis.ts';
 import { Grouped } from '../grouped.ts';
 import { loadScript, runScript, type Script } from './script.ts';
@@ -21,6 +22,8 @@ export interface Offer {
   readonly weight?: number;
   /** Runs of the tenant at the same time at most. */
   readonly cap?: number | undefined;
+  /** Limits it shares with other runs of its tenant, `<most> <name>` a line; empty = none. */
+  readonly limits?: string;
 }
 
 export interface Taken {
@@ -28,12 +31,22 @@ export interface Taken {
   readonly run: string;
   /** What the take charged, in ms of slot time. */
   readonly chargedMs: number;
+  /** As they were offered: a settle gives back the slots of all of them. */
+  readonly limits: string;
+}
+
+/** A run that is running, as Postgres knows it. */
+export interface HeldSlot {
+  readonly run: string;
+  /** Until the holder's lease ends. */
+  readonly leftMs: number;
+  readonly limits: string;
 }
 
 export interface Settle extends Taken {
   /** Slot time really used in ms; 0 = the run did not run (its claim was refused). `chargedMs`: with what renewals added. */
   readonly realMs: number;
-  /** The run is running elsewhere: its slot is not ours to free. */
+  /** The run is running elsewhere: its slots are not ours to free. */
   readonly keepSlot?: boolean;
 }
 
@@ -101,13 +114,18 @@ export class ReadyQueue {
   }
 
   /** Renews the slots of running runs and charges what they used beyond the last charge. Call it each LEASE_RENEW_MS. */
-  async renew(running: readonly { tenant: string; run: string; moreMs: number }[]): Promise<void> {
-    if (running.length > 0) await this.#script('renew', [LEASE_MS, ...running.flatMap(({ tenant, run, moreMs }) => [tenant, run, ms(moreMs)])]);
+  async renew(running: readonly { tenant: string; run: string; moreMs: number; limits: string }[]): Promise<void> {
+    if (running.length > 0) await this.#script('renew', [LEASE_MS, ...running.flatMap(({ tenant, run, moreMs, limits }) => [tenant, run, ms(moreMs), limits])]);
   }
 
-  /** Tells which runs of a tenant are running, as Postgres knows them. leftMs: until the holder's lease ends. */
-  async holdSlots(tenant: string, running: readonly { run: string; leftMs: number }[]): Promise<void> {
-    if (running.length > 0) await this.#script('hold', [tenant, ...running.flatMap(({ run, leftMs }) => [run, Math.ceil(leftMs)])]);
+  /** Tells which runs of a tenant are running. */
+  async holdSlots(tenant: string, running: readonly HeldSlot[]): Promise<void> {
+    if (running.length > 0) await this.#script('hold', [tenant, ...running.flatMap(({ run, leftMs, limits }) => [run, Math.ceil(leftMs), limits])]);
+  }
+
+  /** Gives back the slots of runs that are running no more. */
+  async freeSlots(runs: readonly { tenant: string; run: string; limits: string }[]): Promise<void> {
+    await Promise.all(runs.map((run) => this.settle({ ...run, chargedMs: 0, realMs: 0 })));
   }
 
   /** Drops a held run (cancelled). True = it was held. */
@@ -160,23 +178,23 @@ export class ReadyQueue {
   }
 
   async #offerNow(runs: readonly Offer[]): Promise<number> {
-    const args = runs.flatMap(({ tenant, weight, cap, run, order }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order]);
+    const args = runs.flatMap(({ tenant, weight, cap, run, order, limits }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order, limits ?? '']);
     const [wakeUps, added] = (await this.#script('offer', [WAKE_UP_WINDOW, ...args])) as [number, number];
     await this.#wakeUps.ring(wakeUps);
     return added;
   }
 
   async #takeNow(wants: readonly Want[]): Promise<(Taken | undefined)[]> {
-    const settles = wants.flatMap(({ settle: s }) => (s ? [s.tenant, s.run, ms(s.chargedMs), ms(s.realMs), s.keepSlot ? '1' : ''] : []));
+    const settles = wants.flatMap(({ settle: s }) => (s ? [s.tenant, s.run, ms(s.chargedMs), ms(s.realMs), s.keepSlot ? '1' : '', s.limits] : []));
     const takes = wants.filter(({ take }) => take).length;
-    const [wakeUps, ...flat] = (await this.#script('take', [WAKE_UP_WINDOW, takes, LEASE_MS, FIRST_COST_MS, ...settles])) as [number, ...string[]];
+    const [wakeUps, ...flat] = (await this.#script('take', [WAKE_UP_WINDOW, takes, LEASE_MS, FIRST_COST_MS, ASIDE_MAX, ...settles])) as [number, ...string[]];
     void this.#wakeUps.ring(wakeUps); // not awaited: the runs in hand need not wait for others to be woken
     let next = 0;
     return wants.map(({ take }) => {
-      const [run, tenant, chargedMs] = take ? flat.slice(next, next + 3) : [];
+      const [run, tenant, chargedMs, limits = ''] = take ? flat.slice(next, next + 4) : [];
       if (run === undefined || tenant === undefined) return undefined;
-      next += 3;
-      return { tenant, run, chargedMs: Number(chargedMs) };
+      next += 4;
+      return { tenant, run, chargedMs: Number(chargedMs), limits };
     });
   }
 

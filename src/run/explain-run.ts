@@ -55,6 +55,7 @@ async function gather(deps: ExplainDeps, row: AgentRun, run: string, stored: Sto
   return {
     ...stored, run, breakerUntilMs, locks, place, attempts: machine?.attempts ?? null,
     approvals: stored.approvals.map((approval) => ({ ...approval, id: publicId('approval', approval.id) })),
+    limits: stored.limits.map((limit) => ({ ...limit, holders: limit.holders.map((holder) => publicId('run', holder)) })),
     children: stored.children.map((child) => ({ ...child, run: publicId('run', child.run) })),
     before: stored.before && { ...stored.before, run: publicId('run', stored.before.run) },
   };

@@ -9,6 +9,8 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
+import { permitsOfTenants } from '../store/engine/limits.ts';
+import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import type { PoolQueue } from './offer-run.ts';
@@ -70,6 +72,7 @@ export class Maintenance implements Service {
   async sweep(): Promise<void> {
     const parts: [string, () => Promise<unknown>][] = [
       ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
+      ['permits', () => seatRunning(this.#deps.engine.pool)], // of runs claimed while their limit was being set
       ['schedules', () => this.#deps.fire()],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
       ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
@@ -105,6 +108,7 @@ export class Maintenance implements Service {
     const { metrics, engine, queues } = this.#deps;
     const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
     for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);
+    await this.#gaugePermits();
     for (const [pool, queue] of queues) {
       const work = await workOf(engine.pool, pool);
       metrics.oldestReadySeconds.set({ pool }, work.oldestMs / 1_000);
@@ -113,6 +117,18 @@ export class Maintenance implements Service {
       metrics.readyHeld.set({ pool }, depth.held);
       metrics.readyTenants.set({ pool }, depth.tenants);
       for (const [state, count] of Object.entries<number>({ ...(await queue.wakeUps.counts()) })) metrics.wakeUps.set({ pool, state }, count);
+    }
+  }
+
+  async #gaugePermits(): Promise<void> {
+    const { metrics, engine } = this.#deps;
+    const limits = await permitsOfTenants(engine.pool);
+    metrics.permitsHeld.reset(); // a tenant whose limit is gone is shown no more
+    metrics.permitsLimit.reset();
+    for (const { tenant, limit, held } of limits) {
+      const label = { tenant: metrics.bound('tenant', tenant) };
+      metrics.permitsHeld.inc(label, held);
+      metrics.permitsLimit.inc(label, limit);
     }
   }
 }

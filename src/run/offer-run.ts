@@ -9,7 +9,7 @@ import type { Ready } from '../store/engine/sweeps.ts';
 
 export interface PoolQueue { readonly ready: ReadyQueue; readonly wakeUps: WakeUps }
 
-export const asOffer = (run: Ready): Offer => ({ tenant: run.tenant, run: run.id, order: orderOf(run.priority, run.createdMs), weight: run.weight, cap: run.cap ?? undefined });
+export const asOffer = (run: Ready): Offer => ({ tenant: run.tenant, run: run.id, order: orderOf(run.priority, run.createdMs), weight: run.weight, cap: run.cap ?? undefined, limits: run.limits });
 
 export class Dispatcher {
   readonly #queues: ReadonlyMap<string, PoolQueue>;

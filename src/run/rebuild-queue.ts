@@ -13,7 +13,7 @@ export interface Rebuilt {
   readonly heldBefore: number;
   /** Due runs that Postgres had for it. */
   readonly offered: number;
-  /** Running runs of tenants with a limit, whose slots it was told. */
+  /** Running runs under a limit, whose slots it was told. */
   readonly slots: number;
   /** False: another rebuild, or a wipe of Redis, came between; that one or the next sweep of maintenance completes it. */
   readonly isKnown: boolean;

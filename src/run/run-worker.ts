@@ -19,6 +19,7 @@ import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
 import { asOffer, type Dispatcher, type PoolQueue } from './offer-run.ts';
+import { answerRefusal, UNANSWERED } from './refused-claim.ts';
 import { Strays } from './strays.ts';
 import { Suspects, type Admission } from './suspects.ts';
 
@@ -134,7 +135,7 @@ export class RunWorker implements Service {
   /** Runs longer than a renewal pay while they run, and keep their slot. */
   async #chargeLongRuns(): Promise<void> {
     const moreMs = this.#deps.leaseMs / 3;
-    const running = [...this.#active].flatMap(({ taken }) => (taken ? [{ tenant: taken.tenant, run: taken.run, moreMs }] : []));
+    const running = [...this.#active].flatMap(({ taken }) => (taken ? [{ ...taken, moreMs }] : []));
     if (running.length > 0) await this.#deps.queue.ready.renew(running).catch(() => undefined); // the settle charges the rest
   }
 
@@ -153,7 +154,19 @@ export class RunWorker implements Service {
     const { lease } = this.#liveness;
     if (!lease) return;
     if (held > 0) return this.#takeUnasked(); // the ready queue chooses
-    for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#run(lease, run, undefined, () => undefined);
+    for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#moveUntaken(lease, run);
+  }
+
+  /** A run that the ready queue did not hand out takes its slots there all the same, or others of its limit would be handed out
+   *  for nothing. */
+  async #moveUntaken(lease: Lease, run: ClaimedRun): Promise<void> {
+    if (run.limits === null) return this.#run(lease, run, undefined, () => undefined);
+    const startedMs = monoMs();
+    const taken = { tenant: run.tenant, run: run.id, chargedMs: 0, limits: run.limits };
+    const told = this.#holdSlots(taken).catch(() => undefined); // without Redis nothing is handed out
+    await this.#run(lease, run, taken, () => undefined);
+    await told; // or the slot would be taken after it was given back
+    await this.#deps.queue.ready.settle({ ...taken, realMs: monoMs() - startedMs }).catch(() => undefined);
   }
 
   /** A claim that failed may have been carried out, and its runs are then held by nobody who knows. */
@@ -211,11 +224,29 @@ export class RunWorker implements Service {
     const startedMs = monoMs();
     const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
-    if (!run) return { ...taken, realMs: 0 };
+    if (!run) return this.#moveInstead(lease, taken, show);
     await this.#run(lease, run, taken, show);
     if (++this.#claims % FALLBACK_EVERY === 0) await this.#claimDue(1).catch(() => undefined);
     return { ...taken, realMs: monoMs() - startedMs };
   }
+
+  /** The claim was refused. Where a dead worker's run holds the permit it lacks, that one is moved in its place. */
+  async #moveInstead(lease: Lease, refused: Taken, show: Show): Promise<Settle> {
+    const { ready } = this.#deps.queue;
+    const { keepSlot, instead } = await answerRefusal(this.#deps.engine.pool, this.#deps.queue, refused, this.#machines).catch(() => UNANSWERED);
+    const settle = { ...refused, realMs: 0, keepSlot };
+    for (const taken of instead) {
+      const startedMs = monoMs();
+      const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
+      if (!run) continue;
+      await Promise.all([ready.settle(settle), this.#holdSlots(taken)]).catch(() => undefined); // the run in hand must be moved, whatever Redis says
+      await this.#run(lease, run, taken, show);
+      return { ...taken, realMs: monoMs() - startedMs };
+    }
+    return settle;
+  }
+
+  #holdSlots({ tenant, run, limits }: Taken): Promise<void> { return this.#deps.queue.ready.holdSlots(tenant, [{ run, leftMs: this.#deps.leaseMs, limits }]); }
 
   async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<void> {
     const { log, metrics } = this.#deps;
@@ -292,7 +323,7 @@ export class RunWorker implements Service {
     const { ready } = this.#deps.queue;
     try {
       await ready.offerMany(runs.map(asOffer));
-      await Promise.all(runs.filter((run) => run.cap !== null).map((run) => ready.settle({ tenant: run.tenant, run: run.id, chargedMs: 0, realMs: 0 })));
+      await ready.freeSlots(runs.filter((run) => run.cap !== null || run.limits !== '').map(({ tenant, id, limits }) => ({ tenant, run: id, limits })));
     } catch {
       await this.#claimDue(); // without Redis: straight from Postgres
     }

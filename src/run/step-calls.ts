@@ -95,7 +95,7 @@ async function ask(pool: EnginePool, { title, details, expiresInMs, onExpiry = '
 /** One child per place: submitted again after a crash it is the same run. */
 async function spawn({ submit }: CallDeps, run: ClaimedRun, agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string> {
   const { id } = await submit({
-    tenant: run.tenant, door: 'spawn', agent, input, user: options.user ?? run.user ?? undefined, metadata: options.metadata, priority: options.priority ?? run.priority, delayMs: options.delayMs,
+    tenant: run.tenant, door: 'spawn', agent, input, user: options.user ?? run.user ?? undefined, metadata: options.metadata, priority: options.priority ?? run.priority, delayMs: options.delayMs, concurrency: options.concurrency,
     parent: run.id, parentPlace: { stepSeq: place.stepSeq, path: place.path }, idempotencyKey: `spawn:${run.id}:${place.stepSeq}:${place.path}`,
   });
   return id;

@@ -5,7 +5,7 @@ import { MainstayError } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
 import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy } from '../domain/status.ts';
-import { MAX_NAME, MAX_PRIORITY } from '../domain/tunables.ts';
+import { MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
 import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
@@ -27,6 +27,8 @@ export interface SubmitRequest {
   readonly session?: string | undefined;
   /** -1000 to 1000; higher goes first among the tenant's own runs. */
   readonly priority?: number | undefined;
+  /** Of runs of the tenant with this key at most `limit` are running. */
+  readonly concurrency?: { readonly key: string; readonly limit: number } | undefined;
   readonly metadata?: unknown;
   /** ISO 8601 with zone */
   readonly startAt?: string | undefined;
@@ -118,11 +120,11 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   const metadata = request.metadata ?? {};
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
   const start = startOf(request);
-  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }) });
+  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }) });
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
-    start: machine.start, priority, idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
+    start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
     metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start,
   };
 }
@@ -145,6 +147,13 @@ function name(what: string, text: string | undefined): string | null {
     throw new MainstayError('bad_request', `${what} must have 1 to ${MAX_NAME} printable characters.`, { fields: [{ path: what, message: 'not a name' }] });
   }
   return text;
+}
+
+function concurrencyOf({ concurrency }: SubmitRequest): { concurrencyKey: string | null; concurrencyLimit: number | null } {
+  if (concurrency === undefined) return { concurrencyKey: null, concurrencyLimit: null };
+  const { key, limit } = concurrency;
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_RUNNING_LIMIT) throw new MainstayError('bad_request', `concurrency.limit must be a whole number from 1 to ${MAX_RUNNING_LIMIT}.`, { fields: [{ path: 'concurrency.limit', message: 'out of range' }] });
+  return { concurrencyKey: name('concurrency.key', key), concurrencyLimit: limit };
 }
 
 function expiryOf({ expiresInMs }: SubmitRequest): number | null {

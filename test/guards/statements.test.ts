@@ -30,6 +30,16 @@ test('the second run of a session is not claimed while the first is unfinished',
   expect(claimed).toEqual([undefined]);
 });
 
+test('a run past the limit of its tenant is not claimed, and is when one has ended', async () => {
+  await bench.pool.query(`INSERT INTO tenants (id, max_running) VALUES ('small', 1) ON CONFLICT (id) DO NOTHING`);
+  const runs = [newRun({ tenant: 'small' }), newRun({ tenant: 'small' })];
+  await submitRuns(bench.pool, runs);
+  const claim = async (): Promise<number> => (await claimRuns(bench.pool, runs.map(({ id }) => ({ tenant: 'small', id })), await newWorker(bench.pool), MACHINES, 60_000)).filter((run) => run !== undefined).length;
+  expect([await claim(), await claim()]).toEqual([1, 0]);
+  await bench.pool.query(`UPDATE agent_runs SET status = 'completed', claimed_by = NULL, finished_at = now() WHERE tenant_id = 'small' AND status = 'running'`);
+  expect(await claim()).toBe(1);
+});
+
 test('a checkpoint that was committed is not committed again', async () => {
   const run = await one('running');
   expect(await bench.move(bench.pool, run, 'checkpoint', 'a')).toBe('running');

@@ -9,6 +9,7 @@ import { publicId } from '../../src/ids.ts';
 import { SharedCircuit } from '../../src/limits/shared-circuit.ts';
 import { startApi } from '../support/api.ts';
 import { startOwnRedis } from '../support/own-redis.ts';
+import { setAgentLimit } from '../../src/store/engine/limits.ts';
 import { spawnCli } from '../support/spawn-cli.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 import { held, stuckMachines } from '../support/stuck-machines.ts';
@@ -84,11 +85,26 @@ test('with a worker that takes nothing: version, session, limit, queue', async (
   const [one, two] = [await submit('timer', { tenant: 'small' }), await submit('timer', { tenant: 'small' })];
   const queue = base.queues.get('agent')!.ready;
   await queue.remove('small', one); // what a worker's take does, but for the claim
-  await queue.holdSlots('small', [{ run: one, leftMs: 60_000 }]);
+  await queue.holdSlots('small', [{ run: one, leftMs: 60_000, limits: '' }]);
   expect((await because('parked', two, keyOfSmall)).sentence).toContain('no free slot');
   expect((await because('not_offered', one, keyOfSmall)).command).toBe('mainstay rebuild queue --pool agent');
-  await set(one, runningOn(alive));
-  expect(await because('tenant_limit', two, keyOfSmall)).toMatchObject({ details: { limit: 1, running: 1 }, command: null });
+  await set(one, `${runningOn(alive)}, tenant_permit = 1`);
+  expect(await because('tenant_limit', two, keyOfSmall)).toMatchObject({
+    sentence: expect.stringContaining(`has 1 run of the 1 that may be running at once, ${publicId('run', one)} among them`), details: { of: 'tenant', limit: 1, running: 1, holders: [publicId('run', one)] }, command: 'mainstay tenants limit small --max-running 2',
+  });
+  const concurrency = { key: 'printer 7', limit: 1 };
+  const [holder, aside] = [await submit('timer', { concurrency, priority: 9 }), await submit('timer', { concurrency, priority: 8 })];
+  await set(holder, `${runningOn(alive)}, key_permit = 1, agent_permit = 1`);
+  await queue.remove('acme', holder);
+  await queue.holdSlots('acme', [{ run: holder, leftMs: 60_000, limits: '1 key:printer 7' }]);
+  expect(await because('key_limit', aside)).toMatchObject({ sentence: expect.stringContaining('The key "printer 7" has 1 run of the 1'), details: { of: 'key', limit: 1, running: 1 }, command: null });
+  await setAgentLimit(base.engine.pool, 'acme', 'stuck', 1, 'test');
+  expect(await because('agent_limit', aside)).toMatchObject({ details: { of: 'agent', name: 'stuck', holders: [publicId('run', holder)] }, command: 'mainstay tenants limit acme --agent stuck --max-running 2' });
+  await setAgentLimit(base.engine.pool, 'acme', 'stuck', null, 'test');
+  await set(holder, `status = 'completed', finished_at = now(), claimed_by = NULL`); // Postgres has room, the ready queue does not know yet
+  for (let taken = await queue.take(); taken; taken = await queue.take()) await queue.offer({ tenant: taken.tenant, run: taken.run, order: 0, limits: taken.limits, cap: 0 });
+  expect((await because('parked', aside)).sentence).toContain('Its agent or its key has no free slot');
+  await queue.freeSlots([{ tenant: 'acme', run: holder, limits: '1 key:printer 7' }]);
 
   const [ahead, behind] = [await submit('timer', { tenant: 'other', priority: 5 }), await submit('timer', { tenant: 'other' })];
   await api.makeKey({ tenant: 'other' });

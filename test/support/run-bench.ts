@@ -70,7 +70,7 @@ export const RESULT: ToolOutcome = { status: 'succeeded', response: { json: '1',
 export const CALL: ToolIntent = { key: 'key', tool: 'tool', version: 1, effect: 'unkeyed', argsHash: HASH, request: '{}', timeoutMs: 600_000, business: undefined };
 
 export const newRun = (change: Partial<NewRun> = {}): NewRun => ({
-  tenant: TENANT, id: randomUUID(), agent: 'still', version: 1, pool: 'agent', visible: true, user: null, session: null, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0,
+  tenant: TENANT, id: randomUUID(), agent: 'still', version: 1, pool: 'agent', visible: true, user: null, session: null, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null,
   idempotencyKey: null, requestHash: HASH, metadata: '{}', input: '{}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0, ...change,
 });
 

@@ -5,7 +5,10 @@
   KEYS[4] BullMQ's wait list of the pool's wake-ups; nothing but LLEN is ever asked of it
   KEYS[5] prefix, itself no key. Under it, all in the same hash slot:
     q:T zset run -> order;  s:T zset run -> end of its slot in ms (only tenants with a cap)
-    t:T hash: f finish tag, a tag its busy period began with, w weight, c cap ('' = none), e usual cost in ms
+    t:T hash: f finish tag, a tag its busy period began with, w weight, c cap ('' = none), e usual cost in ms, l '1' = l:T is asked
+    l:T hash run -> its limits besides the cap, held runs only: '<most> <name>' a line, such as '2 agent:support'
+    s:T/<name> zset like s:T, of one limit;  a:T/<name> zset run -> order: held aside while that limit is full
+    aside zset T/<name> -> ms at which it is looked at anew, in case nobody frees a slot
   Virtual time is slot-ms over weight, written with three decimals: doubles hold it for 2^53 ms. ]]
 local ready, parked, pool, wakeUps, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call = redis.call
@@ -13,13 +16,30 @@ local time = call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 local v = tonumber(call('HGET', pool, 'v')) or 0
 local idleTenantMs = 3600000 -- IDLE_TENANT_MS in tunables.ts; a test compares the two
+local asideMs = 1000 -- SWEEP_MS, likewise
 
 local function text(number) return string.format('%.3f', number) end
 
 -- What is known of a tenant. Unknown ones (new, or idle for an hour) stand at the virtual time with weight 1.
 local function tenantOf(t)
-  local s = call('HMGET', prefix .. 't:' .. t, 'f', 'a', 'w', 'c', 'e')
-  return { f = tonumber(s[1]) or v, a = tonumber(s[2]) or 0, w = tonumber(s[3]) or 1, cap = tonumber(s[4]), e = tonumber(s[5]) }
+  local s = call('HMGET', prefix .. 't:' .. t, 'f', 'a', 'w', 'c', 'e', 'l')
+  return { f = tonumber(s[1]) or v, a = tonumber(s[2]) or 0, w = tonumber(s[3]) or 1, cap = tonumber(s[4]), e = tonumber(s[5]), limited = s[6] }
+end
+
+local function eachLimit(limits) return string.gmatch(limits, '(%d+) ([^\n]+)') end
+-- A tenant none of whose runs has a limit is spared the question.
+local function limitsOf(t, tenant, run) return tenant.limited and call('HGET', prefix .. 'l:' .. t, run) or '' end
+
+-- Slots that ran out count only until somebody asks whether there is a free one.
+local function isFull(slots, most)
+  if call('ZCARD', slots) < most then return false end
+  call('ZREMRANGEBYSCORE', slots, '-inf', nowMs)
+  return call('ZCARD', slots) >= most
+end
+
+local function holdSlot(slots, run, leftMs)
+  call('ZADD', slots, nowMs + leftMs, run)
+  if 2 * leftMs > call('PTTL', slots) then call('PEXPIRE', slots, 2 * leftMs) end
 end
 
 -- Puts a tenant where it belongs: ready, parked, or nowhere when it holds nothing. `tenant.f` is its next start tag.
@@ -30,14 +50,11 @@ local function place(t, tenant)
     call('PEXPIRE', prefix .. 't:' .. t, idleTenantMs)
     return
   end
-  if tenant.cap then
-    local slots = prefix .. 's:' .. t
-    if call('ZCARD', slots) >= tenant.cap then call('ZREMRANGEBYSCORE', slots, '-inf', nowMs) end
-    if call('ZCARD', slots) >= tenant.cap then
-      call('ZREM', ready, t)
-      call('ZADD', parked, call('ZRANGE', slots, 0, 0, 'WITHSCORES')[2] or '+inf', t)
-      return
-    end
+  local slots = prefix .. 's:' .. t
+  if tenant.cap and isFull(slots, tenant.cap) then
+    call('ZREM', ready, t)
+    call('ZADD', parked, call('ZRANGE', slots, 0, 0, 'WITHSCORES')[2] or '+inf', t)
+    return
   end
   call('ZREM', parked, t)
   call('ZADD', ready, text(tenant.f), t)
@@ -63,12 +80,50 @@ local function charge(t, tenant, deltaMs)
   end
 end
 
--- Tenants whose earliest slot has run out (its worker is gone) are looked at again.
+-- A run whose limit is full stands aside, in order: the runs behind it are not held up.
+local function setAside(t, run, order, name)
+  local limit = t .. '/' .. name
+  call('ZADD', prefix .. 'a:' .. limit, order, run)
+  call('ZADD', prefix .. 'aside', call('ZRANGE', prefix .. 's:' .. limit, 0, 0, 'WITHSCORES')[2] or nowMs + asideMs, limit)
+end
+
+-- The first n of a limit go back to their tenant, whose next take looks at all their limits again.
+local function bringBack(t, tenant, name, n)
+  local limit = t .. '/' .. name
+  local first = call('ZPOPMIN', prefix .. 'a:' .. limit, n)
+  if call('EXISTS', prefix .. 'a:' .. limit) == 0 then call('ZREM', prefix .. 'aside', limit) end
+  if #first == 0 then return end
+  local isIdle = call('EXISTS', prefix .. 'q:' .. t) == 0
+  for i = 1, #first, 2 do call('ZADD', prefix .. 'q:' .. t, first[i + 1], first[i]) end
+  if isIdle then beginBusy(t, tenant) end
+  place(t, tenant)
+end
+
+-- Gives back the slots of a run that is running no more; what waits for them moves up.
+local function freeSlots(t, tenant, run, limits)
+  if call('ZREM', prefix .. 's:' .. t, run) == 1 and call('ZSCORE', parked, t) then
+    beginBusy(t, tenant)
+    place(t, tenant)
+  end
+  for _, name in eachLimit(limits) do
+    if call('ZREM', prefix .. 's:' .. t .. '/' .. name, run) == 1 then bringBack(t, tenant, name, 1) end
+  end
+end
+
+-- Tenants and limits whose earliest slot has run out (its worker is gone) are looked at again.
 local function unpark(limit)
   for _, t in ipairs(call('ZRANGEBYSCORE', parked, '-inf', nowMs, 'LIMIT', 0, limit)) do
     local tenant = tenantOf(t)
     beginBusy(t, tenant)
     place(t, tenant)
+  end
+  for _, full in ipairs(call('ZRANGEBYSCORE', prefix .. 'aside', '-inf', nowMs, 'LIMIT', 0, limit)) do
+    local t, name = string.match(full, '^([^/]*)/(.*)$')
+    local tenant, slots, most = tenantOf(t), prefix .. 's:' .. full, 1
+    local first = call('ZRANGE', prefix .. 'a:' .. full, 0, 0)[1]
+    for m, one in eachLimit(first and limitsOf(t, tenant, first) or '') do if one == name then most = tonumber(m) end end
+    call('ZADD', prefix .. 'aside', nowMs + asideMs, full)
+    if not isFull(slots, most) then bringBack(t, tenant, name, most - call('ZCARD', slots)) end
   end
 end
 

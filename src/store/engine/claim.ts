@@ -1,9 +1,12 @@
 // The claim: one UPDATE that takes the right to move a run on and mints a new fence. It takes a queued or due run, a
 // waiting one whose time has come, or a running one whose holder is dead or whose step is long past its deadline, and only
-// the head of its session. The grouped form never fails for one bad run: the session's unique index is met row by row.
-import { STEP_GRACE_MS } from '../../domain/tunables.ts';
+// the head of its session. Runs without limits are claimed by a statement that knows of none; the rest takes permits on the
+// way (permits.ts). The grouped form never fails for one bad run: the unique indexes are met row by row.
+import { PERMIT_TRIES, STEP_GRACE_MS } from '../../domain/tunables.ts';
 import { guarded } from '../../guards.ts';
-import { isUniqueViolation, type EnginePool } from './pool.ts';
+import { FULL, LIMITED, NOT_FULL, PERMITS, UNLIMITED } from './permits.ts';
+import { isDeadlock, isUniqueViolation, type EnginePool } from './pool.ts';
+import { limitsOf } from './sweeps.ts';
 
 export interface ClaimedRun {
   readonly tenant: string;
@@ -40,6 +43,8 @@ export interface ClaimedRun {
   readonly parentPath: string | null;
   /** Crashes with no other run beside it. */
   readonly crashesAlone: number;
+  /** Its limits besides the tenant's, as the ready queue takes them; null = it holds no permit. */
+  readonly limits: string | null;
 }
 
 export interface ClaimRequest { readonly tenant: string; readonly id: string }
@@ -54,14 +59,24 @@ const HEAD = guarded('claim-session-head', `r.session_id IS NULL OR r.holds_sess
 const RUNNABLE = `(r.status::text IN ('queued', 'waiting') AND r.wake_at <= now() OR r.status::text = 'running' AND r.claimed_by <> $3 AND (${DEAD_HOLDER}))
   AND r.agent || '@' || r.version = ANY ($4) AND (r.expires_at IS NULL OR r.started_at IS NOT NULL OR r.expires_at > now()) AND (${HEAD})`;
 
-const TAKE = (pick: string): string => `
-WITH c AS MATERIALIZED (${pick}),
+/** What a claim does about permits. */
+interface Permits { readonly choice: string; readonly join: string; readonly where: string; readonly set: string; readonly answer: string }
+/** A number left from an earlier claim would count again: it goes. */
+const NO_PERMITS: Permits = { choice: '', join: '', where: '', set: 'tenant_permit = NULL, agent_permit = NULL, key_permit = NULL', answer: 'NULL::text' };
+const set = (kind: string): string => `${kind}_permit = CASE WHEN r.status = 'running' THEN r.${kind}_permit ELSE p.${kind}_n END`;
+const WITH_PERMITS: Permits = {
+  choice: `${PERMITS},`, join: 'LEFT JOIN permit p ON p.t = c.t AND p.i = c.i', where: `AND (${guarded('claim-permit', `r.status = 'running' OR coalesce(p.is_whole, true)`)})`,
+  set: ['tenant', 'agent', 'key'].map(set).join(', '), answer: `CASE WHEN num_nonnulls(u.tenant_permit, u.agent_permit, u.key_permit) > 0 THEN ${limitsOf('u')} END`,
+};
+
+const TAKE = (pick: string, permits: Permits): string => `
+WITH c AS MATERIALIZED (${pick}), ${permits.choice}
 before AS (SELECT r.tenant_id, r.id, r.status, r.started_at FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i),
 u AS (
   UPDATE agent_runs r SET status = 'running', wait_reason = NULL, fence = nextval('fence_seq'), claimed_by = $3,
     step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int, crashes_alone = r.crashes_alone + (r.status = 'running' AND r.ran_alone)::int, ran_alone = false,
-    holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int
-  FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${RUNNABLE}
+    holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int, ${permits.set}
+  FROM c ${permits.join} WHERE r.tenant_id = c.t AND r.id = c.i AND ${RUNNABLE} ${permits.where}
   RETURNING r.*
 ), e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT u.tenant_id, u.id, u.event_seq, 'run.started'
@@ -81,40 +96,62 @@ SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.s
   (SELECT s.data FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS data,
   (SELECT s.data_blob FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
-  (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs"
+  (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs", ${permits.answer} AS limits
 FROM u`;
 
-const BY_ID = TAKE(`SELECT r.tenant_id AS t, r.id AS i FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
-  WHERE ${RUNNABLE} ORDER BY 1, 2 FOR UPDATE OF r`);
+const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
+  WHERE ${RUNNABLE}${where} ORDER BY 1, 2 FOR UPDATE OF r`;
+const UNLIMITED_BY_ID = { name: 'claim', text: TAKE(BY_ID('', ` AND ${UNLIMITED}`), NO_PERMITS) };
+const LIMITED_BY_ID = { name: 'claim-permits', text: TAKE(BY_ID(`, ${LIMITED}`, ''), WITH_PERMITS) };
 // The fallback: runs of a pool whose holder is dead, then due ones, oldest first, whoever else is asking. Two picks, so that the
 // second reads no more of the index of due runs than it takes: with Redis gone this is how a long backlog is worked off.
-const PICKED = (status: string, order: string): string => `SELECT r.tenant_id AS t, r.id AS i FROM agent_runs r WHERE r.pool = $1 AND ${status} AND ${RUNNABLE} ${order} LIMIT $2 FOR UPDATE OF r SKIP LOCKED`;
-const DUE = TAKE(`WITH orphan AS MATERIALIZED (${PICKED(`r.status = 'running'`, '')}),
-  due AS MATERIALIZED (${PICKED(`r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now()`, 'ORDER BY r.wake_at, r.id')})
-  SELECT t, i FROM orphan UNION ALL SELECT t, i FROM due LIMIT $2`);
+const PICKED = (status: string, order: string): string => `SELECT r.tenant_id AS t, r.id AS i, ${LIMITED} FROM agent_runs r WHERE r.pool = $1 AND ${status} AND ${RUNNABLE} ${order} LIMIT $2 FOR UPDATE OF r SKIP LOCKED`;
+const DUE = { name: 'claim-due', text: TAKE(`WITH ${FULL}, orphan AS MATERIALIZED (${PICKED(`r.status = 'running'`, '')}),
+  due AS MATERIALIZED (${PICKED(`r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() AND ${NOT_FULL}`, 'ORDER BY r.wake_at, r.id')})
+  SELECT * FROM orphan UNION ALL SELECT * FROM due LIMIT $2`, WITH_PERMITS) };
 
-/** Claims by id, in one statement; answers in the order asked, undefined where the run was not to be had. */
+const keyOf = ({ tenant, id }: ClaimRequest): string => `${tenant} ${id}`;
+
+/** Claims by id; answers in the order asked, undefined where the run was not to be had. What the statement for runs without
+ *  limits leaves is asked once more with permits. */
 export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[], incarnation: string, machines: readonly string[], stepMs: number): Promise<(ClaimedRun | undefined)[]> {
-  const claim = (some: readonly ClaimRequest[]): Promise<ClaimedRun[]> =>
-    pool.query<ClaimedRun>({ name: 'claim', text: BY_ID, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] }).then((answer) => answer.rows);
-  let rows: ClaimedRun[];
-  try {
-    rows = await claim(asked);
-  } catch (error) {
-    if (!isUniqueViolation(error)) throw error;
-    rows = (await Promise.all(asked.map((one) => claim([one]).catch((each: unknown) => { if (isUniqueViolation(each)) return []; throw each; })))).flat();
+  const byId = new Map<string, ClaimedRun>();
+  for (const statement of [UNLIMITED_BY_ID, LIMITED_BY_ID]) {
+    const claim = async (some: readonly ClaimRequest[]): Promise<ClaimedRun[]> =>
+      (await pool.query<ClaimedRun>({ ...statement, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] })).rows;
+    const left = asked.filter((one) => !byId.has(keyOf(one)));
+    if (left.length > 0) for (const row of await oneByOneWhereTheyMeet(claim, left)) byId.set(keyOf(row), row);
   }
-  const byId = new Map(rows.map((row) => [`${row.tenant} ${row.id}`, row]));
-  return asked.map((one) => byId.get(`${one.tenant} ${one.id}`));
+  return asked.map((one) => byId.get(keyOf(one)));
 }
 
-/** Claims up to `limit` due runs of a pool straight from Postgres. */
+/** Two claims at once may choose one permit, or the same session: then each run is claimed by itself, and looks again for a
+ *  permit a few times. */
+async function oneByOneWhereTheyMeet(claim: (some: readonly ClaimRequest[]) => Promise<ClaimedRun[]>, asked: readonly ClaimRequest[]): Promise<ClaimedRun[]> {
+  const met = (error: unknown): undefined => { if (isUniqueViolation(error) || isDeadlock(error)) return undefined; throw error; };
+  const claimed = await claim(asked).catch(met);
+  if (claimed) return claimed;
+  return (await Promise.all(asked.map(async (one) => {
+    for (let tries = 0; tries < PERMIT_TRIES; tries++) {
+      const own = await claim([one]).catch(met);
+      if (own) return own;
+    }
+    return [];
+  }))).flat();
+}
+
+/** Claims up to `limit` due runs of a pool straight from Postgres, a round at a time: a limit that a round has filled is passed
+ *  over by the next. */
 export async function claimDue(pool: EnginePool, runPool: string, limit: number, incarnation: string, machines: readonly string[], stepMs: number): Promise<ClaimedRun[]> {
-  try {
-    const answer = await pool.query<ClaimedRun>({ name: 'claim-due', text: DUE, values: [runPool, limit, incarnation, machines, stepMs] });
-    return answer.rows;
-  } catch (error) {
-    if (isUniqueViolation(error)) return []; // another took the head of the same session meanwhile: next second
-    throw error;
+  const claimed: ClaimedRun[] = [];
+  for (let round = 0; round < PERMIT_TRIES && claimed.length < limit; round++) {
+    const rows = await pool.query<ClaimedRun>({ ...DUE, values: [runPool, limit - claimed.length, incarnation, machines, stepMs] }).then((answer) => answer.rows, (error: unknown) => {
+      if (isUniqueViolation(error) || isDeadlock(error)) return undefined; // another took the same permit, or the head of the same session
+      if (claimed.length > 0) return []; // what was claimed must be known to its worker
+      throw error;
+    });
+    if (rows?.length === 0) break;
+    claimed.push(...(rows ?? []));
   }
+  return claimed;
 }

@@ -1,11 +1,14 @@
 // What the engine's tables know of one run that does or does not move: one statement, so that one snapshot answers. Only reads,
 // all by tenant and id; of other tenants it learns nothing, of the fleet only how many workers live and what they run.
 import type { RunFacts } from '../../domain/explain.ts';
+import { AGENT_LIMIT, HOLDS, TENANT_LIMIT } from './permits.ts';
 import type { EnginePool } from './pool.ts';
 
 /** The facts Postgres holds; runs and approvals by their uuid. */
 export type StoredFacts = Omit<RunFacts, 'run' | 'attempts' | 'breakerUntilMs' | 'locks' | 'place'>;
 
+/** Of the runs that hold a permit it lacks: enough to go on looking. */
+const HOLDERS_SHOWN = 3;
 const ms = (time: string): string => `(extract(epoch FROM ${time}) * 1000)::float8`;
 const LIVE = `w.ended_at IS NULL AND w.lease_until > now()`;
 const OF_RUN = `tenant_id = r.tenant_id AND run_id = r.id`;
@@ -36,8 +39,12 @@ SELECT r.status::text AS status, r.wait_reason::text AS "waitReason", r.agent, r
   (SELECT data FROM run_events WHERE ${OF_RUN} AND type = 'step.failed' ORDER BY seq DESC LIMIT 1) AS failure,
   CASE WHEN r.session_id IS NOT NULL AND NOT r.holds_session THEN (SELECT json_build_object('run', o.id, 'status', o.status, 'waitReason', o.wait_reason) FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
     AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting') ORDER BY o.holds_session DESC, o.session_seq LIMIT 1) END AS before,
-  t.max_running AS "tenantLimit", CASE WHEN t.max_running IS NULL THEN 0 ELSE (SELECT count(*)::int FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.status = 'running') END AS "tenantRunning"
-FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id WHERE r.tenant_id = $1 AND r.id = $2`;
+  r.tenant_id AS tenant,
+  (SELECT coalesce(json_agg(json_build_object('of', v.of, 'name', v.name, 'limit', v.most, 'running', cardinality(v.held), 'holders', v.held[1:${HOLDERS_SHOWN}]) ORDER BY v.at), '[]') FROM (VALUES
+    (1, 'tenant', r.tenant_id, ${TENANT_LIMIT}, ARRAY(SELECT o.id FROM agent_runs o WHERE ${HOLDS.tenant('r.tenant_id')} ORDER BY o.started_at)),
+    (2, 'agent', r.agent, ${AGENT_LIMIT}, ARRAY(SELECT o.id FROM agent_runs o WHERE ${HOLDS.agent('r.tenant_id', 'r.agent')} ORDER BY o.started_at)),
+    (3, 'key', r.concurrency_key, r.concurrency_limit, ARRAY(SELECT o.id FROM agent_runs o WHERE ${HOLDS.key('r.tenant_id', 'r.concurrency_key')} ORDER BY o.started_at))) v(at, of, name, most, held) WHERE v.most IS NOT NULL) AS limits
+FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = $2`;
 
 /** id: uuid; publicId: as audit lines name it. Undefined = no such run. */
 export async function storedFacts(pool: EnginePool, tenant: string, id: string, publicId: string): Promise<StoredFacts | undefined> {

@@ -2,6 +2,7 @@
 // same statement. What was submitted before under the same key is returned, not made again.
 import type { EnginePool } from './pool.ts';
 import { inTransaction } from './pool.ts';
+import { limitsOf } from './sweeps.ts';
 
 export interface NewRun {
   readonly tenant: string;
@@ -20,6 +21,9 @@ export interface NewRun {
   readonly expiresInMs: number | null;
   readonly start: string;
   readonly priority: number;
+  /** Of runs of the tenant with this key at most so many are running; both or neither. */
+  readonly concurrencyKey: string | null;
+  readonly concurrencyLimit: number | null;
   readonly idempotencyKey: string | null;
   /** hex SHA-256 of the request */
   readonly requestHash: string;
@@ -46,10 +50,11 @@ export interface Submitted {
   /** Of the tenant, as the ready queue wants them; a run made earlier was offered then. */
   readonly weight: number;
   readonly cap: number | null;
+  readonly limits: string;
 }
 
 const COLUMNS = `ord int, tenant text, id uuid, agent text, version int, pool text, visible boolean, "user" text, session text, parent uuid, "parentStepSeq" int, "parentPath" text, "expiresInMs" float8, start text,
-  priority int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8`;
+  priority int, "concurrencyKey" text, "concurrencyLimit" int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8`;
 
 /** Whole milliseconds, cut: rounded up by the column, a run that may start now would be due in the future. */
 const DUE = `date_trunc('milliseconds', greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms')))`;
@@ -64,17 +69,18 @@ WITH c AS MATERIALIZED (
   ON CONFLICT (tenant_id, user_id, id) DO UPDATE SET next_seq = s.next_seq + excluded.next_seq - 1
   RETURNING tenant_id, user_id, id, next_seq
 ), r AS (
-  INSERT INTO agent_runs (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority,
+  INSERT INTO agent_runs (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
     idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at)
-  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - c.places + c.place - 1, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority,
+  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - c.places + c.place - 1, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority, c."concurrencyKey", c."concurrencyLimit",
     c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd",
     ${DUE}, ${DUE} + c."expiresInMs" * interval '1 ms'
   FROM c LEFT JOIN s ON s.tenant_id = c.tenant AND s.user_id = c."user" AND s.id = c.session
   ORDER BY c.tenant, c."idempotencyKey", c.ord
   ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-  RETURNING tenant_id, id, wake_at, created_at
+  RETURNING tenant_id, id, wake_at, created_at, visible, agent, concurrency_key, concurrency_limit
 ), e AS (INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, 1, 'run.queued' FROM r)
-SELECT r.id, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight, t.max_running AS cap
+SELECT r.id, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight,
+  CASE WHEN r.visible THEN t.max_running END AS cap, ${limitsOf('r')} AS limits
 FROM r LEFT JOIN tenants t ON t.id = r.tenant_id`;
 
 const EXISTING = `
@@ -85,7 +91,7 @@ type Queryable = { query: EnginePool['query'] };
 
 /** Answers in the order of `runs`. */
 export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promise<Submitted[]> {
-  const made = await db.query<{ id: string; due: number; created: number; weight: number; cap: number | null }>({ name: 'submit', text: SUBMIT, values: [`[${runs.map(asJson).join(',')}]`] });
+  const made = await db.query<{ id: string; due: number; created: number; weight: number; cap: number | null; limits: string }>({ name: 'submit', text: SUBMIT, values: [`[${runs.map(asJson).join(',')}]`] });
   const byId = new Map(made.rows.map((row) => [row.id, row]));
   const repeated = runs.filter((run) => !byId.has(run.id));
   const earlier = new Map<string, Submitted>();
@@ -93,12 +99,12 @@ export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promis
     const found = await db.query<{ ord: number; id: string; hash: string; status: string; created: number }>(EXISTING, [repeated.map((run) => run.tenant), repeated.map((run) => run.idempotencyKey)]);
     for (const row of found.rows) {
       const run = repeated[row.ord - 1] as NewRun;
-      earlier.set(run.id, { id: row.id, created: false, requestHash: row.hash, status: row.status, dueInMs: 0, createdMs: row.created, weight: 1, cap: null });
+      earlier.set(run.id, { id: row.id, created: false, requestHash: row.hash, status: row.status, dueInMs: 0, createdMs: row.created, weight: 1, cap: null, limits: '' });
     }
   }
   return runs.map((run) => {
     const row = byId.get(run.id);
-    if (row) return { id: run.id, created: true, requestHash: run.requestHash, status: 'queued', dueInMs: Math.max(0, row.due), createdMs: row.created, weight: row.weight, cap: row.cap };
+    if (row) return { id: run.id, created: true, requestHash: run.requestHash, status: 'queued', dueInMs: Math.max(0, row.due), createdMs: row.created, weight: row.weight, cap: row.cap, limits: row.limits };
     const before = earlier.get(run.id);
     if (!before) throw new Error('a submitted run was neither made nor found');
     return before;

@@ -11,11 +11,17 @@ export interface Ready {
   readonly createdMs: number;
   readonly weight: number;
   readonly cap: number | null;
+  /** Its limits besides the tenant's: `<most> agent:<agent>` and `<most> key:<key>`, one a line; empty = none. */
+  readonly limits: string;
 }
 
+/** The limits of a run's row as the ready queue takes them. */
+export const limitsOf = (run: string): string =>
+  `concat_ws(E'\\n', (SELECT l.max_running || ' agent:' || l.agent FROM agent_limits l WHERE l.tenant_id = ${run}.tenant_id AND l.agent = ${run}.agent), ${run}.concurrency_limit || ' key:' || ${run}.concurrency_key)`;
+/** Of `agent_runs r` and its `tenants t`. The product's own runs (remembering) do not count for the tenant. */
 export const READY = `r.tenant_id AS tenant, r.id, r.pool, r.priority, (extract(epoch FROM r.created_at) * 1000)::float8 AS "createdMs",
-  coalesce(t.weight, 1)::float8 AS weight, t.max_running AS cap`;
-const IS_HEAD = `(r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
+  coalesce(t.weight, 1)::float8 AS weight, CASE WHEN r.visible THEN t.max_running END AS cap, ${limitsOf('r')} AS limits`;
+export const IS_HEAD = `(r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
   AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting')))`;
 // Only what some live worker can run: the rest is `blocked: version` and must not stand at the head of the queue.
 const HAS_WORKER = `EXISTS (SELECT FROM workers w WHERE w.pool = r.pool AND w.ended_at IS NULL AND w.lease_until > now() AND r.agent || '@' || r.version = ANY (w.machines))`;
