@@ -22,7 +22,18 @@ local function tenantOf(t)
   return { f = tonumber(s[1]) or v, a = tonumber(s[2]) or 0, w = tonumber(s[3]) or 1, cap = tonumber(s[4]), e = tonumber(s[5]) }
 end
 
--- Puts a tenant where it belongs: ready, parked, or nowhere when it holds nothing. `tenant.f` is its next start tag.
+-- A busy period begins at the virtual time, or where the tenant's own debt stands: nobody hoards while idle or full.
+local function beginBusy(t, tenant)
+  if tenant.f < v then
+    tenant.f = v
+    call('ZADD', ready, 'XX', text(v), t)
+  end
+  tenant.a = v
+  call('HSET', prefix .. 't:' .. t, 'f', text(tenant.f), 'a', text(v))
+end
+
+-- Puts a tenant where it belongs: ready, parked, or nowhere when it holds nothing. `tenant.f` is its next start tag;
+-- whoever becomes ready, whatever made it so, begins a busy period.
 local function place(t, tenant)
   if call('EXISTS', prefix .. 'q:' .. t) == 0 then
     call('ZREM', ready, t)
@@ -40,15 +51,7 @@ local function place(t, tenant)
     end
   end
   call('ZREM', parked, t)
-  call('ZADD', ready, text(tenant.f), t)
-end
-
--- A busy period begins at the virtual time, or where the tenant's own debt stands: nobody hoards while idle or full.
-local function beginBusy(t, tenant)
-  if tenant.f < v then tenant.f = v end
-  tenant.a = v
-  call('HSET', prefix .. 't:' .. t, 'f', text(tenant.f), 'a', text(v))
-  call('PERSIST', prefix .. 't:' .. t)
+  if call('ZADD', ready, text(tenant.f), t) == 1 then beginBusy(t, tenant) end
 end
 
 -- Charges (or refunds) slot time. A refund never reaches below the start of the busy period: what was charged before
@@ -66,9 +69,7 @@ end
 -- Tenants whose earliest slot has run out (its worker is gone) are looked at again.
 local function unpark(limit)
   for _, t in ipairs(call('ZRANGEBYSCORE', parked, '-inf', nowMs, 'LIMIT', 0, limit)) do
-    local tenant = tenantOf(t)
-    beginBusy(t, tenant)
-    place(t, tenant)
+    place(t, tenantOf(t))
   end
 end
 

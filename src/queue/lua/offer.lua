@@ -19,7 +19,7 @@ for i = 2, #ARGV, 5 do
   added = added + call('ZADD', prefix .. 'q:' .. t, 'NX', ARGV[i + 4], ARGV[i + 3])
   if not tenant.busy then
     tenant.busy = true
-    beginBusy(t, tenant)
+    call('PERSIST', prefix .. 't:' .. t)
     place(t, tenant)
   end
 end

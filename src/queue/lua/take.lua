@@ -15,7 +15,6 @@ for i = 5, #ARGV, 5 do
   end
   charge(t, tenant, realMs - chargedMs)
   if ARGV[i + 4] ~= '1' and call('ZREM', prefix .. 's:' .. t, run) == 1 and call('ZSCORE', parked, t) then
-    beginBusy(t, tenant)
     place(t, tenant)
   end
 end
