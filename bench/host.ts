@@ -5,7 +5,7 @@ import { loadPeer, type Job, type Place, type Producer, type Stoppable } from '.
 import { nowMs, percentile, Tasks, type TaskOptions } from './tasks.ts';
 import { residentBytes } from './usage.ts';
 
-export interface SubmitOrder { readonly prefix: string; readonly count: number; readonly kind: Job['kind']; readonly tenant?: string; readonly ms?: number; readonly everyMs?: number; readonly bulk?: number }
+export interface SubmitOrder { readonly prefix: string; readonly count: number; readonly kind: Job['kind']; readonly tenant?: string; /** The jobs go round so many tenants. */ readonly tenants?: number; readonly ms?: number; readonly everyMs?: number; readonly bulk?: number }
 export interface SubmitAnswer { readonly startMs: number; readonly endMs: number; readonly p50Ms: number; readonly p99Ms: number; readonly atMs: Record<string, number> }
 
 /** Single submits outstanding at a time. */
@@ -38,8 +38,8 @@ const commands = {
 };
 
 /** Submits with so many calls outstanding, or one every `everyMs`, or in bulk where the peer has a call for it. */
-async function submit({ prefix, count, kind, tenant, ms, everyMs = 0, bulk = 0 }: SubmitOrder): Promise<SubmitAnswer> {
-  const jobs = Array.from({ length: count }, (_, i): Job => ({ id: `${prefix}${i}`, kind, tenant, ms }));
+async function submit({ prefix, count, kind, tenant, tenants, ms, everyMs = 0, bulk = 0 }: SubmitOrder): Promise<SubmitAnswer> {
+  const jobs = Array.from({ length: count }, (_, i): Job => ({ id: `${prefix}${i}`, kind, tenant: tenants === undefined ? tenant : `t${i % tenants}`, ms }));
   const tookMs: number[] = [];
   const atMs: Record<string, number> = {};
   const timed = async (some: readonly Job[], call: Promise<unknown>, sentMs = nowMs()): Promise<void> => {

@@ -1,4 +1,4 @@
-// The workloads as machines: an empty run, ten steps that hand on 1 KB each, a run that sleeps, a run that works for 20 ms.
+// The workloads as machines: an empty run, ten steps that hand on 1 KB each, a run that sleeps, a run that works for 20 ms or as long as it is told.
 // They declare no memory, because the others have none to compare; everything else is at its defaults.
 import { z } from 'zod';
 import type { Machine, Move, Step } from '../src/domain/machine.ts';

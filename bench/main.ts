@@ -11,7 +11,8 @@ import { Measurement, type Subject } from './measurement.ts';
 import { loadPeer, SIZES, WORKLOADS, type Workload } from './peer.ts';
 import { lineOf, rowsOf, tableOf, type Rounds } from './report.ts';
 import { startServers, type OwnServers } from './servers.ts';
-import { workloads, type Metrics } from './workloads.ts';
+import type { Metrics } from './work.ts';
+import { workloads } from './workloads.ts';
 
 const say = (line: string): void => { process.stdout.write(`${line}\n`); };
 const { values: args } = parseArgs({

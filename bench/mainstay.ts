@@ -3,12 +3,13 @@
 // live state and log are as they come. A run's end is noted only after its last commit was answered; the others' at their
 // handler's last line.
 import { readConfig, type Config } from '../src/config.ts';
+import { withClient } from '../src/dev/servers/migrate.ts';
 import { openRedis } from '../src/redis.ts';
 import { Maintenance } from '../src/run/maintain.ts';
 import { RunWorker } from '../src/run/run-worker.ts';
 import { assembleBase, assembleExecution, assembleLimits } from '../workers/assemble.ts';
 import { benchMachines } from './machines.ts';
-import type { Peer, Place, Prepared, Producer, Servers, Stoppable, Variant } from './peer.ts';
+import { WEIGHTS, type Peer, type Place, type Prepared, type Producer, type Servers, type Stoppable, type Variant } from './peer.ts';
 import { databaseBytes, redisBytes } from './servers.ts';
 import { Tasks } from './tasks.ts';
 
@@ -17,7 +18,9 @@ export const variants: Record<'default', Variant> = { default: { options: {} } }
 
 export async function prepare(servers: Servers): Promise<Prepared> {
   await servers.freshRedis();
-  return { databaseUrl: await servers.freshDatabase({ migrated: true }), serverPids: [servers.redisPid, servers.postgresPid], aside: true };
+  const databaseUrl = await servers.freshDatabase({ migrated: true });
+  await withClient(databaseUrl, async (client) => { for (const [tenant, weight] of Object.entries(WEIGHTS)) await client.query('INSERT INTO tenants (id, weight) VALUES ($1, $2)', [tenant, weight]); });
+  return { databaseUrl, serverPids: [servers.redisPid, servers.postgresPid], aside: true };
 }
 
 export async function startWorker(place: Place, tasks: Tasks): Promise<Stoppable> {

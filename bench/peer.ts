@@ -12,7 +12,7 @@ export interface Job {
   readonly id: string;
   readonly kind: 'noop' | 'steps' | 'sleep' | 'work';
   readonly tenant?: string | undefined;
-  /** Of a `sleep`. */
+  /** Of a `sleep`, and of `work`: 20 unless told. */
   readonly ms?: number | undefined;
 }
 
@@ -83,8 +83,11 @@ export interface Peer {
   serverBytes(place: Place): Promise<Record<string, number>>;
 }
 
+/** Tenants whose weight is not 1, where a peer knows weights: W6 measures what they get. */
+export const WEIGHTS = { heavy: 3 };
+
 /** How much of each workload; `--set name=number` overrides. */
-export const SIZES = { W1jobs: 5_000, W2runs: 500, W3limitMs: 120_000, W4jobs: 200, W5runs: 10_000, W6jobs: 2_000 };
+export const SIZES = { W1jobs: 5_000, W2runs: 500, W3limitMs: 120_000, W4jobs: 200, W5runs: 10_000, W6jobs: 2_000, W6longRuns: 60 };
 export type SizeName = keyof typeof SIZES;
 
 /** `mainstay@DIR` is the product of another checkout, to measure a change beside what was before. */

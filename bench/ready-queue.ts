@@ -1,6 +1,6 @@
-// Calls a second of the ready queue on one process and one Redis, with 1,000 tenants: offers as they come, a rebuild of
+// Calls a second of the ready queue on one process and one Redis, with 1,000 tenants or as many as told: offers as they come, a rebuild of
 // 200,000 runs, and settle+take by 1, 10 and 50 places. Prints one line of JSON each.
-// Run: node bench/ready-queue.ts redis://127.0.0.1:6379   (writes and drops keys of the prefix `bench` only)
+// Run: node bench/ready-queue.ts redis://127.0.0.1:6379 [tenants]   (writes and drops keys of the prefix `bench` only)
 import { monoMs } from '../src/clock.ts';
 import { makeLog } from '../src/log.ts';
 import { ReadyQueue, type Settle } from '../src/queue/ready-queue.ts';
@@ -8,14 +8,14 @@ import { WakeUps } from '../src/queue/wake-ups.ts';
 import { openRedis, redisKeys, redisReady } from '../src/redis.ts';
 
 const url = process.argv[2];
-if (!url) throw new Error('usage: node bench/ready-queue.ts redis://host:port');
+if (!url) throw new Error('usage: node bench/ready-queue.ts redis://host:port [tenants]');
 const log = makeLog('warn', 'bench');
 const redis = openRedis(url, 'fast', log);
 await redisReady(redis);
 const keys = redisKeys('bench');
 const wakeUps = new WakeUps({ redis, keys, pool: 'bench', log });
 const ready = new ReadyQueue({ redis, wakeUps, keys, pool: 'bench' });
-const tenants = 1_000;
+const tenants = Number(process.argv[3] ?? 1_000);
 let order = 0;
 const run = () => ({ tenant: `tenant-${order % tenants}`, run: `run-${String(order).padStart(9, '0')}`, order: order++ });
 const say = (what: string, count: number, ms: number): void => console.log(JSON.stringify({ what, count, ms: Math.round(ms), perSecond: Math.round((count / ms) * 1_000) }));

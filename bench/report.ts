@@ -1,7 +1,7 @@
 // From rounds to figures: medians with their range, and the ratio of the first number to ours, round by round, because two
 // measurements of one round met the same machine and two of an hour did not.
 import { median } from './tasks.ts';
-import type { Metrics } from './workloads.ts';
+import type { Metrics } from './work.ts';
 
 export interface Figure { readonly median: number; readonly min: number; readonly max: number }
 export interface Row { readonly peer: string; readonly variant: string; readonly rounds: number; readonly failed: number; readonly metrics: Record<string, Figure>; /** Ours over theirs, of the first metric. */ readonly ratio: number | null }

@@ -51,10 +51,10 @@ export class Tasks {
     this.end(job.id);
   }
 
-  async begin({ id, kind }: Job): Promise<void> {
+  async begin({ id, kind, ms }: Job): Promise<void> {
     this.#note('begin', id, 0);
     this.#count('begins', id);
-    if (kind === 'work') await pause(20);
+    if (kind === 'work') await pause(ms ?? 20);
   }
 
   end(id: string): void {

@@ -3,44 +3,24 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pause } from '../src/clock.ts';
-import type { Job, Place, Workload } from './peer.ts';
+import type { Workload } from './peer.ts';
 import type { Cpu, Host, Measurement } from './measurement.ts';
+import { SHARES } from './shares.ts';
+import { ended, latest, warm, type Metrics } from './work.ts';
 import { median, nowMs, percentile, STEPS } from './tasks.ts';
 
-export type Metrics = Record<string, number>;
-
-const LIMIT_MS = 180_000;
 const W5_WARM_UP = 3_000;
 
 /** What is measured of a workload, each with fresh processes and an empty database; the first number is the one of the ratio. */
 export const workloads: Readonly<Record<Workload, readonly ((m: Measurement) => Promise<Metrics>)[]>> = {
-  W1: [emptyRuns], W2: [tenSteps], W3: [(m) => killed(m, true), (m) => killed(m, false)], W4: [pickup], W5: [sleepers], W6: [noisyNeighbour],
+  W1: [emptyRuns], W2: [tenSteps], W3: [(m) => killed(m, true), (m) => killed(m, false)], W4: [pickup], W5: [sleepers], W6: [noisyNeighbour, ...SHARES],
 };
-
-async function warm(m: Measurement, kind: Job['kind'], count: number, change: Partial<Place> = {}, tenants: readonly string[] = []): Promise<{ worker: Host; producer: Host }> {
-  const worker = await m.worker(change);
-  const producer = await m.producer();
-  const prefixes = (tenants.length > 0 ? tenants : [undefined]).map((tenant) => ({ prefix: `warm-${tenant ?? ''}-`, tenant }));
-  for (const { prefix, tenant } of prefixes) await producer.call('submit', { prefix, count, kind, ...(tenant === undefined ? {} : { tenant }) });
-  if (!(await worker.call('reached', { what: 'ends', prefix: 'warm-', count: count * prefixes.length, limitMs: 60_000 }))) throw new Error('the warm-up did not finish');
-  await pause(300);
-  return { worker, producer };
-}
 
 const per1000 = (before: Cpu, after: Cpu, count: number): Metrics => ({
   cpuServerMsPer1000: ((after.server - before.server) / count) * 1_000,
   cpuWorkerMsPer1000: ((after.worker - before.worker) / count) * 1_000,
   cpuProducerMsPer1000: ((after.producer - before.producer) / count) * 1_000,
 });
-
-const latest = (records: readonly (readonly [string, number])[]): number => records.reduce((most, [, atMs]) => Math.max(most, atMs), 0);
-
-async function ended(worker: Host, prefix: string, count: number): Promise<[string, number][]> {
-  const all = await worker.call('reached', { what: 'ends', prefix, count, limitMs: LIMIT_MS });
-  const ends = await worker.call('records', { what: 'ends', prefix });
-  if (!all) throw new Error(`only ${ends.length} of ${count} ended`);
-  return ends;
-}
 
 /** W1: empty runs, one producer with 50 single submits outstanding, one worker, concurrency 50. */
 async function emptyRuns(m: Measurement): Promise<Metrics> {

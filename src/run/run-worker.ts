@@ -38,7 +38,7 @@ export interface WorkerDeps extends ExecuteDeps {
 }
 
 /** One claim of a run: after a fence the run may be here a second time, while its first step still winds up. */
-interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined }
+interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined; readonly sinceMs: number; /** By the take and by renewals. */ chargedMs: number }
 type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
@@ -132,11 +132,12 @@ export class RunWorker implements Service {
     return claimer;
   }
 
-  /** Runs longer than a renewal pay while they run, and keep their slot. */
+  /** Runs longer than a renewal pay while they run, what they have not paid yet, and keep their slot. */
   async #chargeLongRuns(): Promise<void> {
-    const moreMs = this.#deps.leaseMs / 3;
-    const running = [...this.#active].flatMap(({ taken }) => (taken ? [{ ...taken, moreMs }] : []));
-    if (running.length > 0) await this.#deps.queue.ready.renew(running).catch(() => undefined); // the settle charges the rest
+    const running = [...this.#active].flatMap((active) => (active.taken ? [{ active, ...active.taken, moreMs: Math.max(0, monoMs() - active.sinceMs - active.chargedMs) }] : []));
+    if (running.length === 0) return;
+    for (const { active, moreMs } of running) active.chargedMs += moreMs; // before the call: the run may be settled meanwhile
+    await this.#deps.queue.ready.renew(running).catch(() => { for (const { active, moreMs } of running) active.chargedMs -= moreMs; }); // the settle charges it then
   }
 
   /** Without the ready queue: due runs straight from Postgres, once a second while a place is free. */
@@ -160,13 +161,13 @@ export class RunWorker implements Service {
   /** A run that the ready queue did not hand out takes its slots there all the same, or others of its limit would be handed out
    *  for nothing. */
   async #moveUntaken(lease: Lease, run: ClaimedRun): Promise<void> {
-    if (run.limits === null) return this.#run(lease, run, undefined, () => undefined);
+    if (run.limits === null) return void await this.#run(lease, run, undefined, () => undefined);
     const startedMs = monoMs();
     const taken = { tenant: run.tenant, run: run.id, chargedMs: 0, limits: run.limits };
     const told = this.#holdSlots(taken).catch(() => undefined); // without Redis nothing is handed out
-    await this.#run(lease, run, taken, () => undefined);
+    const chargedMs = await this.#run(lease, run, taken, () => undefined);
     await told; // or the slot would be taken after it was given back
-    await this.#deps.queue.ready.settle({ ...taken, realMs: monoMs() - startedMs }).catch(() => undefined);
+    await this.#deps.queue.ready.settle({ ...taken, chargedMs, realMs: monoMs() - startedMs }).catch(() => undefined);
   }
 
   /** A claim that failed may have been carried out, and its runs are then held by nobody who knows. */
@@ -225,9 +226,9 @@ export class RunWorker implements Service {
     const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
     if (!run) return this.#moveInstead(lease, taken, show);
-    await this.#run(lease, run, taken, show);
+    const chargedMs = await this.#run(lease, run, taken, show);
     if (++this.#claims % FALLBACK_EVERY === 0) await this.#claimDue(1).catch(() => undefined);
-    return { ...taken, realMs: monoMs() - startedMs };
+    return { ...taken, chargedMs, realMs: monoMs() - startedMs };
   }
 
   /** The claim was refused. Where a dead worker's run holds the permit it lacks, that one is moved in its place. */
@@ -240,17 +241,18 @@ export class RunWorker implements Service {
       const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
       if (!run) continue;
       await Promise.all([ready.settle(settle), this.#holdSlots(taken)]).catch(() => undefined); // the run in hand must be moved, whatever Redis says
-      await this.#run(lease, run, taken, show);
-      return { ...taken, realMs: monoMs() - startedMs };
+      const chargedMs = await this.#run(lease, run, taken, show);
+      return { ...taken, chargedMs, realMs: monoMs() - startedMs };
     }
     return settle;
   }
 
   #holdSlots({ tenant, run, limits }: Taken): Promise<void> { return this.#deps.queue.ready.holdSlots(tenant, [{ run, leftMs: this.#deps.leaseMs, limits }]); }
 
-  async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<void> {
+  /** Answers what the run was charged for, in ms. */
+  async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<number> {
     const { log, metrics } = this.#deps;
-    const active: Active = { run, lease, stop: new AbortController(), taken };
+    const active: Active = { run, lease, stop: new AbortController(), taken, sinceMs: monoMs(), chargedMs: taken?.chargedMs ?? 0 };
     this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
@@ -266,6 +268,7 @@ export class RunWorker implements Service {
       if (!lease.alive) void this.#liveness.handBack(lease).catch(() => undefined); // claimed while the lease ended: else nobody knew
       if (this.#active.size === 0) for (const one of this.#idle.splice(0)) one();
     }
+    return active.chargedMs;
   }
 
   /** A commit that failed for good (a store that is away, a fault of ours) must not leave the run to its step's deadline. */

@@ -103,6 +103,8 @@ const HTTP: [what: string, send: () => Promise<Refusal>, code: ErrorCode][] = [
   ['a start that is no time', submit({ startAt: 'tomorrow' }), 'bad_request'],
   ['a start and a delay', submit({ startAt: '2027-01-01T00:00:00Z', delayMs: 5 }), 'bad_request'],
   ['an unknown multitask strategy', submit({ multitask_strategy: 'race' }), 'bad_request'],
+  ['`interrupt`, which is not built yet', submit({ user: 'ada', session: 's', multitask_strategy: 'interrupt' }), 'bad_request'],
+  ['`steer`, which is not built yet', submit({ user: 'ada', session: 's', multitask_strategy: 'steer' }), 'bad_request'],
   ['a busy session with `reject`', submit({ user: 'ada', session: 's', multitask_strategy: 'reject' }), 'session_busy'],
   ['an idempotency key used for another body', submit({ user: 'ada' }, { 'idempotency-key': 'taken' }), 'idempotency_conflict'],
   ['an idempotency key that is too long', submit({}, { 'idempotency-key': 'x'.repeat(201) }), 'bad_request'],

@@ -42,7 +42,18 @@ local function holdSlot(slots, run, leftMs)
   if 2 * leftMs > call('PTTL', slots) then call('PEXPIRE', slots, 2 * leftMs) end
 end
 
--- Puts a tenant where it belongs: ready, parked, or nowhere when it holds nothing. `tenant.f` is its next start tag.
+-- A busy period begins at the virtual time, or where the tenant's own debt stands: nobody hoards while idle or full.
+local function beginBusy(t, tenant)
+  if tenant.f < v then
+    tenant.f = v
+    call('ZADD', ready, 'XX', text(v), t)
+  end
+  tenant.a = v
+  call('HSET', prefix .. 't:' .. t, 'f', text(tenant.f), 'a', text(v))
+end
+
+-- Puts a tenant where it belongs: ready, parked, or nowhere when it holds nothing. `tenant.f` is its next start tag;
+-- whoever becomes ready, whatever made it so, begins a busy period.
 local function place(t, tenant)
   if call('EXISTS', prefix .. 'q:' .. t) == 0 then
     call('ZREM', ready, t)
@@ -57,15 +68,7 @@ local function place(t, tenant)
     return
   end
   call('ZREM', parked, t)
-  call('ZADD', ready, text(tenant.f), t)
-end
-
--- A busy period begins at the virtual time, or where the tenant's own debt stands: nobody hoards while idle or full.
-local function beginBusy(t, tenant)
-  if tenant.f < v then tenant.f = v end
-  tenant.a = v
-  call('HSET', prefix .. 't:' .. t, 'f', text(tenant.f), 'a', text(v))
-  call('PERSIST', prefix .. 't:' .. t)
+  if call('ZADD', ready, text(tenant.f), t) == 1 then beginBusy(t, tenant) end
 end
 
 -- Charges (or refunds) slot time. A refund never reaches below the start of the busy period: what was charged before
@@ -93,18 +96,14 @@ local function bringBack(t, tenant, name, n)
   local first = call('ZPOPMIN', prefix .. 'a:' .. limit, n)
   if call('EXISTS', prefix .. 'a:' .. limit) == 0 then call('ZREM', prefix .. 'aside', limit) end
   if #first == 0 then return end
-  local isIdle = call('EXISTS', prefix .. 'q:' .. t) == 0
+  call('PERSIST', prefix .. 't:' .. t)
   for i = 1, #first, 2 do call('ZADD', prefix .. 'q:' .. t, first[i + 1], first[i]) end
-  if isIdle then beginBusy(t, tenant) end
   place(t, tenant)
 end
 
 -- Gives back the slots of a run that is running no more; what waits for them moves up.
 local function freeSlots(t, tenant, run, limits)
-  if call('ZREM', prefix .. 's:' .. t, run) == 1 and call('ZSCORE', parked, t) then
-    beginBusy(t, tenant)
-    place(t, tenant)
-  end
+  if call('ZREM', prefix .. 's:' .. t, run) == 1 and call('ZSCORE', parked, t) then place(t, tenant) end
   for _, name in eachLimit(limits) do
     if call('ZREM', prefix .. 's:' .. t .. '/' .. name, run) == 1 then bringBack(t, tenant, name, 1) end
   end
@@ -113,9 +112,7 @@ end
 -- Tenants and limits whose earliest slot has run out (its worker is gone) are looked at again.
 local function unpark(limit)
   for _, t in ipairs(call('ZRANGEBYSCORE', parked, '-inf', nowMs, 'LIMIT', 0, limit)) do
-    local tenant = tenantOf(t)
-    beginBusy(t, tenant)
-    place(t, tenant)
+    place(t, tenantOf(t))
   end
   for _, full in ipairs(call('ZRANGEBYSCORE', prefix .. 'aside', '-inf', nowMs, 'LIMIT', 0, limit)) do
     local t, name = string.match(full, '^([^/]*)/(.*)$')

@@ -45,7 +45,7 @@ for i = 2, #ARGV, 6 do
     if not wasAside then added = added + new end
     if not tenant.busy then
       tenant.busy = true
-      beginBusy(t, tenant)
+      call('PERSIST', prefix .. 't:' .. t)
       place(t, tenant)
     end
   end

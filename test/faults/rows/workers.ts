@@ -25,7 +25,7 @@ const PLACES: readonly { readonly name: string; readonly at: (request: SinkReque
 const JOURNEY: Plan = [[{ do: 'keyed', line: 'first' }], [{ do: 'note', line: 'before' }, { do: 'keyed', line: 'effect' }, { do: 'note', line: 'after' }], [{ do: 'note', line: 'next' }, { do: 'keyed', line: 'last' }]];
 
 /** Runs that were claimed again after a crash, told by two fences among the requests of one run. */
-const takenOver = (requests: readonly SinkRequest[]): number => {
+export const takenOver = (requests: readonly SinkRequest[]): number => {
   const pids = new Map<string, Set<number>>();
   for (const { run, pid } of requests) pids.set(run, (pids.get(run) ?? new Set()).add(pid));
   return [...pids.values()].filter((of) => of.size > 1).length;
