@@ -148,6 +148,10 @@ export const LIVE_MACHINES_MS = 1_000;
 /** Runs of one bulk at most, and how many of them are acted on at a time: two of ten connections stay for others. */
 export const BULK_MAX = 1_000;
 export const BULK_LANES = 8;
+/** Runs of a list that the board counts and pages through: nobody turns two hundred pages, and 10,000 entries of an index are a few ms. */
+export const BOARD_RUNS_MAX = 10_000;
+/** Lines of a run's story on the board, the last of them: a screen or two. */
+export const BOARD_LOG_LINES = 200;
 // the object store
 /** A key in characters, and one part of it: file names end at 255, and S3's names at 1,024 with our prefix before them. */
 export const MAX_BLOB_KEY_CHARACTERS = 800;
