@@ -129,6 +129,10 @@ export const DOCTOR_REDIS_FULL = 0.85;
 export const DOCTOR_WAIT_MS = 5_000;
 /** Schedules fired in one round of maintenance; more wait for the next, a second later. */
 export const SCHEDULES_A_SWEEP = 500;
+/** Gauges are counted anew this often: a scraper asks every 15 s or more, and a count over 200,000 due runs takes half a second. */
+export const GAUGES_MS = 10_000;
+/** Tenants with a series of their own in the gauges of the backlog, those with most due runs; the rest is one. */
+export const TENANTS_SHOWN = 20;
 // the edge
 /** A follower of a run looks at its row this often: what a person takes for at once, at 7 small reads a second. */
 export const FOLLOW_POLL_MS = 150;

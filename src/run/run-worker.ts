@@ -37,7 +37,7 @@ export interface WorkerDeps extends ExecuteDeps {
 }
 
 /** One claim of a run: after a fence the run may be here a second time, while its first step still winds up. */
-interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined }
+interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined; /** Until when its slot time is counted. */ countedMs: number }
 type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
@@ -133,6 +133,7 @@ export class RunWorker implements Service {
 
   /** Runs longer than a renewal pay while they run, and keep their slot. */
   async #chargeLongRuns(): Promise<void> {
+    for (const active of this.#active) this.#count(active);
     const moreMs = this.#deps.leaseMs / 3;
     const running = [...this.#active].flatMap(({ taken }) => (taken ? [{ tenant: taken.tenant, run: taken.run, moreMs }] : []));
     if (running.length > 0) await this.#deps.queue.ready.renew(running).catch(() => undefined); // the settle charges the rest
@@ -219,7 +220,7 @@ export class RunWorker implements Service {
 
   async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<void> {
     const { log, metrics } = this.#deps;
-    const active: Active = { run, lease, stop: new AbortController(), taken };
+    const active: Active = { run, lease, stop: new AbortController(), taken, countedMs: monoMs() };
     this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
@@ -249,7 +250,14 @@ export class RunWorker implements Service {
 
   #left(active: Active): void {
     this.#suspects.leave(claimKey(active.run));
-    this.#active.delete(active);
+    if (this.#active.delete(active)) this.#count(active);
+  }
+
+  #count(active: Active): void {
+    const { metrics, pool } = this.#deps;
+    const nowMs = monoMs();
+    metrics.slotSeconds.inc({ pool, tenant: metrics.bound('tenant', active.run.tenant) }, (nowMs - active.countedMs) / 1_000);
+    active.countedMs = nowMs;
   }
 
   /** Admits the run (a suspect only where it harms no other) and moves it on. */
