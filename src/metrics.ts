@@ -1,6 +1,8 @@
 // What Prometheus sees of a process: one registry per process, made by a function and handed down. Labels are closed sets or
-// names that code registers (agents, steps, tools, models, pools, routes), never a user, run or job, and a tenant only where an
-// operator has named it by giving it a limit: label values are never freed. Names that could come from outside go through `bound`, which folds the surplus into `other`.
+// names that code registers (agents, steps, tools, models, pools, routes), never a user, run or job: label values are never
+// freed. Names that could come from outside go through `bound`, which folds the surplus into `other`. Tenants are named in few
+// places only: gauges of the backlog, written whole with the largest few, those an operator gave a limit, and bound in the slot
+// time they were served.
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Seconds. From a warm step (a few ms) to a long model turn; a step's limit is 300 s. */
@@ -25,12 +27,16 @@ export interface Metrics {
   readonly runnable: Gauge<'pool'>;
   readonly permitsHeld: Gauge<'tenant'>;
   readonly permitsLimit: Gauge<'tenant'>;
+  readonly blocked: Gauge<'pool'>;
+  readonly tenantDue: Gauge<'pool' | 'tenant'>;
+  readonly tenantOldestSeconds: Gauge<'pool' | 'tenant'>;
   readonly redisPolicyOk: Gauge;
   // the life of a run
   readonly runsSubmitted: Counter<'agent' | 'door'>;
   readonly runsFinished: Counter<'agent' | 'status'>;
   readonly runSeconds: Histogram<'agent' | 'status'>;
   readonly queueWaitSeconds: Histogram<'pool'>;
+  readonly slotSeconds: Counter<'pool' | 'tenant'>;
   readonly claims: Counter<'outcome'>;
   readonly fencedCommits: Counter<'operation'>;
   readonly reclaims: Counter<'reason'>;
@@ -69,7 +75,10 @@ function queueMetrics(registry: Registry) {
     permitsHeld: gauge('permits_held', 'Running runs that hold a permit of their tenant, for tenants with a limit; the surplus of tenants is summed as `other`.', ['tenant']),
     permitsLimit: gauge('permits_limit', 'Runs of the tenant that may be running at once.', ['tenant']),
     redisPolicyOk: gauge('redis_policy_ok', '1: Redis evicts nothing. 0: it may, alert on it. -1: it does not tell, or has been away from the start.', []),
-    runnable: gauge('runnable_runs', 'Runs queued, running or due within a minute: what the fleet is scaled by.', ['pool']),
+    runnable: gauge('runnable_runs', 'Runs that could start, run, or are due within a minute: what the fleet is scaled by.', ['pool']),
+    blocked: gauge('blocked_runs', 'Runs due now or within a minute whose version no living worker of the pool has; not among the runnable. Alert on it: only a worker of that version helps.', ['pool']),
+    tenantDue: gauge('tenant_due_runs', 'Due runs of the tenants that have most; all others together as `_other`.', ['pool', 'tenant']),
+    tenantOldestSeconds: gauge('tenant_oldest_due_run_seconds', 'Age of the oldest due run of those tenants.', ['pool', 'tenant']),
   };
 }
 
@@ -81,6 +90,7 @@ function runMetrics(registry: Registry) {
     runsFinished: counter('runs_finished_total', 'Runs that ended, by terminal status.', ['agent', 'status']),
     runSeconds: seconds('run_seconds', 'From submission to the end of a run.', ['agent', 'status']),
     queueWaitSeconds: seconds('queue_wait_seconds', 'From due to claimed.', ['pool']),
+    slotSeconds: counter('slot_seconds_total', 'Slot time served by tenant: its rate is a share. The first hundred tenants of a process by name, then `other`.', ['pool', 'tenant']),
     claims: counter('claims_total', 'Claims by outcome: claimed, or why they were refused.', ['outcome']),
     fencedCommits: counter('fenced_commits_total', 'Writes refused because another worker holds the run.', ['operation']),
     reclaims: counter('reclaims_total', 'Runs taken back from a worker, by reason: lease, crash, deadline.', ['reason']),

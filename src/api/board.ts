@@ -1,6 +1,7 @@
-// The Bull Board behind a login. A wake-up names no run, but while it serves a long one its job shows which: here under the
-// run's public id, with its status and a link. What can be pressed is an allow-list: a wake-up may be retried, added, cleaned
-// or removed freely, an intake job only retried and promoted; nobody can pause the fleet or drop a job that no run stands for.
+// The Bull Board behind a login: runs as Postgres has them (board-runs.ts), and the raw queues. A wake-up names no run, but while
+// it serves a long one its job shows which: here under the run's public id, with its status and a link. What can be pressed is
+// an allow-list: a run may be retried and cancelled, a wake-up retried, added, cleaned or removed freely, an intake job only
+// retried and promoted; nobody can pause the fleet or drop a job that no run stands for.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
@@ -8,7 +9,8 @@ import { FastifyAdapter } from '@bull-board/fastify';
 import basicAuth from '@fastify/basic-auth';
 import type { FastifyRequest } from 'fastify';
 import { publicId } from '../ids.ts';
-import type { ApiApp, BoardOptions } from './api-deps.ts';
+import type { ApiApp, ApiDeps, BoardOptions } from './api-deps.ts';
+import { linkTo, RunsAdapter, type BoardRunsDeps } from './board-runs.ts';
 
 export const BOARD_PATH = '/board';
 
@@ -17,13 +19,15 @@ const CSP = "default-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'sel
 
 const OF_ANY_QUEUE = ['retry/:queueStatus', 'promote', ':jobId/retry', ':jobId/promote', 'resume'];
 const OF_WAKE_UPS = ['add', 'clean/:queueStatus', 'empty', ':jobId/clean'];
+const OF_RUNS = [':jobId/retry', ':jobId/clean'];
 
-export async function registerBoard(app: ApiApp, { queues, user, password }: BoardOptions): Promise<void> {
+export async function registerBoard(app: ApiApp, { queues, user, password }: BoardOptions, deps: BoardRunsDeps & Pick<ApiDeps, 'pools'>): Promise<void> {
+  const runs = deps.pools.map((pool) => new RunsAdapter(deps, pool, `board:${user}`));
   const board = new FastifyAdapter();
   board.setBasePath(BOARD_PATH);
   // the adapter brings types of a patch version of its own; at run time the two are the same
   const serverAdapter = board as unknown as Parameters<typeof createBullBoard>[0]['serverAdapter'];
-  createBullBoard({ queues: queues.map(shownQueue), serverAdapter, options: { uiConfig: { boardTitle: 'Mainstay', hideDocsLink: true, hideRedisDetails: true } } });
+  createBullBoard({ queues: [...runs, ...queues.map(shownQueue)], serverAdapter, options: { uiConfig: { boardTitle: 'Mainstay', hideDocsLink: true, hideRedisDetails: true } } });
   await app.register(async (inner) => {
     await inner.register(basicAuth, {
       authenticate: { realm: 'mainstay board' },
@@ -49,6 +53,7 @@ function refusal(request: FastifyRequest): Error | undefined {
   if (request.headers['sec-fetch-site'] === 'cross-site') return said('Only the board itself may ask for this.');
   const { queueName } = request.params as { queueName?: string };
   const action = (request.routeOptions.url ?? '').split('/:queueName/')[1] ?? '';
+  if (queueName?.startsWith('runs-')) return OF_RUNS.includes(action) ? undefined : said('The board retries and cancels runs one at a time; for many there is POST /v1/runs/bulk, with a dry run.');
   const allowed = queueName?.startsWith('wake-') ? [...OF_ANY_QUEUE, ...OF_WAKE_UPS] : OF_ANY_QUEUE;
   return queueName !== undefined && allowed.includes(action) ? undefined : said('The board does not do this: it could stop the fleet or lose a job that no run stands for yet.');
 }
@@ -70,7 +75,6 @@ function shownQueue(queue: BoardOptions['queues'][number]): BullMQAdapter {
   return adapter;
 }
 
-const linkTo = (run: string): string => `/v1/runs/${run}`;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** The public id of the run that a wake-up's data name. */

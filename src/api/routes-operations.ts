@@ -4,7 +4,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { MainstayError } from '../domain/errors.ts';
-import { workOf } from '../store/engine/sweeps.ts';
+import { workOf } from '../store/engine/work.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { checkInTime } from './health-server.ts';
 import { answers, noQuery } from './openapi.ts';
@@ -12,7 +12,7 @@ import { answers, noQuery } from './openapi.ts';
 const statusSchema = z.object({ status: z.string() });
 const scaleSchema = z.object({
   pool: z.string(), runnable: z.number().int().describe('runs that could start now'), running: z.number().int(), dueSoon: z.number().int().describe('waits due within a minute'),
-  work: z.number().int().describe('the sum: what a pool is scaled by'),
+  work: z.number().int().describe('the sum: what a pool is scaled by'), blocked: z.number().int().describe('due, but no living worker has the version: not in the sum'),
 });
 
 export function addOperationRoutes(app: ApiApp, deps: RouteDeps): void {
@@ -35,8 +35,8 @@ export function addOperationRoutes(app: ApiApp, deps: RouteDeps): void {
   }, async (request) => {
     const { pool: name } = request.query;
     if (!deps.pools.includes(name)) throw new MainstayError('not_found', 'There is no such pool.');
-    const { runnable, running, dueSoon } = await workOf(pool, name);
-    return { pool: name, runnable, running, dueSoon, work: runnable + running + dueSoon };
+    const { runnable, running, dueSoon, work, blocked } = await workOf(pool, name);
+    return { pool: name, runnable, running, dueSoon, work, blocked };
   });
 
   app.get('/openapi.json', { schema: { summary: 'This document', tags: ['operations'], querystring: noQuery, response: answers({ 200: z.record(z.string(), z.unknown()) }) } }, () => ({ ...app.swagger() }));

@@ -100,7 +100,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addAdminRoutes(app, deps);
   addOperationRoutes(app, deps);
   addWrongMethods(app, methods);
-  if (deps.board) await registerBoard(app, deps.board);
+  if (deps.board) await registerBoard(app, deps.board, deps);
 }
 
 function addHooks(app: ApiApp, deps: RouteDeps): void {

@@ -138,6 +138,10 @@ export const DOCTOR_REDIS_FULL = 0.85;
 export const DOCTOR_WAIT_MS = 5_000;
 /** Schedules fired in one round of maintenance; more wait for the next, a second later. */
 export const SCHEDULES_A_SWEEP = 500;
+/** Gauges are counted anew this often: a scraper asks every 15 s or more, and a count over 200,000 due runs takes half a second. */
+export const GAUGES_MS = 10_000;
+/** Tenants with a series of their own in the gauges of the backlog, those with most due runs; the rest is one. */
+export const TENANTS_SHOWN = 20;
 // the edge
 /** A follower of a run looks at its row this often: what a person takes for at once, at 7 small reads a second. */
 export const FOLLOW_POLL_MS = 150;
@@ -157,6 +161,10 @@ export const LIVE_MACHINES_MS = 1_000;
 /** Runs of one bulk at most, and how many of them are acted on at a time: two of ten connections stay for others. */
 export const BULK_MAX = 1_000;
 export const BULK_LANES = 8;
+/** Runs of a list that the board counts and pages through: nobody turns two hundred pages, and 10,000 entries of an index are a few ms. */
+export const BOARD_RUNS_MAX = 10_000;
+/** Lines of a run's story on the board, the last of them: a screen or two. */
+export const BOARD_LOG_LINES = 200;
 // the object store
 /** A key in characters, and one part of it: file names end at 255, and S3's names at 1,024 with our prefix before them. */
 export const MAX_BLOB_KEY_CHARACTERS = 800;

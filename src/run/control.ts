@@ -33,7 +33,7 @@ export interface ControlRequest {
   readonly scope: Scope;
   /** uuid of the run */
   readonly id: string;
-  /** `key:<id>` or `cli`. */
+  /** `key:<id>`, `board:<user>` or `cli`. */
   readonly actor: string;
 }
 

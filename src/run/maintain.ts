@@ -1,17 +1,18 @@
 // Maintenance: ends what never started in its time, fires schedules, offers what the ready queue has lost, rebuilds it after a wipe, sends
 // finished runs to memory, indexes what is not indexed, retires dead workers, and keeps the gauges. Every part is safe when
 // two do it at once; one leader, by an advisory lock, keeps it from being done twice for nothing.
-import { pause } from '../clock.ts';
+import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
-import { EXPIRE_MAX, SWEEP_MS } from '../domain/tunables.ts';
+import { EXPIRE_MAX, GAUGES_MS, SWEEP_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
-import { expireUnstarted, runsOwedToMemory, statusCounts, workOf, type OwedRun } from '../store/engine/sweeps.ts';
+import { expireUnstarted, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
+import { statusCounts, workOf } from '../store/engine/work.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import type { PoolQueue } from './offer-run.ts';
 import { fillQueue, offerDueRuns } from './rebuild-queue.ts';
@@ -31,12 +32,15 @@ export interface MaintainDeps {
 
 /** First key of the leader's advisory lock; the second is 1. */
 const LOCK_CLASS = 0x6d61;
+/** The rest of the tenants; no tenant's id holds an underscore. */
+const OTHERS = '_other';
 
 export class Maintenance implements Service {
   readonly name = 'maintenance';
   readonly #deps: MaintainDeps;
   readonly #stopping = new AbortController();
   #loop: Promise<void> = Promise.resolve();
+  #gaugeAtMs = 0;
 
   constructor(deps: MaintainDeps) { this.#deps = deps; }
 
@@ -105,14 +109,14 @@ export class Maintenance implements Service {
   }
 
   async #gauge(): Promise<void> {
+    if (monoMs() < this.#gaugeAtMs) return;
+    this.#gaugeAtMs = monoMs() + GAUGES_MS;
     const { metrics, engine, queues } = this.#deps;
     const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
     for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);
     await this.#gaugePermits();
+    await this.#gaugeWork(); // before what Redis knows, which may be away
     for (const [pool, queue] of queues) {
-      const work = await workOf(engine.pool, pool);
-      metrics.oldestReadySeconds.set({ pool }, work.oldestMs / 1_000);
-      metrics.runnable.set({ pool }, work.runnable + work.running + work.dueSoon);
       const depth = await queue.ready.depth();
       metrics.readyHeld.set({ pool }, depth.held);
       metrics.readyTenants.set({ pool }, depth.tenants);
@@ -129,6 +133,23 @@ export class Maintenance implements Service {
       const label = { tenant: metrics.bound('tenant', tenant) };
       metrics.permitsHeld.inc(label, held);
       metrics.permitsLimit.inc(label, limit);
+    }
+  }
+
+  /** A tenant that is no longer among the largest has no series any more. */
+  async #gaugeWork(): Promise<void> {
+    const { metrics, engine, queues } = this.#deps;
+    const works = await Promise.all([...queues.keys()].map(async (pool) => ({ pool, ...(await workOf(engine.pool, pool)) })));
+    metrics.tenantDue.reset();
+    metrics.tenantOldestSeconds.reset();
+    for (const { pool, work, blocked, oldestMs, tenants } of works) {
+      metrics.oldestReadySeconds.set({ pool }, oldestMs / 1_000);
+      metrics.runnable.set({ pool }, work);
+      metrics.blocked.set({ pool }, blocked);
+      for (const { tenant, due, oldestMs: tenantMs } of tenants) {
+        metrics.tenantDue.set({ pool, tenant: tenant ?? OTHERS }, due);
+        metrics.tenantOldestSeconds.set({ pool, tenant: tenant ?? OTHERS }, tenantMs / 1_000);
+      }
     }
   }
 }

@@ -38,7 +38,13 @@ export interface WorkerDeps extends ExecuteDeps {
 }
 
 /** One claim of a run: after a fence the run may be here a second time, while its first step still winds up. */
-interface Active { readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined; readonly sinceMs: number; /** By the take and by renewals. */ chargedMs: number }
+interface Active {
+  readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined; readonly sinceMs: number;
+  /** By the take and by renewals. */
+  chargedMs: number;
+  /** Until when its slot time is counted. */
+  countedMs: number;
+}
 type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
@@ -134,6 +140,7 @@ export class RunWorker implements Service {
 
   /** Runs longer than a renewal pay while they run, what they have not paid yet, and keep their slot. */
   async #chargeLongRuns(): Promise<void> {
+    for (const active of this.#active) this.#count(active);
     const running = [...this.#active].flatMap((active) => (active.taken ? [{ active, ...active.taken, moreMs: Math.max(0, monoMs() - active.sinceMs - active.chargedMs) }] : []));
     if (running.length === 0) return;
     for (const { active, moreMs } of running) active.chargedMs += moreMs; // before the call: the run may be settled meanwhile
@@ -252,7 +259,8 @@ export class RunWorker implements Service {
   /** Answers what the run was charged for, in ms. */
   async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<number> {
     const { log, metrics } = this.#deps;
-    const active: Active = { run, lease, stop: new AbortController(), taken, sinceMs: monoMs(), chargedMs: taken?.chargedMs ?? 0 };
+    const sinceMs = monoMs();
+    const active: Active = { run, lease, stop: new AbortController(), taken, sinceMs, chargedMs: taken?.chargedMs ?? 0, countedMs: sinceMs };
     this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
@@ -283,7 +291,14 @@ export class RunWorker implements Service {
 
   #left(active: Active): void {
     this.#suspects.leave(claimKey(active.run));
-    this.#active.delete(active);
+    if (this.#active.delete(active)) this.#count(active);
+  }
+
+  #count(active: Active): void {
+    const { metrics, pool } = this.#deps;
+    const nowMs = monoMs();
+    metrics.slotSeconds.inc({ pool, tenant: metrics.bound('tenant', active.run.tenant) }, (nowMs - active.countedMs) / 1_000);
+    active.countedMs = nowMs;
   }
 
   /** Admits the run (a suspect only where it harms no other) and moves it on. */

@@ -6,7 +6,7 @@ import type { TenantTx } from './app-store.ts';
 export type { AuditEvent };
 
 export interface AuditLine {
-  /** `key:<id>`, `run:<id>` or `cli`. */
+  /** `key:<id>`, `run:<id>`, `board:<user>` or `cli`. */
   readonly actor: string;
   /** Whose data it is, where it is one user's. */
   readonly userId?: string | null | undefined;

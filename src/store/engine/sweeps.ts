@@ -1,5 +1,5 @@
-// What maintenance and submitters ask of the engine's tables: due runs, the heads of sessions, runs owed to memory, work for
-// the autoscaler, runs that expire. All of it is safe to ask twice and from anywhere.
+// What maintenance and submitters ask of the engine's tables: due runs, the heads of sessions, runs owed to memory, runs
+// that expire. All of it is safe to ask twice and from anywhere.
 import { WOKEN } from './inbox.ts';
 import type { EnginePool } from './pool.ts';
 
@@ -61,21 +61,6 @@ export async function runsOwedToMemory(pool: EnginePool, limit: number): Promise
     `SELECT r.tenant_id AS tenant, r.id, r.user_id AS "user", r.session_id AS session, r.agent FROM agent_runs r WHERE r.memory_state = 'due'
      AND NOT EXISTS (SELECT FROM agent_runs m WHERE m.tenant_id = r.tenant_id AND m.idempotency_key LIKE 'remember:' || r.id || ':%')
      ORDER BY r.finished_at LIMIT $1`, [limit]);
-  return rows;
-}
-
-/** What the autoscaler and /metrics count, from rows and not from a queue's length. */
-export async function workOf(pool: EnginePool, runPool: string): Promise<{ runnable: number; running: number; dueSoon: number; oldestMs: number }> {
-  const { rows } = await pool.query<{ runnable: number; running: number; dueSoon: number; oldestMs: number }>(
-    `SELECT count(*) FILTER (WHERE status <> 'running' AND wake_at <= now())::int AS runnable, count(*) FILTER (WHERE status = 'running')::int AS running,
-       count(*) FILTER (WHERE status <> 'running' AND wake_at > now() AND wake_at <= now() + interval '1 minute')::int AS "dueSoon",
-       coalesce(extract(epoch FROM now() - min(wake_at) FILTER (WHERE status <> 'running' AND wake_at <= now())) * 1000, 0)::float8 AS "oldestMs"
-     FROM agent_runs WHERE pool = $1 AND status IN ('queued', 'waiting', 'running') AND (status = 'running' OR wake_at IS NOT NULL)`, [runPool]);
-  return rows[0] ?? { runnable: 0, running: 0, dueSoon: 0, oldestMs: 0 };
-}
-
-export async function statusCounts(pool: EnginePool): Promise<{ status: string; count: number }[]> {
-  const { rows } = await pool.query<{ status: string; count: number }>(`SELECT status::text AS status, count(*)::int AS count FROM agent_runs WHERE visible AND status IN ('queued', 'running', 'waiting') GROUP BY 1`);
   return rows;
 }
 

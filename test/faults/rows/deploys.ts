@@ -1,7 +1,7 @@
 // Workers that come and go on purpose: stopped without Redis, deployed again and again, scaled to nothing, and deployed with
 // another version of a machine. No run fails for it, none is stranded, none changes its version.
 import { monoMs, pause } from '../../../src/clock.ts';
-import { workOf } from '../../../src/store/engine/sweeps.ts';
+import { workOf } from '../../../src/store/engine/work.ts';
 import { check } from '../check.ts';
 import { machinesOf } from '../machines.ts';
 import { defineRow, holds } from '../row.ts';
