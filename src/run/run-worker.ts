@@ -7,6 +7,7 @@ import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
 import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
 import { makeWakeUpWorker, type WakeUp } from '../queue/wake-up-worker.ts';
 import { within, type Service } from '../service.ts';
@@ -224,7 +225,9 @@ export class RunWorker implements Service {
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
     try {
+      faultPoint('run-claimed');
       const ended = await this.#execute(active, show);
+      faultPoint('run-left');
       this.#left(active);
       await this.#afterwards(run, ended.status, ended.wakeInMs);
     } catch (error) {
@@ -289,6 +292,7 @@ export class RunWorker implements Service {
   /** What dead workers held goes to whoever is free, this worker included; their slots are free from now on. */
   async #offerOrphans(runs: readonly Ready[]): Promise<void> {
     const { ready } = this.#deps.queue;
+    faultPoint('orphans-found');
     try {
       await ready.offerMany(runs.map(asOffer));
       await Promise.all(runs.filter((run) => run.cap !== null).map((run) => ready.settle({ tenant: run.tenant, run: run.id, chargedMs: 0, realMs: 0 })));
