@@ -5,6 +5,7 @@ import { pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
 import { EXPIRE_MAX, SWEEP_MS } from '../domain/tunables.ts';
+import { isGuarded } from '../guards.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
@@ -72,7 +73,7 @@ export class Maintenance implements Service {
       ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
       ['schedules', () => this.#deps.fire()],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
-      ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
+      ['memory', () => this.#remember()], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
     ];
     for (const [name, part] of parts) {
       if (this.#stopping.signal.aborted) return;
@@ -87,6 +88,7 @@ export class Maintenance implements Service {
 
   async #offerAll(pool: string, queue: PoolQueue): Promise<void> {
     const { engine, log } = this.#deps;
+    if (!isGuarded('lost-is-found')) return;
     if (!(await queue.ready.isKnown())) {
       const { offered } = await fillQueue(engine.pool, pool, queue, this.#stopping.signal);
       log.info({ pool, offered }, 'ready queue rebuilt from Postgres');
@@ -98,8 +100,11 @@ export class Maintenance implements Service {
   }
 
   async #remember(): Promise<void> {
+    if (!isGuarded('owed-is-swept')) return;
     for (const run of await runsOwedToMemory(this.#deps.engine.pool, 200)) await this.#deps.remember(run);
   }
+
+  async #index(): Promise<void> { if (isGuarded('owed-is-swept')) await this.#deps.index(); }
 
   async #gauge(): Promise<void> {
     const { metrics, engine, queues } = this.#deps;

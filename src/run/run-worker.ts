@@ -8,6 +8,7 @@ import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
 import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
+import { isGuarded } from '../guards.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
 import { makeWakeUpWorker, type WakeUp } from '../queue/wake-up-worker.ts';
 import { within, type Service } from '../service.ts';
@@ -154,6 +155,7 @@ export class RunWorker implements Service {
     const { lease } = this.#liveness;
     if (!lease) return;
     if (held > 0) return this.#takeUnasked(); // the ready queue chooses
+    if (!isGuarded('lost-is-found')) return;
     for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#run(lease, run, undefined, () => undefined);
   }
 

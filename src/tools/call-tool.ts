@@ -90,7 +90,7 @@ class ToolCall {
   constructor(deps: ToolDeps, request: ToolCallRequest) {
     this.#deps = deps;
     this.#request = request;
-    this.#key = request.recorded?.key ?? callKey(request.place);
+    this.#key = isGuarded('key-of-place') ? request.recorded?.key ?? callKey(request.place) : newId();
   }
 
   /** A fork goes on with a call its origin left open, and asks before it repeats one its origin made. */

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { monoMs, pause } from '../../src/clock.ts';
 import { FAULT_KINDS as MODEL_FAULTS, type FaultKind as ModelFault } from '../../src/dev/model-stub/wire.ts';
-import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
+import type { FaultPoint } from '../../src/fault-points.ts';
 import { pick } from '../faults/seed.ts';
 import type { Proxy } from '../faults/proxy.ts';
 import { POINT_ACTIONS } from './orders.ts';
@@ -90,10 +90,9 @@ const jumpClock = (stand: Stand, random: () => number): Promise<boolean> => onSl
 const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'occurrence-fired': ['maintenance'] };
 /** Passed where another fault has made an occasion: not every seed meets them. */
 const RARE_POINTS: readonly FaultPoint[] = ['orphans-found', 'occurrence-fired'];
-export const POINTS = Object.keys(FAULT_POINTS) as FaultPoint[];
 
 const atPoint = (stand: Stand, random: () => number): Promise<boolean> => {
-  const point = pick(POINTS.filter((one) => !RARE_POINTS.includes(one) || random() < 0.5), random);
+  const point = pick(stand.points.filter((one) => !RARE_POINTS.includes(one) || random() < 0.5), random);
   const action = pick(POINT_ACTIONS, random);
   return onSlot(stand, ROLES_OF[point] ?? ['agent'], random, async (slot) => {
     const { process } = slot;

@@ -1,6 +1,7 @@
 // Broken products the checker must catch, or it proves nothing: each switches guards off in every process (MAINSTAY_BREAK), and
 // brings the faults and the runs that need what is gone, so that a short run is enough. A mutant is caught when one of the
 // invariants named for it breaks.
+import type { FaultPoint } from '../../src/fault-points.ts';
 import type { FaultKind } from './faults.ts';
 import type { InvariantId } from './invariants.ts';
 import type { Rows } from './stand.ts';
@@ -11,6 +12,8 @@ export interface Mutant {
   readonly guards: readonly string[];
   readonly faults: readonly FaultKind[];
   readonly runs: readonly RunKind[];
+  /** Where `fault-point` strikes. */
+  readonly points?: readonly FaultPoint[];
   /** Any of these names it. */
   readonly breaks: readonly InvariantId[];
   /** Done to the database after a fault of this kind has landed. */
@@ -21,14 +24,14 @@ const KILLS: readonly FaultKind[] = ['kill-agent', 'fault-point'];
 
 export const MUTANTS = {
   'fence-off': { what: 'a commit needs no fence', guards: ['commit-fence'], faults: ['postgres-cut-off', 'stop-process'], runs: ['steps', 'cancelled'], breaks: ['I6'] },
-  'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: KILLS, runs: ['unkeyed'], breaks: ['I7'] },
-  'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['kill-agent', 'drain-process', 'milvus-away'], runs: ['agent', 'steps'], breaks: ['I17'] },
+  'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: KILLS, runs: ['unkeyed'], points: ['call-answered', 'result-written'], breaks: ['I7'] },
+  'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], points: ['run-left'], breaks: ['I17'] },
   'reconciler-off': { what: 'nobody looks for runs that the ready queue has lost', guards: ['lost-is-found'], faults: ['redis-flush', 'redis-kill'], runs: ['no-op', 'steps', 'timer'], breaks: ['I1'] },
   'fence-from-redis': {
     what: 'the counter of fences is lost when Redis is', guards: [], faults: ['redis-flush', 'redis-kill'], runs: ['steps', 'timer'], breaks: ['I5'],
     after: (kind: FaultKind, rows: Rows) => (kind.startsWith('redis') ? rows('ALTER SEQUENCE fence_seq RESTART WITH 1') : Promise.resolve()),
   },
-  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: KILLS, runs: ['steps'], breaks: ['I7'] },
+  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: KILLS, runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
 } satisfies Record<string, Mutant>;
 
 export type MutantName = keyof typeof MUTANTS;

@@ -46,7 +46,7 @@ export interface ChaosReport {
 export const FLEET: Readonly<Record<Role, number>> = { agent: 3, memory: 1, maintenance: 1, api: 1 };
 /** Short, so that many takeovers fit into a minute; a second of it is the worker's margin. */
 const LEASE_MS = 4_000;
-const RUNS_PER_SECOND = 5;
+const RUNS_PER_SECOND = 12;
 const REST_MS = 300_000;
 const HEAL_MS = 60_000;
 const SAY_MS = 5_000;
@@ -59,7 +59,7 @@ export const floorsOf = (minutes: number): Floors => ({ faults: Math.ceil(FAULTS
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { seed, minutes, say = () => undefined, faults = FAULT_KINDS } = options;
   const mutant: Mutant | undefined = options.mutant === undefined ? undefined : MUTANTS[options.mutant];
-  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [] });
+  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], points: mutant?.points });
   try {
     const traffic = await Traffic.open(stand, { seed, runsPerSecond: RUNS_PER_SECOND, ...(options.runs ? { kinds: options.runs } : {}) });
     const people = new People(stand, traffic);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { startModelStub, type ModelStub } from '../../src/dev/model-stub/server.ts';
 import { freePort } from '../../src/dev/servers/ports.ts';
+import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
 import { Proxy } from '../faults/proxy.ts';
 import { seeded } from '../faults/seed.ts';
 import { FaultPostgres, FaultRedis } from '../faults/servers.ts';
@@ -27,6 +28,8 @@ export interface StandOptions {
   readonly postgres?: FaultPostgres | undefined;
   /** Guards that are switched off in every process. */
   readonly broken?: readonly string[];
+  /** Where `fault-point` strikes; anywhere unless told. */
+  readonly points?: readonly FaultPoint[] | undefined;
 }
 
 /** The source whose plain BullMQ jobs the API takes, and their tenant. */
@@ -47,12 +50,13 @@ export class Stand {
   readonly model: ModelStub;
   readonly proxies: { readonly redis: Proxy; readonly milvus: Proxy; readonly model: Proxy };
   readonly slots: Slot[] = [];
+  readonly points: readonly FaultPoint[];
   readonly apiUrl: string;
   readonly env: Readonly<Record<string, string>>;
   readonly #owner: pg.Pool;
   readonly #closes: (() => unknown)[];
 
-  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env'>, closes: (() => unknown)[]) {
+  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env' | 'points'>, closes: (() => unknown)[]) {
     this.dir = parts.dir;
     this.leaseMs = parts.leaseMs;
     this.redis = parts.redis;
@@ -63,6 +67,7 @@ export class Stand {
     this.proxies = parts.proxies;
     this.apiUrl = parts.apiUrl;
     this.env = parts.env;
+    this.points = parts.points;
     this.#closes = closes;
     this.#owner = new pg.Pool({ connectionString: parts.databaseUrl, max: 4, connectionTimeoutMillis: 5_000, query_timeout: 30_000, application_name: 'chaos' });
     this.#owner.on('error', () => undefined); // our own doing
@@ -89,7 +94,7 @@ export class Stand {
     };
     closes.push(() => sink.close(), () => model.stop(), ...Object.values(proxies).map((proxy) => () => proxy.close()), () => redis.stop());
     if (!options.postgres) closes.push(() => own.stop());
-    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env }, closes);
+    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, points: options.points ?? (Object.keys(FAULT_POINTS) as FaultPoint[]) }, closes);
     process.once('exit', stand.#sweep);
     await installWitness(stand.rows);
     await stand.#fill(options, random);

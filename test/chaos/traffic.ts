@@ -25,6 +25,8 @@ const KINDS = { 'no-op': 14, steps: 22, unkeyed: 10, timer: 8, signal: 7, approv
 export type RunKind = keyof typeof KINDS;
 export const RUN_KINDS = Object.keys(KINDS) as RunKind[];
 
+/** With so many unfinished the callers hold back: on a slow machine a backlog would say more about it than about faults. */
+const OPEN_MAX = 60;
 const GIVE_UP_MS = 60_000;
 const AGAIN_MS = 300;
 
@@ -124,15 +126,25 @@ export class Traffic {
     const everyMs = 1_000 / this.#options.runsPerSecond;
     for (let nextMs = monoMs(); !this.#stopping.signal.aborted; nextMs += everyMs) {
       await pause(Math.max(0, nextMs - monoMs()), this.#stopping.signal);
+      for (let open = Infinity; open > OPEN_MAX && !this.#stopping.signal.aborted;) {
+        open = await this.#unfinished().catch(() => 0); // Postgres is away: a good moment to ask for something
+        if (open > OPEN_MAX) await pause(AGAIN_MS, this.#stopping.signal);
+      }
       if (this.#stopping.signal.aborted) return;
+      nextMs = Math.max(nextMs, monoMs() - everyMs);
       const done = this.#submit(this.#order(this.#ordered++)).finally(() => this.#open.delete(done));
       this.#open.add(done);
     }
   }
 
+  async #unfinished(): Promise<number> {
+    const [row] = await this.#stand.rows<{ n: number }>(`SELECT count(*)::int AS n FROM agent_runs WHERE finished_at IS NULL`);
+    return (row?.n ?? 0) + this.#open.size;
+  }
+
   #order(n: number): Order {
     const kind = this.#kind();
-    const [tenant, user, session, work] = [pick(TENANTS, this.#random), pick(USERS, this.#random), pick(SESSIONS, this.#random), 50 + Math.floor(this.#random() * 900)];
+    const [tenant, user, session, work] = [pick(TENANTS, this.#random), pick(USERS, this.#random), pick(SESSIONS, this.#random), 100 + Math.floor(this.#random() * 2_000)];
     const key = `order-${n}`;
     const order = (plan: Plan, more: Partial<Order> = {}): Order => ({ kind, tenant, key, agent: 'fault', input: this.#fault(key, plan), ...more });
     switch (kind) {
