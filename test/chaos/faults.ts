@@ -6,7 +6,6 @@ import { FAULT_KINDS as MODEL_FAULTS, type FaultKind as ModelFault } from '../..
 import type { FaultPoint } from '../../src/fault-points.ts';
 import { pick } from '../faults/seed.ts';
 import type { Proxy } from '../faults/proxy.ts';
-import { POINT_ACTIONS } from './orders.ts';
 import type { Role, Slot } from './slot.ts';
 import type { Stand } from './stand.ts';
 
@@ -92,8 +91,8 @@ const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted'
 const RARE_POINTS: readonly FaultPoint[] = ['orphans-found', 'occurrence-fired'];
 
 const atPoint = (stand: Stand, random: () => number): Promise<boolean> => {
-  const point = pick(stand.points.filter((one) => !RARE_POINTS.includes(one) || random() < 0.5), random);
-  const action = pick(POINT_ACTIONS, random);
+  const point = pick(stand.strikes.points.filter((one) => !RARE_POINTS.includes(one) || random() < 0.5), random);
+  const action = pick(stand.strikes.actions, random);
   return onSlot(stand, ROLES_OF[point] ?? ['agent'], random, async (slot) => {
     const { process } = slot;
     slot.tell(`arm ${point} ${action}`);

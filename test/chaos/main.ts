@@ -70,8 +70,7 @@ async function mutants({ mutants: names, seed, minutes = MUTANT_MINUTES, json }:
   let missed = 0;
   const reports: ChaosReport[] = [];
   for (const name of names) {
-    const { faults, runs } = MUTANTS[name];
-    const report = await runChaos({ seed, minutes, milvusAddress, mutant: name, faults, runs, restMs: MUTANT_REST_MS, say });
+    const report = await runChaos({ seed, minutes, milvusAddress, mutant: name, restMs: MUTANT_REST_MS, say });
     print(report);
     const caught = caughtBy(name, report.violations);
     say(caught.length > 0 ? `\nmutant ${name} is caught by ${caught.join(', ')}` : `\nmutant ${name} is NOT CAUGHT: ${MUTANTS[name].breaks.join(' or ')} should have broken`);

@@ -12,7 +12,7 @@ export interface Mutant {
   readonly guards: readonly string[];
   readonly faults: readonly FaultKind[];
   readonly runs: readonly RunKind[];
-  /** Where `fault-point` strikes. */
+  /** Where `fault-point` kills. */
   readonly points?: readonly FaultPoint[];
   /** Any of these names it. */
   readonly breaks: readonly InvariantId[];

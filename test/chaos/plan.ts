@@ -10,15 +10,13 @@ export interface Planned<Kind extends string> {
   readonly dice: number;
 }
 
-/** Faults a minute that are planned; some will not land. */
-const PER_MINUTE = 18;
 /** Before the first fault, so that there is something to break. */
 const CALM_MS = 1_500;
 
-export function planFaults<Kind extends string>(seed: number, loadMs: number, kinds: readonly Kind[]): Planned<Kind>[] {
+export function planFaults<Kind extends string>(seed: number, loadMs: number, kinds: readonly Kind[], perMinute: number): Planned<Kind>[] {
   const random = seeded(seed);
   const order = shuffled(kinds, random);
-  const count = Math.max(order.length, Math.ceil((loadMs / 60_000) * PER_MINUTE));
+  const count = Math.max(order.length, Math.ceil((loadMs / 60_000) * perMinute));
   while (order.length < count) order.push(pick(kinds, random));
   const everyMs = (loadMs - CALM_MS) / (count + 1);
   return order.map((kind, at) => ({ kind, atMs: Math.round(CALM_MS + everyMs * (at + random() * 0.8)), dice: Math.floor(random() * 2 ** 31) }));

@@ -14,15 +14,14 @@ import { planFaults } from './plan.ts';
 import type { Role } from './slot.ts';
 import { Stand } from './stand.ts';
 import { Storm } from './storm.ts';
-import { Traffic, type RunKind } from './traffic.ts';
+import { Traffic } from './traffic.ts';
 
 export interface ChaosOptions {
   readonly seed: number;
   readonly minutes: number;
   readonly milvusAddress: string;
-  /** Kinds of the mix; every kind unless told. */
+  /** Kinds of the mix; the mutant's, or every kind, unless told. */
   readonly faults?: readonly FaultKind[];
-  readonly runs?: readonly RunKind[];
   readonly fleet?: Readonly<Record<Role, number>>;
   readonly mutant?: MutantName | undefined;
   /** A server that others use too, where the mix does not restart it. */
@@ -50,6 +49,10 @@ const RUNS_PER_SECOND = 12;
 const REST_MS = 300_000;
 const HEAL_MS = 60_000;
 const SAY_MS = 5_000;
+/** Some will not land. */
+const FAULTS_PLANNED_PER_MINUTE = 18;
+/** A mutant has little time to show itself. */
+const MUTANT_FAULTS_PER_MINUTE = 30;
 /** What must have landed and completed, or the run proves nothing. */
 const FAULTS_PER_MINUTE = 10;
 const RUNS_COMPLETED = 200;
@@ -57,13 +60,14 @@ const RUNS_COMPLETED = 200;
 export const floorsOf = (minutes: number): Floors => ({ faults: Math.ceil(FAULTS_PER_MINUTE * minutes), runs: Math.floor(RUNS_COMPLETED * Math.min(1, minutes)) });
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const { seed, minutes, say = () => undefined, faults = FAULT_KINDS } = options;
+  const { seed, minutes, say = () => undefined } = options;
   const mutant: Mutant | undefined = options.mutant === undefined ? undefined : MUTANTS[options.mutant];
-  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], points: mutant?.points });
+  const faults = options.faults ?? mutant?.faults ?? FAULT_KINDS;
+  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], strikes: mutant?.points && { points: mutant.points, actions: ['kill'] } });
   try {
-    const traffic = await Traffic.open(stand, { seed, runsPerSecond: RUNS_PER_SECOND, ...(options.runs ? { kinds: options.runs } : {}) });
+    const traffic = await Traffic.open(stand, { seed, runsPerSecond: RUNS_PER_SECOND, ...(mutant ? { emphasis: mutant.runs } : {}) });
     const people = new People(stand, traffic);
-    const storm = new Storm(stand, planFaults(seed, minutes * 60_000, faults), (kind) => mutant?.after?.(kind, stand.rows));
+    const storm = new Storm(stand, planFaults(seed, minutes * 60_000, faults, mutant ? MUTANT_FAULTS_PER_MINUTE : FAULTS_PLANNED_PER_MINUTE), (kind) => mutant?.after?.(kind, stand.rows));
     const talking = new AbortController();
     const talk = telling(stand, traffic, storm, talking.signal, say);
     say(`${stand.slots.length} processes stand; ${minutes} minutes of ${faults.length} kinds of faults begin`);

@@ -12,10 +12,13 @@ import { Proxy } from '../faults/proxy.ts';
 import { seeded } from '../faults/seed.ts';
 import { FaultPostgres, FaultRedis } from '../faults/servers.ts';
 import { Sink } from '../faults/sink.ts';
+import { POINT_ACTIONS, type PointAction } from './orders.ts';
 import { Slot, type Role } from './slot.ts';
 import { installWitness } from './witness.ts';
 
 export type Rows = <Row extends object>(text: string, values?: readonly unknown[]) => Promise<Row[]>;
+
+export interface Strikes { readonly points: readonly FaultPoint[]; readonly actions: readonly PointAction[] }
 
 export interface StandOptions {
   readonly seed: number;
@@ -28,8 +31,8 @@ export interface StandOptions {
   readonly postgres?: FaultPostgres | undefined;
   /** Guards that are switched off in every process. */
   readonly broken?: readonly string[];
-  /** Where `fault-point` strikes; anywhere unless told. */
-  readonly points?: readonly FaultPoint[] | undefined;
+  /** Where and how `fault-point` strikes; anywhere and anyhow unless told. */
+  readonly strikes?: Strikes | undefined;
 }
 
 /** The source whose plain BullMQ jobs the API takes, and their tenant. */
@@ -38,6 +41,7 @@ const PREFIX = 'chaos';
 const CONCURRENCY = '8';
 const DRAIN_MS = '3000';
 const BREAK = './test/support/break-guards.mjs';
+const ANYWHERE: Strikes = { points: Object.keys(FAULT_POINTS) as FaultPoint[], actions: POINT_ACTIONS };
 let stands = 0;
 
 export class Stand {
@@ -50,13 +54,13 @@ export class Stand {
   readonly model: ModelStub;
   readonly proxies: { readonly redis: Proxy; readonly milvus: Proxy; readonly model: Proxy };
   readonly slots: Slot[] = [];
-  readonly points: readonly FaultPoint[];
+  readonly strikes: Strikes;
   readonly apiUrl: string;
   readonly env: Readonly<Record<string, string>>;
   readonly #owner: pg.Pool;
   readonly #closes: (() => unknown)[];
 
-  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env' | 'points'>, closes: (() => unknown)[]) {
+  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env' | 'strikes'>, closes: (() => unknown)[]) {
     this.dir = parts.dir;
     this.leaseMs = parts.leaseMs;
     this.redis = parts.redis;
@@ -67,7 +71,7 @@ export class Stand {
     this.proxies = parts.proxies;
     this.apiUrl = parts.apiUrl;
     this.env = parts.env;
-    this.points = parts.points;
+    this.strikes = parts.strikes;
     this.#closes = closes;
     this.#owner = new pg.Pool({ connectionString: parts.databaseUrl, max: 4, connectionTimeoutMillis: 5_000, query_timeout: 30_000, application_name: 'chaos' });
     this.#owner.on('error', () => undefined); // our own doing
@@ -94,7 +98,7 @@ export class Stand {
     };
     closes.push(() => sink.close(), () => model.stop(), ...Object.values(proxies).map((proxy) => () => proxy.close()), () => redis.stop());
     if (!options.postgres) closes.push(() => own.stop());
-    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, points: options.points ?? (Object.keys(FAULT_POINTS) as FaultPoint[]) }, closes);
+    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, strikes: options.strikes ?? ANYWHERE }, closes);
     process.once('exit', stand.#sweep);
     await installWitness(stand.rows);
     await stand.#fill(options, random);

@@ -27,12 +27,13 @@ export const RUN_KINDS = Object.keys(KINDS) as RunKind[];
 
 /** With so many unfinished the callers hold back: on a slow machine a backlog would say more about it than about faults. */
 const OPEN_MAX = 60;
+const EMPHASIS = 4;
 const GIVE_UP_MS = 60_000;
 const AGAIN_MS = 300;
 
 interface Order { readonly kind: RunKind; readonly tenant: string; readonly key: string; readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string }
 
-export interface TrafficOptions { readonly seed: number; readonly runsPerSecond: number; readonly kinds?: readonly RunKind[] }
+export interface TrafficOptions { readonly seed: number; readonly runsPerSecond: number; /** Asked for several times as often. */ readonly emphasis?: readonly RunKind[] }
 
 export class Traffic {
   readonly log: AcceptLog;
@@ -158,9 +159,9 @@ export class Traffic {
   }
 
   #kind(): RunKind {
-    const kinds = this.#options.kinds ?? RUN_KINDS;
-    let at = this.#random() * kinds.reduce((sum, kind) => sum + KINDS[kind], 0);
-    return kinds.find((kind) => (at -= KINDS[kind]) < 0) ?? kinds[0] ?? 'no-op';
+    const weight = (kind: RunKind): number => KINDS[kind] * (this.#options.emphasis?.includes(kind) ? EMPHASIS : 1);
+    let at = this.#random() * RUN_KINDS.reduce((sum, kind) => sum + weight(kind), 0);
+    return RUN_KINDS.find((kind) => (at -= weight(kind)) < 0) ?? 'no-op';
   }
 
   #fault(mark: string, plan: Plan): unknown { return { sink: this.#stand.sink.url, plan, mark }; }
