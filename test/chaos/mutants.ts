@@ -20,18 +20,16 @@ export interface Mutant {
   readonly after?: (kind: FaultKind, rows: Rows) => Promise<unknown>;
 }
 
-const KILLS: readonly FaultKind[] = ['kill-agent', 'fault-point'];
-
 export const MUTANTS = {
   'fence-off': { what: 'a commit needs no fence', guards: ['commit-fence'], faults: ['postgres-cut-off', 'stop-process'], runs: ['steps', 'cancelled'], breaks: ['I6'] },
-  'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: KILLS, runs: ['unkeyed'], points: ['call-answered', 'result-written'], breaks: ['I7'] },
+  'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: ['fault-point'], runs: ['unkeyed'], points: ['call-answered', 'result-written'], breaks: ['I7'] },
   'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], points: ['run-left'], breaks: ['I17'] },
   'reconciler-off': { what: 'nobody looks for runs that the ready queue has lost', guards: ['lost-is-found'], faults: ['redis-flush', 'redis-kill'], runs: ['no-op', 'steps', 'timer'], breaks: ['I1'] },
   'fence-from-redis': {
     what: 'the counter of fences is lost when Redis is', guards: [], faults: ['redis-flush', 'redis-kill'], runs: ['steps', 'timer'], breaks: ['I5'],
     after: (kind: FaultKind, rows: Rows) => (kind.startsWith('redis') ? rows('ALTER SEQUENCE fence_seq RESTART WITH 1') : Promise.resolve()),
   },
-  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: KILLS, runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
+  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: ['fault-point'], runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
 } satisfies Record<string, Mutant>;
 
 export type MutantName = keyof typeof MUTANTS;

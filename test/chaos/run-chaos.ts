@@ -29,7 +29,11 @@ export interface ChaosOptions {
   /** How long all may take to come to rest; beyond it what is unfinished counts as lost. */
   readonly restMs?: number;
   readonly say?: (line: string) => void;
+  /** Called when all has come to rest, before the stand is put away. */
+  readonly atRest?: (evidence: Evidence, looks: Looks) => Promise<void>;
 }
+
+export type Looks = Readonly<Record<InvariantId, () => Promise<Look> | Look>>;
 
 export interface ChaosReport {
   readonly seed: number;
@@ -82,9 +86,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     talking.abort();
     await talk;
     await people.stop();
-    const looks = await look({ stand, log: traffic.log }, storm, healed, floorsOf(minutes));
+    const evidence = { stand, log: traffic.log };
+    const looks = looksOf(evidence, storm, healed, floorsOf(minutes));
+    const seen = await lookAt(looks, storm);
+    await options.atRest?.(evidence, looks);
     await traffic.close();
-    return report(options, storm, looks);
+    return report(options, storm, seen);
   } finally {
     await stand.close();
   }
@@ -116,12 +123,15 @@ async function telling(stand: Stand, traffic: Traffic, storm: Storm, over: Abort
   }
 }
 
-async function look(evidence: Evidence, storm: Storm, healed: Awaited<ReturnType<typeof heal>>, floors: Floors): Promise<ReadonlyMap<InvariantId, Look>> {
-  const looks: Record<InvariantId, () => Promise<Look> | Look> = {
+function looksOf(evidence: Evidence, storm: Storm, healed: Awaited<ReturnType<typeof heal>>, floors: Floors): Looks {
+  return {
     I1: () => endsOnce(evidence), I2: () => asked(evidence), I3: () => oneRunPerKey(evidence), I4: () => denseSteps(evidence), I5: () => risingFences(evidence), I6: () => noZombies(evidence),
     I7: () => effectsOnce(evidence), I8: () => ledgerMatches(evidence), I9: () => permitted(evidence), I10: () => ledgerOfModel(evidence), I11: () => budgetsKept(evidence), I12: () => validTranscripts(evidence),
     I17: () => nothingLeft(evidence), I19: () => schedulesKept(evidence), I21: () => inTime(evidence, healed), I22: () => wasReal(evidence, storm.landed, floors),
   };
+}
+
+async function lookAt(looks: Looks, storm: Storm): Promise<ReadonlyMap<InvariantId, Look>> {
   const seen = new Map<InvariantId, Look>();
   for (const [id, one] of Object.entries(looks) as [InvariantId, () => Promise<Look> | Look][]) seen.set(id, await Promise.resolve().then(one).catch((error: unknown) => ({ evidence: 0, wrong: [`not looked at: ${messageOf(error)}`] })));
   if (storm.troubles.length > 0) seen.set('I22', { evidence: 0, ...seen.get('I22'), wrong: [...(seen.get('I22')?.wrong ?? []), ...storm.troubles] });

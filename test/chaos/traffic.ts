@@ -27,7 +27,7 @@ export const RUN_KINDS = Object.keys(KINDS) as RunKind[];
 
 /** With so many unfinished the callers hold back: on a slow machine a backlog would say more about it than about faults. */
 const OPEN_MAX = 60;
-const EMPHASIS = 4;
+const EMPHASIS = 20;
 const GIVE_UP_MS = 60_000;
 const AGAIN_MS = 300;
 
@@ -220,7 +220,7 @@ const doorKey = ({ kind, key }: Order): string => (kind === 'intake' ? `intake:$
 function planOf(kind: RunKind, n: number, workMs: number): Plan {
   const keyed = (line: string): Action => ({ do: 'keyed', line });
   switch (kind) {
-    case 'unkeyed': return [[keyed('a')], [{ do: 'work', ms: workMs }, { do: 'unkeyed', line: 'b' }], [keyed('c')]];
+    case 'unkeyed': return [[{ do: 'unkeyed', line: 'a' }], [{ do: 'work', ms: workMs }, { do: 'unkeyed', line: 'b' }], [{ do: 'unkeyed', line: 'c' }]];
     case 'steps': case 'intake': case 'sql': return [[keyed('a')], [{ do: 'work', ms: workMs }, { do: 'read', line: 'b' }, keyed('c')], [{ do: 'work', ms: workMs / 2 }], [keyed('d')]].slice(0, 2 + (n % 3)) as Plan;
     case 'timer': return [[keyed('a')], [{ do: 'wait', ms: 300 + workMs * 3 }, keyed('b')]];
     case 'signal': return [[keyed('a'), { do: 'signal', name: 'go on' }, keyed('b')], [keyed('c')]];
