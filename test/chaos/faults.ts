@@ -87,17 +87,15 @@ const jumpClock = (stand: Stand, random: () => number): Promise<boolean> => onSl
 
 /** Which processes pass a point. */
 const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'occurrence-fired': ['maintenance'] };
-/** Passed where another fault has made an occasion: not every seed meets them. */
-const RARE_POINTS: readonly FaultPoint[] = ['orphans-found', 'occurrence-fired'];
-
 const atPoint = (stand: Stand, random: () => number): Promise<boolean> => {
-  const point = pick(stand.strikes.points.filter((one) => !RARE_POINTS.includes(one) || random() < 0.5), random);
-  const action = pick(stand.strikes.actions, random);
+  const { point, action } = stand.nextStrike();
   return onSlot(stand, ROLES_OF[point] ?? ['agent'], random, async (slot) => {
     const { process } = slot;
     slot.tell(`arm ${point} ${action}`);
+    if (point === 'orphans-found') stand.of('agent').find((other) => other !== slot && !other.busy)?.process.child.kill('SIGKILL'); // its occasion
     const landed = await slot.landed(process, `point ${point} ${action}`, point === 'occurrence-fired' ? 2 * LAND_MS : LAND_MS);
     slot.tell('disarm');
+    if (landed) stand.struck[`${point} ${action}`] = (stand.struck[`${point} ${action}`] ?? 0) + 1;
     if (!landed || action !== 'stop') return landed;
     await pause(stand.leaseMs * 1.3);
     process.thaw();
@@ -219,3 +217,6 @@ export const FAULTS = {
 
 export type FaultKind = keyof typeof FAULTS;
 export const FAULT_KINDS = Object.keys(FAULTS) as FaultKind[];
+
+/** What a run is broken by where it names nothing: each kind, and some more often, because there is more to them. */
+export const MIX: readonly FaultKind[] = [...FAULT_KINDS, ...Array<FaultKind>(6).fill('fault-point'), 'kill-agent', 'stop-process', 'postgres-lost-answer', 'postgres-cut-off'];

@@ -48,9 +48,10 @@ function list(): void {
   for (const name of MUTANT_NAMES) say(`  ${name.padEnd(22)} ${MUTANTS[name].what}; breaks ${MUTANTS[name].breaks.join(' or ')}`);
 }
 
-function print({ seed, minutes, mutant, faults, invariants, violations, notes }: ChaosReport): void {
+function print({ seed, minutes, mutant, faults, points, invariants, violations, notes }: ChaosReport): void {
   say(`\nseed ${seed}, ${minutes} minutes${mutant === undefined ? '' : `, mutant ${mutant}`}\n`);
   for (const [kind, landed] of Object.entries(faults)) say(`  ${String(landed).padStart(4)}  ${kind.padEnd(22)} ${FAULTS[kind as FaultKind].what}`);
+  if (Object.keys(points).length > 0) say(`        points: ${Object.entries(points).map(([strike, n]) => (n > 1 ? `${strike} (${n})` : strike)).join(', ')}`);
   say('');
   for (const id of INVARIANT_IDS) say(`  ${invariants[id].ok ? 'held ' : 'BROKE'} ${id.padEnd(4)} ${String(invariants[id].evidence).padStart(7)} rows  ${INVARIANTS[id]}${notes[id] === undefined ? '' : ` (${notes[id]})`}`);
   say(violations.length === 0 ? '\nnothing broke' : `\n${violations.length} violations:\n${violations.map((one) => `  ${one}`).join('\n')}`);

@@ -6,7 +6,7 @@ import type { FaultPostgres } from '../faults/servers.ts';
 import { budgetsKept, ledgerOfModel, validTranscripts } from './check-money.ts';
 import { inTime, nothingLeft, schedulesKept, unfinished, wasReal, type Floors } from './check-rest.ts';
 import { asked, denseSteps, effectsOnce, endsOnce, ledgerMatches, noZombies, oneRunPerKey, permitted, risingFences, type Evidence } from './check-runs.ts';
-import { FAULT_KINDS, type FaultKind } from './faults.ts';
+import { MIX, type FaultKind } from './faults.ts';
 import { judge, type InvariantId, type Look, type Verdicts } from './invariants.ts';
 import { MUTANTS, type Mutant, type MutantName } from './mutants.ts';
 import { People } from './people.ts';
@@ -40,6 +40,8 @@ export interface ChaosReport {
   readonly minutes: number;
   readonly mutant?: MutantName;
   readonly faults: Readonly<Record<string, number>>;
+  /** Where `fault-point` landed, as `point action`. */
+  readonly points: Readonly<Record<string, number>>;
   readonly invariants: Verdicts;
   readonly violations: readonly string[];
   /** For people: what a look has to say besides. */
@@ -66,7 +68,7 @@ export const floorsOf = (minutes: number): Floors => ({ faults: Math.ceil(FAULTS
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { seed, minutes, say = () => undefined } = options;
   const mutant: Mutant | undefined = options.mutant === undefined ? undefined : MUTANTS[options.mutant];
-  const faults = options.faults ?? mutant?.faults ?? FAULT_KINDS;
+  const faults = options.faults ?? mutant?.faults ?? MIX;
   const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], strikes: mutant?.points && { points: mutant.points, actions: ['kill'] } });
   try {
     const traffic = await Traffic.open(stand, { seed, runsPerSecond: RUNS_PER_SECOND, ...(mutant ? { emphasis: mutant.runs } : {}) });
@@ -74,7 +76,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const storm = new Storm(stand, planFaults(seed, minutes * 60_000, faults, mutant ? MUTANT_FAULTS_PER_MINUTE : FAULTS_PLANNED_PER_MINUTE), (kind) => mutant?.after?.(kind, stand.rows));
     const talking = new AbortController();
     const talk = telling(stand, traffic, storm, talking.signal, say);
-    say(`${stand.slots.length} processes stand; ${minutes} minutes of ${faults.length} kinds of faults begin`);
+    say(`${stand.slots.length} processes stand; ${minutes} minutes of ${new Set(faults).size} kinds of faults begin`);
     people.start();
     traffic.start();
     await Promise.all([storm.blow(), pause(minutes * 60_000)]);
@@ -91,7 +93,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const seen = await lookAt(looks, storm);
     await options.atRest?.(evidence, looks);
     await traffic.close();
-    return report(options, storm, seen);
+    return report(options, storm, seen, stand.struck);
   } finally {
     await stand.close();
   }
@@ -138,8 +140,8 @@ async function lookAt(looks: Looks, storm: Storm): Promise<ReadonlyMap<Invariant
   return seen;
 }
 
-function report({ seed, minutes, mutant }: ChaosOptions, storm: Storm, looks: ReadonlyMap<InvariantId, Look>): ChaosReport {
+function report({ seed, minutes, mutant }: ChaosOptions, storm: Storm, looks: ReadonlyMap<InvariantId, Look>, points: ChaosReport['points']): ChaosReport {
   const { verdicts, violations } = judge(looks);
   const notes = Object.fromEntries([...looks].flatMap(([id, { note }]) => (note === undefined ? [] : [[id, note]])));
-  return { seed, minutes, ...(mutant === undefined ? {} : { mutant }), faults: storm.landed, invariants: verdicts, violations, notes };
+  return { seed, minutes, ...(mutant === undefined ? {} : { mutant }), faults: storm.landed, points, invariants: verdicts, violations, notes };
 }

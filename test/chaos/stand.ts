@@ -10,6 +10,7 @@ import { freePort } from '../../src/dev/servers/ports.ts';
 import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
 import { Proxy } from '../faults/proxy.ts';
 import { seeded } from '../faults/seed.ts';
+import { shuffled } from './plan.ts';
 import { FaultPostgres, FaultRedis } from '../faults/servers.ts';
 import { Sink } from '../faults/sink.ts';
 import { POINT_ACTIONS, type PointAction } from './orders.ts';
@@ -19,6 +20,7 @@ import { installWitness } from './witness.ts';
 export type Rows = <Row extends object>(text: string, values?: readonly unknown[]) => Promise<Row[]>;
 
 export interface Strikes { readonly points: readonly FaultPoint[]; readonly actions: readonly PointAction[] }
+export interface Strike { readonly point: FaultPoint; readonly action: PointAction }
 
 export interface StandOptions {
   readonly seed: number;
@@ -42,6 +44,7 @@ const CONCURRENCY = '8';
 const DRAIN_MS = '3000';
 const BREAK = './test/support/break-guards.mjs';
 const ANYWHERE: Strikes = { points: Object.keys(FAULT_POINTS) as FaultPoint[], actions: POINT_ACTIONS };
+const strikesOf = ({ points, actions }: Strikes): Strike[] => points.flatMap((point) => actions.map((action) => ({ point, action })));
 let stands = 0;
 
 export class Stand {
@@ -54,13 +57,16 @@ export class Stand {
   readonly model: ModelStub;
   readonly proxies: { readonly redis: Proxy; readonly milvus: Proxy; readonly model: Proxy };
   readonly slots: Slot[] = [];
-  readonly strikes: Strikes;
+  /** Strikes that landed, as `point action`. */
+  readonly struck: Record<string, number> = {};
+  readonly #strikes: Strike[];
+  #struckNext = 0;
   readonly apiUrl: string;
   readonly env: Readonly<Record<string, string>>;
   readonly #owner: pg.Pool;
   readonly #closes: (() => unknown)[];
 
-  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env' | 'strikes'>, closes: (() => unknown)[]) {
+  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env'> & { readonly strikes: Strike[] }, closes: (() => unknown)[]) {
     this.dir = parts.dir;
     this.leaseMs = parts.leaseMs;
     this.redis = parts.redis;
@@ -71,7 +77,7 @@ export class Stand {
     this.proxies = parts.proxies;
     this.apiUrl = parts.apiUrl;
     this.env = parts.env;
-    this.strikes = parts.strikes;
+    this.#strikes = parts.strikes;
     this.#closes = closes;
     this.#owner = new pg.Pool({ connectionString: parts.databaseUrl, max: 4, connectionTimeoutMillis: 5_000, query_timeout: 30_000, application_name: 'chaos' });
     this.#owner.on('error', () => undefined); // our own doing
@@ -98,7 +104,7 @@ export class Stand {
     };
     closes.push(() => sink.close(), () => model.stop(), ...Object.values(proxies).map((proxy) => () => proxy.close()), () => redis.stop());
     if (!options.postgres) closes.push(() => own.stop());
-    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, strikes: options.strikes ?? ANYWHERE }, closes);
+    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, strikes: shuffled(strikesOf(options.strikes ?? ANYWHERE), seeded(options.seed)) }, closes);
     process.once('exit', stand.#sweep);
     await installWitness(stand.rows);
     await stand.#fill(options, random);
@@ -111,6 +117,8 @@ export class Stand {
   /** Lives that ended by themselves or by a fault, and were followed by another. */
   get restarts(): number { return this.slots.reduce((sum, { starts }) => sum + starts - 1, 0); }
   get fenced(): number { return this.slots.reduce((sum, { fenced }) => sum + fenced, 0); }
+  /** Every point with every action, one after the other, in an order of the seed. */
+  nextStrike(): Strike { return this.#strikes[this.#struckNext++ % this.#strikes.length] as Strike; }
   of(role: Role): Slot[] { return this.slots.filter((slot) => slot.role === role); }
 
   /** Nothing is broken any more: every proxy passes, every process may run. Servers are started again by who ended them. */
