@@ -12,6 +12,7 @@ export const GUARDS = {
   'ledger-held': 'Ledger rows and records are written only while the claim holds.',
   'result-once': 'The result of a call is filled once.',
   'record-returned': 'A recorded call is returned and not made again.',
+  'key-of-place': 'The key of a call is made of its place: the same over every try.',
   'unknown-asks': 'An unkeyed call whose outcome is unknown is not made again.',
   'signal-once': 'A signal is consumed by one wait.',
   'approval-once': 'A decision is taken once, while the question is open.',
@@ -23,6 +24,8 @@ export const GUARDS = {
   'reclaim-order': 'A dead worker is retired only when it holds nothing.',
   'suspect-alone': 'A run that was inside a crash runs alone.',
   'pause-parks': 'A paused run is not moved.',
+  'lost-is-found': 'A due run that the ready queue does not hold is found in Postgres.',
+  'owed-is-swept': 'What is owed to memory or to the index is found in Postgres.',
 } as const;
 export type Guard = keyof typeof GUARDS;
 

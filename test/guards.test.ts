@@ -25,6 +25,7 @@ const PROOFS: Readonly<Record<Guard, Proof>> = {
   'ledger-held': moves('signal intent'),
   'result-once': statement('a result that is there is not filled again'),
   'record-returned': call('a recorded call is returned when its step runs again'),
+  'key-of-place': call('every try of a call carries the same key'),
   'unknown-asks': call('a call whose outcome is unknown is not made again by a run that is woken'),
   'signal-once': statement('one signal is received by one wait'),
   'approval-once': statement('the first decision stands'),
@@ -36,6 +37,8 @@ const PROOFS: Readonly<Record<Guard, Proof>> = {
   'reclaim-order': statement('a worker whose lease is over is not retired while it holds a run, and is when the run has changed hands'),
   'suspect-alone': call('beside a run that has crashed its worker often no other begins'),
   'pause-parks': moves('pausing checkpoint'),
+  'lost-is-found': { file: 'test/stories/lost-redis-loses-no-run.test.ts', name: 'FLUSHALL with runs queued, delayed and running loses none' },
+  'owed-is-swept': { file: 'test/remember.test.ts', name: 'what was left undone a memory that no index holds is indexed by the sweep; a closed one leaves the index' },
 };
 
 interface Results { readonly numPassedTests: number; readonly numFailedTests: number; readonly numRuntimeErrorTestSuites: number }

@@ -3,6 +3,7 @@
 // again, so that neither a stale text nor a closed memory stays behind a mark that says otherwise.
 import type { Embedder } from '../domain/embedder.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../domain/vector-index.ts';
+import { faultPoint } from '../fault-points.ts';
 import { markIndexed, owedAmong, owedRows, oweAgain, type IndexedTable, type OwedRow } from '../store/engine/index-rows.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 
@@ -35,6 +36,7 @@ async function bring(deps: IndexDeps, table: IndexedTable, rows: readonly OwedRo
   }
   await removeClosed(deps, table, rows.filter((row) => !row.live));
   if (rows.length === 0) return 0;
+  faultPoint('vectors-written');
   const changed = await markIndexed(deps.pool, table, deps.index.generation, rows);
   if (changed.length > 0) await settleChanged(deps, table, changed);
   return rows.length - changed.length;

@@ -10,6 +10,7 @@ import type { Machine, Move, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
 import { finishedRun, type FinishedRun } from '../store/remember-run.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
@@ -82,6 +83,7 @@ function templateSummary(events: readonly TranscriptEvent[]): Extraction['summar
 
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
   const { verdicts, owed } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
+  faultPoint('verdicts-stored');
   const counts: Record<string, number> = {};
   for (const { decision, stage } of verdicts) {
     counts[decision] = (counts[decision] ?? 0) + 1;

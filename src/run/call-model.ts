@@ -6,6 +6,7 @@ import { storable } from '../domain/json.ts';
 import { NO_USAGE, type Model, type ModelRequest, type ModelTurn } from '../domain/model.ts';
 import { isUnbilled } from '../domain/model-failure.ts';
 import { costMicroUsd, estimateInputTokens, worstCaseMicroUsd } from '../domain/prices.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { Metrics } from '../metrics.ts';
 import { reserveModelCallIfHeld, settleModelCall, type Place } from '../store/engine/ledger.ts';
@@ -34,7 +35,9 @@ export async function callModel(deps: ModelDeps, place: Place, request: ModelReq
   const startedMs = monoMs();
   const settle = (outcome: Parameters<typeof settleModelCall>[3]): Promise<void> => settleModelCall(deps.pool, place, attempt, outcome);
   try {
+    faultPoint('model-reserved');
     const turn = await deps.breakers.run(`model:${request.model}`, (callSignal) => deps.model.turn(request, { signal: callSignal }), { signal });
+    faultPoint('model-answered');
     const cost = costMicroUsd(request.model, turn.usage, wallMs());
     await settle({ status: 'settled', response: storable(turn, 'the answer of the model', 4 * 1024 * 1024), stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost, durationMs: monoMs() - startedMs });
     observe(deps.metrics, turn, cost, monoMs() - startedMs);

@@ -9,6 +9,7 @@ import { emptySession, noteStep, parseSession, type SessionState } from '../doma
 import { isTerminal, type RunStatus } from '../domain/status.ts';
 import type { Tool } from '../domain/tool.ts';
 import { BACKOFF_CAP_MS, BACKOFF_MS, CRASH_LIMIT, LOCK_RETRY_MS } from '../domain/tunables.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { JobStates } from '../limits/job-state.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
 import type { SessionStates } from '../limits/session-state.ts';
@@ -139,6 +140,7 @@ class Execution {
     if ('error' in outcome) return this.#failed(machine, outcome.error, durationMs);
     const { move } = outcome;
     try {
+      faultPoint('step-returned');
       if (move.kind === 'done') return await this.#done(machine, move, durationMs);
       if (!machine.steps[move.step]) throw new MainstayError('step_unknown', `${machine.name} moved to "${move.step}", which is none of its steps.`);
       const data = checkedData(machine, move.step, move.data);
@@ -147,6 +149,7 @@ class Execution {
       if (move.kind === 'sleep') return await this.#commit({ status: 'waiting', waitReason: 'timer', wakeInMs: Math.max(0, move.delayMs), step });
       const ended = await this.#commit({ status: this.#hold.draining() ? 'queued' : 'running', step, stepMs: machine.stepTimeoutMs });
       if (ended.status !== 'running') return ended;
+      faultPoint('checkpoint-committed');
       this.#observeStep('next', durationMs);
       this.#hold.checkpoint();
       if (this.#session) noteStep(this.#session, this.#run.id, this.#step, new Date(wallMs()).toISOString());

@@ -3,6 +3,7 @@
 // occurrence with the reason, and the schedule goes on.
 import { codeOf } from '../domain/errors.ts';
 import { dueOccurrences } from '../domain/schedule.ts';
+import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
 import { fireNow, fireOne, type DueSchedule, type Firing, type NowSchedule } from '../store/engine/schedules.ts';
 import type { NewRun } from '../store/engine/submit.ts';
@@ -61,6 +62,7 @@ function runOf(deps: Pick<FireDeps, 'registry' | 'defaultModel'>, { tenant, id, 
 }
 
 async function begin(deps: FireDeps, run: NewRun): Promise<void> {
+  faultPoint('occurrence-fired');
   deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', run.agent), door: 'schedule' });
   await offerIfFirst(deps, run);
 }

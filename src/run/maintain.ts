@@ -5,6 +5,7 @@ import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
 import { EXPIRE_MAX, GAUGES_MS, SWEEP_MS } from '../domain/tunables.ts';
+import { isGuarded } from '../guards.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
@@ -79,7 +80,7 @@ export class Maintenance implements Service {
       ['permits', () => seatRunning(this.#deps.engine.pool)], // of runs claimed while their limit was being set
       ['schedules', () => this.#deps.fire()],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
-      ['memory', () => this.#remember()], ['index', () => this.#deps.index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
+      ['memory', () => this.#remember()], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
     ];
     for (const [name, part] of parts) {
       if (this.#stopping.signal.aborted) return;
@@ -94,6 +95,7 @@ export class Maintenance implements Service {
 
   async #offerAll(pool: string, queue: PoolQueue): Promise<void> {
     const { engine, log } = this.#deps;
+    if (!isGuarded('lost-is-found')) return;
     if (!(await queue.ready.isKnown())) {
       const { offered } = await fillQueue(engine.pool, pool, queue, this.#stopping.signal);
       log.info({ pool, offered }, 'ready queue rebuilt from Postgres');
@@ -105,8 +107,11 @@ export class Maintenance implements Service {
   }
 
   async #remember(): Promise<void> {
+    if (!isGuarded('owed-is-swept')) return;
     for (const run of await runsOwedToMemory(this.#deps.engine.pool, 200)) await this.#deps.remember(run);
   }
+
+  async #index(): Promise<void> { if (isGuarded('owed-is-swept')) await this.#deps.index(); }
 
   async #gauge(): Promise<void> {
     if (monoMs() < this.#gaugeAtMs) return;

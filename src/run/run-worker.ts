@@ -7,6 +7,8 @@ import { follow, monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
 import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { faultPoint } from '../fault-points.ts';
+import { isGuarded } from '../guards.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
 import { makeWakeUpWorker, type WakeUp } from '../queue/wake-up-worker.ts';
 import { within, type Service } from '../service.ts';
@@ -162,6 +164,7 @@ export class RunWorker implements Service {
     const { lease } = this.#liveness;
     if (!lease) return;
     if (held > 0) return this.#takeUnasked(); // the ready queue chooses
+    if (!isGuarded('lost-is-found')) return;
     for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#moveUntaken(lease, run);
   }
 
@@ -265,7 +268,9 @@ export class RunWorker implements Service {
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
     try {
+      faultPoint('run-claimed');
       const ended = await this.#execute(active, show);
+      faultPoint('run-left');
       this.#left(active);
       await this.#afterwards(run, ended.status, ended.wakeInMs);
     } catch (error) {
@@ -339,6 +344,7 @@ export class RunWorker implements Service {
   /** What dead workers held goes to whoever is free, this worker included; their slots are free from now on. */
   async #offerOrphans(runs: readonly Ready[]): Promise<void> {
     const { ready } = this.#deps.queue;
+    faultPoint('orphans-found');
     try {
       await ready.offerMany(runs.map(asOffer));
       await ready.freeSlots(runs.filter((run) => run.cap !== null || run.limits !== '').map(({ tenant, id, limits }) => ({ tenant, run: id, limits })));

@@ -7,6 +7,7 @@ import { storable } from '../domain/json.ts';
 import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
+import { faultPoint } from '../fault-points.ts';
 import { newId } from '../ids.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
@@ -71,6 +72,7 @@ async function wait({ pool }: CallDeps, spec: WaitSpec, place: Place, inbox: Inb
   const answer = await settleOrOpenWaitIfHeld(pool, place, spec);
   if (answer === 'fenced') throw fenced();
   if ('result' in answer) return answer.result;
+  faultPoint('wait-opened');
   note(inbox, answer.inboxSeq);
   return new Park(spec.kind, answer.dueInMs ?? undefined);
 }
@@ -98,5 +100,6 @@ async function spawn({ submit }: CallDeps, run: ClaimedRun, agent: string, input
     tenant: run.tenant, door: 'spawn', agent, input, user: options.user ?? run.user ?? undefined, metadata: options.metadata, priority: options.priority ?? run.priority, delayMs: options.delayMs, concurrency: options.concurrency,
     parent: run.id, parentPlace: { stepSeq: place.stepSeq, path: place.path }, idempotencyKey: `spawn:${run.id}:${place.stepSeq}:${place.path}`,
   });
+  faultPoint('child-submitted');
   return id;
 }

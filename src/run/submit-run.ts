@@ -6,6 +6,7 @@ import { canonicalJson, storable } from '../domain/json.ts';
 import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy } from '../domain/status.ts';
 import { MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
+import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
@@ -77,6 +78,7 @@ export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
     const submitted = await store(deps, run, request.multitaskStrategy ?? 'enqueue');
     if (submitted.requestHash !== run.requestHash && isGuarded('submit-idempotency')) throw new MainstayError('idempotency_conflict', 'The idempotency key was used before with another request.');
     if (submitted.created) {
+      faultPoint('run-submitted');
       deps.metrics.runsSubmitted.inc({ agent: deps.metrics.bound('agent', run.agent), door: deps.metrics.bound('door', request.door) });
       await offerIfFirst(deps, run, submitted);
     }

@@ -10,6 +10,7 @@ import { canonicalJson, storable, type Json } from '../domain/json.ts';
 import { BUSINESS_RETRY_MS, LOCK_RETRY_MS, MAX_MESSAGE_BYTES } from '../domain/tunables.ts';
 import type { Tool, ToolContext } from '../domain/tool.ts';
 import type { WaitReason } from '../domain/status.ts';
+import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
@@ -89,7 +90,7 @@ class ToolCall {
   constructor(deps: ToolDeps, request: ToolCallRequest) {
     this.#deps = deps;
     this.#request = request;
-    this.#key = request.recorded?.key ?? callKey(request.place);
+    this.#key = isGuarded('key-of-place') ? request.recorded?.key ?? callKey(request.place) : newId();
   }
 
   /** A fork goes on with a call its origin left open, and asks before it repeats one its origin made. */
@@ -151,6 +152,7 @@ class ToolCall {
     }
     try {
       if (!(await this.#open(args, business))) return new Park('rate', BUSINESS_RETRY_MS);
+      faultPoint('intent-written');
       return await this.#callAndFill(args);
     } finally {
       await lease?.release();
@@ -194,9 +196,11 @@ class ToolCall {
     let given: Promise<unknown> | undefined;
     try {
       const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
+      faultPoint('call-answered');
       const json = (result ?? null) as Json;
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
       await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
+      faultPoint('result-written');
       return json;
     } catch (error) {
       const isFenced = codeOf(error) === 'fenced'; // by this worker itself, before the call left

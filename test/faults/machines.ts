@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { pause, monoMs } from '../../src/clock.ts';
+import { MainstayError } from '../../src/domain/errors.ts';
 import type { Json } from '../../src/domain/json.ts';
 import type { Machine, Step } from '../../src/domain/machine.ts';
 import type { ToolContext } from '../../src/domain/tool.ts';
@@ -26,20 +27,32 @@ const deaf = (kind: SinkKind) => async (args: Call, { run, key }: ToolContext): 
 };
 
 export const HANG_TIMEOUT_MS = 1_000;
+/** What a user must hold for the tool `scoped`. */
+export const EFFECTS_SCOPE = 'effects:write';
 const tools = [
   defineTool({ name: 'keyed', description: 'Applies a line once per key.', input: call, effect: 'keyed', run: asTool('keyed') }),
   defineTool({ name: 'unkeyed', description: 'Applies a line each time.', input: call, run: asTool('unkeyed') }),
   defineTool({ name: 'read', description: 'Changes nothing.', input: call, effect: 'read', run: asTool('read') }),
+  defineTool({ name: 'asked', description: 'Applies a line once per key, when a person has agreed.', input: call, effect: 'keyed', approval: 'always', run: asTool('keyed') }),
+  defineTool({ name: 'scoped', description: 'Applies a line once per key, for users who hold a scope.', input: call, effect: 'keyed', scopes: [EFFECTS_SCOPE], run: asTool('keyed') }),
   defineTool({ name: 'hang_keyed', description: 'Applies a line once per key and never answers.', input: call, effect: 'keyed', timeoutMs: HANG_TIMEOUT_MS, run: deaf('keyed') }),
   defineTool({ name: 'hang_unkeyed', description: 'Applies a line and never answers.', input: call, timeoutMs: HANG_TIMEOUT_MS, run: deaf('unkeyed') }),
 ] as const;
 
 const action = z.discriminatedUnion('do', [
-  z.strictObject({ do: z.enum(['keyed', 'unkeyed', 'read', 'hang_keyed', 'hang_unkeyed', 'note']), line: z.string() }),
+  z.strictObject({ do: z.enum(['keyed', 'unkeyed', 'read', 'asked', 'scoped', 'hang_keyed', 'hang_unkeyed', 'note']), line: z.string() }),
   /** Something a step waits for: a model, a service. */
   z.strictObject({ do: z.literal('work'), ms: z.number() }),
   /** A timer without a worker. */
   z.strictObject({ do: z.literal('wait'), ms: z.number() }),
+  /** Until somebody sends the signal of this name. */
+  z.strictObject({ do: z.literal('signal'), name: z.string() }),
+  /** Until a person has answered. */
+  z.strictObject({ do: z.literal('question'), title: z.string() }),
+  /** So many runs of its own, each with one keyed line, waited for. */
+  z.strictObject({ do: z.literal('children'), count: z.number(), line: z.string() }),
+  /** Ends the run as failed, unless it is another's retry. */
+  z.strictObject({ do: z.literal('refuse') }),
   /** Blocks the event loop, the first time this run comes here: for so long, and then until the file is there. */
   z.strictObject({ do: z.literal('block'), ms: z.number(), file: z.string() }),
   /** Ends the worker's process, each time. */
@@ -74,9 +87,19 @@ async function act(step: Step<FaultInput, Data | null>, one: Action): Promise<Js
     case 'work': await pause(one.ms, step.signal); step.signal.throwIfAborted(); return;
     case 'wait': await step.wait(one.ms); return;
     case 'block': if ((await ask('once', { sink, line: 'block' }, who)).first) block(one.ms, one.file); return;
+    case 'signal': await step.waitForSignal(one.name); return;
+    case 'question': await step.waitForApproval({ title: one.title, details: { mark: step.input.mark } }); return;
+    case 'children': await withChildren(step, one.count, one.line); return;
+    case 'refuse': if (!step.run.fork) throw new MainstayError('bad_request', 'Refused, the first time.'); return;
     case 'die': process.abort(); return;
     default: return step.tool(one.do, { sink, line: one.line });
   }
+}
+
+async function withChildren(step: Step<FaultInput, Data | null>, count: number, line: string): Promise<void> {
+  const children = [];
+  for (let n = 0; n < count; n++) children.push(await step.spawn('fault', { sink: step.input.sink, plan: [[{ do: 'keyed', line: `${line} ${n}` }]], mark: `${step.input.mark}.${n}` }));
+  await step.waitForChildren(children);
 }
 
 function block(ms: number, file: string): void {

@@ -1,6 +1,7 @@
 // A TCP proxy of our own, between the fleet and a store: it passes, delays, swallows (a half-open connection: bytes are taken,
-// none come out, nobody is told), refuses, resets, half closes, and drops the one reply that follows a pattern. It counts
-// what it really did, so that a row can tell that its fault landed. Where it chooses, it chooses by the seed.
+// none come out, nobody is told), refuses, resets, half closes, holds bytes back and delivers them late, and drops the one
+// reply that follows a pattern. It counts what it really did, so that a row can tell that its fault landed. Where it chooses,
+// it chooses by the seed.
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
@@ -26,7 +27,9 @@ export class Proxy {
   #delayMs = 0;
   #mode: 'pass' | 'swallow' | 'refuse' = 'pass';
   #drop: Drop | undefined;
-  readonly counts = { accepted: 0, resets: 0, repliesDropped: 0, bytesSwallowed: 0, refused: 0 };
+  /** What waits to be delivered, in order, while bytes are held back. */
+  #held: (() => void)[] | undefined;
+  readonly counts = { accepted: 0, resets: 0, repliesDropped: 0, bytesSwallowed: 0, refused: 0, bytesHeld: 0, bytesDelayed: 0 };
 
   private constructor(listener: Server, targetPort: number, random: () => number) {
     this.#listener = listener;
@@ -74,6 +77,14 @@ export class Proxy {
 
   /** Resets each standing connection with this chance. */
   reset(chance = 1): void { for (const pair of [...this.#pairs]) if (chance >= 1 || this.#random() < chance) this.#reset(pair); }
+
+  /** From now on bytes and ends of both sides wait here; `letGo` delivers them in order, however late. */
+  hold(): void { this.#held ??= []; }
+  letGo(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const deliver of held) deliver();
+  }
 
   /** The client sees an end, but may go on writing. */
   halfClose(): void { for (const pair of this.#pairs) pair.client.end(); }
@@ -126,12 +137,15 @@ export class Proxy {
 
   #forward(pair: Pair, to: Socket, chunk: Buffer): void {
     if (pair.swallowing) { this.counts.bytesSwallowed += chunk.length; return; }
+    if (this.#held) this.counts.bytesHeld += chunk.length;
+    if (this.#delayMs > 0) this.counts.bytesDelayed += chunk.length;
     this.#later(() => { if (!to.destroyed && to.writable) to.write(chunk); });
   }
 
   /** With a constant delay timers fire in the order in which they were set, so chunks stay in theirs. */
   #later(work: () => void): void {
-    if (this.#delayMs <= 0) work();
+    if (this.#held) this.#held.push(work);
+    else if (this.#delayMs <= 0) work();
     else setTimeout(work, this.#delayMs).unref();
   }
 

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { monoMs } from '../../src/clock.ts';
 import type { Step } from '../../src/domain/machine.ts';
+import type { Tool } from '../../src/domain/tool.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { Lease } from '../../src/run/lease.ts';
 import { Suspects } from '../../src/run/suspects.ts';
@@ -22,7 +23,7 @@ const counted = (name: string, answers: boolean) => defineTool({
 });
 
 /** Calls once, then fails `fail` times. */
-const machineOf = (tool: ReturnType<typeof counted>): ReturnType<typeof defineMachine> => defineMachine<Input>({
+const machineOf = (tool: Tool): ReturnType<typeof defineMachine> => defineMachine<Input>({
   name: tool.name, version: 1, input, start: 'go', tools: [tool], remembers: false, attempts: 3,
   steps: { go: async (step: Step<Input>) => {
     const result = await step.tool(tool.name, {});
@@ -31,8 +32,14 @@ const machineOf = (tool: ReturnType<typeof counted>): ReturnType<typeof defineMa
   } },
 });
 
+const keys: string[] = [];
+const keyed = defineTool({
+  name: 'failing_once', description: 'Fails the first time.', input: z.strictObject({}), effect: 'keyed',
+  run: (_args, { key }) => (keys.push(key) > 1 ? Promise.resolve('done') : Promise.reject(new Error('connection reset'))),
+});
+
 const stack = await useStack();
-const fleet = await startFleet(stack, [machineOf(counted('answering', true)), machineOf(counted('losing', false))]);
+const fleet = await startFleet(stack, [machineOf(counted('answering', true)), machineOf(counted('losing', false)), machineOf(keyed)]);
 await fleet.worker();
 const submit = (agent: string, fail: number, idempotencyKey?: string): Promise<{ id: string }> => fleet.base.submit({ tenant: 'acme', door: 'test', agent, input: { fail }, idempotencyKey });
 
@@ -50,6 +57,13 @@ test('a call whose outcome is unknown is not made again by a run that is woken',
   await sendSignal(fleet.base.engine.pool, { tenant: 'acme', run: id, user: undefined, id: randomUUID(), name: 'look again', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
   await fleet.until('acme', id, (row) => row.status === 'waiting' && row.fence !== fence);
   expect(calls).toBe(1);
+});
+
+test('every try of a call carries the same key', async () => {
+  const { id } = await submit('failing_once', 0);
+  await fleet.ended('acme', id);
+  expect(keys).toHaveLength(2);
+  expect(new Set(keys).size).toBe(1);
 });
 
 test('another request under a key that was used is refused', async () => {

@@ -19,7 +19,7 @@ import { FAULT_KINDS, type FaultKind, type StubCall, type StubFault, type StubRe
 export interface ModelStub {
   readonly url: string;
   stop(): Promise<void>;
-  /** Every call so far, oldest first; the last 1,000 are kept. */
+  /** Every call so far, oldest first; the last 1,000 are kept, or as many as `keep` says. */
   calls(): StubCall[];
   /** The next `times` messages meet this fault, after those already ordered. */
   addFault(fault: StubFault, times?: number): void;
@@ -32,8 +32,8 @@ const MAX_CALLS = 1_000;
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
 /** `port` 0 or none: a free one. `host`: loopback unless a container must be reached. `scripts`: asked before the standard ones. */
-export async function startModelStub(options: { port?: number; host?: string; scripts?: readonly StubScript[] } = {}): Promise<ModelStub> {
-  const stub = new Stub([...(options.scripts ?? []), ...SCRIPTS]);
+export async function startModelStub(options: { port?: number; host?: string; scripts?: readonly StubScript[]; keep?: number } = {}): Promise<ModelStub> {
+  const stub = new Stub([...(options.scripts ?? []), ...SCRIPTS], options.keep ?? MAX_CALLS);
   const server = createServer((request, response) => { void stub.serve(request, response); });
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(options.port ?? 0, options.host ?? '127.0.0.1', resolve));
   return {
@@ -52,11 +52,13 @@ class Stub {
   readonly calls: StubCall[] = [];
   readonly #scripts: readonly StubScript[];
   readonly #cache = new PromptCache();
+  readonly #keep: number;
   #faults: StubFault[] = [];
   #lastId = 0;
 
-  constructor(scripts: readonly StubScript[]) {
+  constructor(scripts: readonly StubScript[], keep: number) {
     this.#scripts = scripts;
+    this.#keep = keep;
   }
 
   addFault(fault: StubFault, times: number): void {
@@ -98,9 +100,9 @@ class Stub {
     const refused = fault && refusalByFault(fault);
     if (refused) return call({ status: refused.status, script: script?.name, fault: fault.kind }), sendError(response, refused.status, refused.type, refused.message, refused.headers, refused.details);
     const streamed = this.#streamed(asked, reply);
-    call({ status: 200, script: script?.name, fault: fault?.kind, usage: streamed.usage });
+    call({ status: 200, script: script?.name, fault: fault?.kind, usage: streamed.usage, requestId: requestIdOf(streamed) });
     if (!asked.stream) return sendJson(response, 200, wholeMessage(streamed), limitHeaders());
-    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache', 'request-id': `req_${streamed.id.slice(4)}`, ...limitHeaders() });
+    response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache', 'request-id': requestIdOf(streamed), ...limitHeaders() });
     if (!fault || fault.kind === 'slow') await streamReply(response, streamed);
     else await streamBroken(response, streamed, fault.kind, fault.delayMs ?? 20);
   }
@@ -126,14 +128,16 @@ class Stub {
   }
 
   /** Begins the record of a call; the returned function writes it down with its outcome. */
-  #note(request: IncomingMessage, body: WireRequest | undefined): (outcome: { status: number; script?: string | undefined; fault?: FaultKind | undefined; usage?: WireUsage }) => void {
+  #note(request: IncomingMessage, body: WireRequest | undefined): (outcome: { status: number; script?: string | undefined; fault?: FaultKind | undefined; usage?: WireUsage; requestId?: string }) => void {
     const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, KEY_HEADERS.includes(name) ? 'given' : String(value)]));
-    return ({ status, script, fault, usage }) => {
-      this.calls.push({ atMs: wallMs(), path: '/v1/messages', script, fault, status, request: body, usage, headers });
-      if (this.calls.length > MAX_CALLS) this.calls.shift();
+    return ({ status, script, fault, usage, requestId }) => {
+      this.calls.push({ atMs: wallMs(), path: '/v1/messages', script, fault, status, requestId, request: body, usage, headers });
+      if (this.calls.length > this.#keep) this.calls.shift();
     };
   }
 }
+
+const requestIdOf = ({ id }: Streamed): string => `req_${id.slice(4)}`;
 
 interface Refusal {
   readonly status: number;

@@ -82,6 +82,8 @@ export interface StubCall {
   readonly script: string | undefined;
   readonly fault: FaultKind | undefined;
   readonly status: number;
+  /** As the answer's header said it; undefined where it was refused. */
+  readonly requestId: string | undefined;
   readonly request: WireRequest | undefined;
   readonly usage: WireUsage | undefined;
   readonly headers: Readonly<Record<string, string>>;

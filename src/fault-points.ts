@@ -1,0 +1,24 @@
+// Places in the product where a process may die, stop or fail with the most to lose: between two writes that belong together,
+// or between a call and its record. Here a point does nothing. The processes of the chaos harness get another module in this
+// one's place (test/chaos/in-process.ts), which kills, stops, fails or blocks them at the point it was told.
+export const FAULT_POINTS = {
+  'run-submitted': 'The row of a run is committed, nobody was told of it.',
+  'run-claimed': 'A run is claimed, none of its steps was called.',
+  'intent-written': 'The intent of a tool call is on record, the call has not left.',
+  'call-answered': 'A tool has answered, its result is not on record.',
+  'result-written': 'The result of a tool call is on record, the step has not returned.',
+  'model-reserved': 'The reserve of a model call is booked, the call has not left.',
+  'model-answered': 'The model has answered, its usage is not settled.',
+  'wait-opened': 'A wait is on record, the run is not parked.',
+  'child-submitted': 'A child is submitted, its parent has no record of it.',
+  'step-returned': 'A step has returned, its checkpoint is not committed.',
+  'checkpoint-committed': 'A checkpoint is committed, the next step was not called.',
+  'run-left': 'A run has ended or parked, those it concerns were not told.',
+  'orphans-found': 'The runs of a dead worker are known, they were not offered.',
+  'verdicts-stored': 'What a run taught is stored, its vectors are not in the index.',
+  'vectors-written': 'Vectors are in the index, their rows are not marked.',
+  'occurrence-fired': 'An occurrence of a schedule has its run, nobody was told of it.',
+} as const;
+export type FaultPoint = keyof typeof FAULT_POINTS;
+
+export const faultPoint = (_point: FaultPoint): void => undefined;

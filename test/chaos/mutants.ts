@@ -1,0 +1,40 @@
+// Broken products the checker must catch, or it proves nothing: each switches guards off in every process (MAINSTAY_BREAK), and
+// brings the faults and the runs that need what is gone, so that a short run is enough. A mutant is caught when one of the
+// invariants named for it breaks.
+import type { FaultPoint } from '../../src/fault-points.ts';
+import type { FaultKind } from './faults.ts';
+import type { InvariantId } from './invariants.ts';
+import type { Rows } from './stand.ts';
+import type { RunKind } from './traffic.ts';
+
+export interface Mutant {
+  readonly what: string;
+  readonly guards: readonly string[];
+  readonly faults: readonly FaultKind[];
+  readonly runs: readonly RunKind[];
+  /** Where `fault-point` kills. */
+  readonly points?: readonly FaultPoint[];
+  /** Any of these names it. */
+  readonly breaks: readonly InvariantId[];
+  /** Done to the database after a fault of this kind has landed. */
+  readonly after?: (kind: FaultKind, rows: Rows) => Promise<unknown>;
+}
+
+export const MUTANTS = {
+  'fence-off': { what: 'a commit needs no fence', guards: ['commit-fence'], faults: ['postgres-cut-off', 'stop-process'], runs: ['steps', 'cancelled'], breaks: ['I6'] },
+  'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: ['fault-point'], runs: ['unkeyed'], points: ['call-answered', 'result-written'], breaks: ['I7'] },
+  'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], points: ['run-left'], breaks: ['I17'] },
+  'reconciler-off': { what: 'nobody looks for runs that the ready queue has lost', guards: ['lost-is-found'], faults: ['redis-flush', 'redis-kill'], runs: ['no-op', 'steps', 'timer'], breaks: ['I1'] },
+  'fence-from-redis': {
+    what: 'the counter of fences is lost when Redis is', guards: [], faults: ['redis-flush', 'redis-kill'], runs: ['steps', 'timer'], breaks: ['I5'],
+    after: (kind: FaultKind, rows: Rows) => (kind.startsWith('redis') ? rows('ALTER SEQUENCE fence_seq RESTART WITH 1') : Promise.resolve()),
+  },
+  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: ['fault-point'], runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
+} satisfies Record<string, Mutant>;
+
+export type MutantName = keyof typeof MUTANTS;
+export const MUTANT_NAMES = Object.keys(MUTANTS) as MutantName[];
+
+/** The invariants by which a mutant was found out. */
+export const caughtBy = (name: MutantName, violations: readonly string[]): InvariantId[] =>
+  (MUTANTS[name].breaks as readonly InvariantId[]).filter((id) => violations.some((sentence) => sentence.startsWith(`${id}:`)));
