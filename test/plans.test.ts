@@ -9,7 +9,8 @@ import { claimDue, claimRuns } from '../src/store/engine/claim.ts';
 import { commitRunsIfHeld } from '../src/store/engine/commit.ts';
 import { fillToolResult, openToolCallIfHeld, recordedCalls, recordResultIfHeld } from '../src/store/engine/ledger.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
-import { submitRuns } from '../src/store/engine/submit.ts';
+import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
+import { readyRuns } from '../src/store/engine/sweeps.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
 import { registerWorker, renewLeaseIfHeld } from '../src/store/engine/workers.ts';
 import { CALL, commitOf, HASH, MACHINES, newRun, placeOf, RESULT, STEP, TENANT } from './support/run-bench.ts';
@@ -27,6 +28,8 @@ const KEY = 'agent_runs_pkey';
 /** What each statement may use of them. */
 const ALLOWED = {
   'submit': [],
+  'submit debounced': [],
+  'ready runs': [KEY, 'agent_runs_session'],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
   'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
   'tool intent': [KEY],
@@ -56,6 +59,8 @@ beforeAll(async () => {
   await registerWorker(pool, { incarnation: holder, name: 'w', pool: 'agent', machines: MACHINES, leaseMs: 600_000 });
   const run = newRun({ user: 'ann', session: 's1', idempotencyKey: 'k1' });
   await submitRuns(door('submit'), [run]);
+  await submitDebounced(door('submit debounced'), newRun({ debounceKey: HASH, delayMs: 600_000 }));
+  await readyRuns(door('ready runs'), TENANT, [run.id]);
   const [claimed] = await claimRuns(door('claim by id'), [{ tenant: TENANT, id: run.id }], holder, MACHINES, 60_000);
   const held = { id: run.id, holder, fence: claimed?.fence ?? 0n, inboxRead: 0 };
   await openToolCallIfHeld(door('tool intent'), placeOf(held, '0'), CALL);
