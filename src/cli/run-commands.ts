@@ -116,7 +116,7 @@ function failUnlessCompleted(run: Run): void {
 function show(run: Run, json: boolean | undefined): void {
   if (json) return printJson(run);
   printPairs([
-    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', statusOf(run)], ['pause', run.pauseRequested && run.waitReason !== 'paused' ? 'asked for' : ''], ['parent', run.parent], ['forked from', run.forkedFrom],
+    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', statusOf(run)], ['pause', run.pauseRequested && run.waitReason !== 'paused' ? 'asked for' : ''], ['parent', run.parent], ['forked from', run.forkedFrom], ['folded in', run.debounced === 0 ? '' : `${run.debounced} later submits`],
     ['cancel', run.cancelRequested && run.finishedAt === null ? 'asked for' : ''], ['error', run.errorCode === null ? '' : `${run.errorCode}: ${run.errorMessage ?? ''}`],
     ['user', run.user], ['session', run.session], ['steps', `${run.steps}${run.finishedAt === null ? `, next ${run.nextStep}` : ''}`],
     ['progress', run.live === null ? '' : `${Math.round(run.live.progress * 100)} % ${run.live.note}`], ['model', run.model],
