@@ -37,7 +37,7 @@ describe('access', () => {
     ['runs:write', 'POST', '/v1/runs', { agent: 'echo', input: { word: 'x' } }], ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/cancel`], ['runs:read', 'GET', '/v1/runs'], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}`],
     ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/steps`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/tool-calls`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/model-calls`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/events`],
     ...['signals', 'pause', 'resume', 'retry', 'fork', 'outcomes'].map((what): [Scope, string, string, unknown?] => ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/${what}`, BODIES[what]]),
-    ['runs:write', 'POST', '/v1/runs/bulk', { action: 'cancel', filter: {}, all: true }], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/unsettled`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/explain`],
+    ['runs:write', 'POST', '/v1/runs/many', { runs: [{ agent: 'echo', input: { word: 'x' } }] }], ['runs:write', 'POST', '/v1/runs/bulk', { action: 'cancel', filter: {}, all: true }], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/unsettled`], ['runs:read', 'GET', `/v1/runs/${runs.ada.id}/explain`],
     ['runs:read', 'GET', '/v1/approvals'], ['runs:read', 'GET', `/v1/approvals/${publicId('approval', approvalId)}`], ['runs:write', 'POST', `/v1/approvals/${publicId('approval', approvalId)}/decide`, { approved: true }],
     ['runs:write', 'POST', '/v1/schedules', { name: 'x', agent: 'echo', input: { word: 'x' }, everyMs: 60_000 }], ...['pause', 'resume', 'run'].map((what): [Scope, string, string] => ['runs:write', 'POST', `/v1/schedules/sch_1/${what}`]),
     ['runs:write', 'DELETE', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules'], ['runs:read', 'GET', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules/sch_1/occurrences'],
@@ -135,6 +135,22 @@ describe('access', () => {
   });
 });
 
+test('a retry and a fork count as submissions of the run’s user, whoever asks', async () => {
+  const slow = await startApi(stack, [echo], { config: { SUBMIT_RATE_LIMIT: '3', REDIS_PREFIX: `${stack.redisPrefix}f` } });
+  const key = await slow.makeKey({ tenant: 'forks' });
+  const send = async (path: string, body?: unknown): Promise<[number, string | undefined, string]> => {
+    const { status, headers, body: answer } = await slow.call<{ id: string; code?: string }>('POST', path, { key, body });
+    return [status, /"user";r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1], answer.code ?? answer.id];
+  };
+  const [, , run] = await send('/v1/runs', { agent: 'echo', input: { word: 'x' }, user: 'ada', delayMs: 60_000 });
+  await send(`/v1/runs/${run}/cancel`);
+  expect((await send(`/v1/runs/${run}/retry`)).slice(0, 2)).toEqual([202, '1']);
+  expect((await send(`/v1/runs/${run}/fork`, { fromStep: 0 })).slice(0, 2)).toEqual([202, '0']);
+  expect(await send(`/v1/runs/${run}/retry`)).toEqual([429, '0', 'rate_limited']);
+  expect(await send(`/v1/runs/${run}/fork`, { fromStep: 0 })).toEqual([429, '0', 'rate_limited']);
+  expect((await send('/v1/runs', { agent: 'echo', input: { word: 'x' }, user: 'bob', delayMs: 60_000 })).slice(0, 2)).toEqual([202, '2']);
+});
+
 describe('problems', () => {
   const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
   const json = { 'content-type': 'application/json' };
@@ -180,7 +196,7 @@ describe('what is documented', () => {
     expect(operations.sort()).toEqual([
       'DELETE /v1/keys/{key}', 'GET /healthz', 'GET /metrics', 'GET /metrics/scale', 'GET /openapi.json', 'GET /readyz', 'GET /v1/agents', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/audit', 'GET /v1/keys', 'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/permissions/{user}',
       'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/events', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/traces', 'GET /v1/sessions',
-      'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk',
+      'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk', 'POST /v1/runs/many',
       'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
       'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}',
     ].sort());

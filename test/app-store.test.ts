@@ -26,7 +26,7 @@ afterAll(async () => { await store.close(); await engine.end(); await owner.end(
 
 const newRun = (tenant: string, user: string | null, session: string | null): NewRun => ({
   tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null, idempotencyKey: null, requestHash: '00'.repeat(32),
-  metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0,
+  metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null,
 });
 const runs = { ada: newRun('acme', 'ada', 's'), bob: newRun('acme', 'bob', 's'), nobody: newRun('acme', null, null), other: newRun('globex', 'ada', 's') };
 await submitRuns(engine, Object.values(runs));

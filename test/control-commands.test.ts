@@ -2,12 +2,13 @@
 // it is told to. Against the real API with a worker behind it.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import type { Step } from '../src/domain/machine.ts';
-import type { Approval, BulkAnswer, Page, Run } from '../src/domain/wire.ts';
+import type { Approval, BulkAnswer, Page, Run, SubmittedRun } from '../src/domain/wire.ts';
 import { defineMachine } from '../src/run/define-machine.ts';
 import { Book, startControl } from './support/control.ts';
+import { spawnCli, type Said } from './support/spawn-cli.ts';
 import { useStack } from './support/stack.ts';
 
 const book = new Book();
@@ -91,6 +92,41 @@ test('bulk: a dry run until --yes', async () => {
   expect((await client.runs.get(ids[0]!)).status).toBe('queued');
   expect(await json<BulkAnswer>('runs', 'bulk', 'cancel', '--user', 'ada', '--yes')).toEqual({ matched: 2, done: 2, failed: [], ids });
   expect((await client.runs.get(ids[0]!)).status).toBe('cancelled');
+});
+
+describe('create-many', () => {
+  const line = (word: unknown, over: object = {}): string => JSON.stringify({ agent: 'listener', input: { word }, user: 'many', delayMs: 3_600_000, ...over });
+  const words = ['runs', 'create-many', '--file', '-'] as const;
+  const send = (input: string, ...more: string[]): Promise<Said> => spawnCli([...words, ...more], { env: { MAINSTAY_URL: api.url, MAINSTAY_API_KEY: key }, input });
+
+  test('a file in chunks; sent again with its key prefix it makes nothing twice, and goes on where it stopped', async () => {
+    const lines = Array.from({ length: 5 }, (_, at) => line(`w${at}`));
+    const bad = await send([...lines.slice(0, 3), '', line(7), lines[4]].join('\n'), '--key-prefix', 'import', '--chunk', '2');
+    expect([bad.code, bad.out.trim().split('\n')]).toEqual([1, [expect.stringMatching(/^run_/), expect.stringMatching(/^run_/)]]);
+    expect(bad.err).toContain('2 of 5 submitted');
+    expect(bad.err).toMatch(/^input_invalid: line 5: .* 2 of 5 are submitted; sent again with this --key-prefix, the file goes on there\.$/m);
+    expect(bad.err).toContain('  line 5.input.word: ');
+    const good = await send([...lines.slice(0, 3), '', lines[3], lines[4]].join('\n'), '--key-prefix', 'import', '--chunk', '2');
+    expect(good).toMatchObject({ code: 0, err: expect.stringContaining('5 of 5 submitted, 2 of them before') });
+    expect(good.out.trim().split('\n').slice(0, 2)).toEqual(bad.out.trim().split('\n'));
+    const again = await send([...lines.slice(0, 3), '', lines[3], lines[4]].join('\n'), '--key-prefix', 'import', '--json');
+    expect(again.out.trim().split('\n').map((text) => (JSON.parse(text) as SubmittedRun).created)).toEqual(Array(5).fill(false));
+    expect((await client.runs.list({ user: 'many' })).data).toHaveLength(5);
+  });
+
+  test('a line that is no JSON is bad usage: nothing is sent', async () => {
+    const { code, out, err } = await send(`${line('a', { user: 'none' })}\n{`);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain('Line 2 is not JSON');
+    expect((await client.runs.list({ user: 'none' })).data).toEqual([]);
+  });
+});
+
+test('debounce: the second submit folds into the first run', async () => {
+  const words = ['runs', 'create', '--agent', 'listener', '--debounce-key', 'd', '--debounce-window-ms', '3600000', '--debounce-max-ms', '3600000', '--input'];
+  const [first, second] = [await mainstay(...words, '{"word":"a"}'), await mainstay(...words, '{"word":"b"}')];
+  expect(second).toMatchObject({ code: 0, out: first.out, err: expect.stringContaining('folded into') });
+  expect(await client.runs.get(first.out)).toMatchObject({ debounced: 1, input: { word: 'b' } });
 });
 
 test('an expiry, and the children of a run', async () => {

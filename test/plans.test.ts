@@ -11,7 +11,8 @@ import { commitRunsIfHeld } from '../src/store/engine/commit.ts';
 import { fillToolResult, openToolCallIfHeld, recordedCalls, recordResultIfHeld } from '../src/store/engine/ledger.ts';
 import { refusedRun, seatRunning } from '../src/store/engine/permits.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
-import { submitRuns } from '../src/store/engine/submit.ts';
+import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
+import { readyRuns } from '../src/store/engine/sweeps.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
 import { statusCounts, workOf } from '../src/store/engine/work.ts';
 import { registerWorker, renewLeaseIfHeld } from '../src/store/engine/workers.ts';
@@ -32,6 +33,8 @@ const PERMITS = ['agent_runs_tenant_permit', 'agent_runs_agent_permit', 'agent_r
 /** What each statement may use of them. */
 const ALLOWED = {
   'submit': [],
+  'submit debounced': [],
+  'ready runs': [KEY, 'agent_runs_session'],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
   'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
   'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
@@ -75,6 +78,8 @@ beforeAll(async () => {
   await registerWorker(pool, { incarnation: holder, name: 'w', pool: 'agent', machines: MACHINES, leaseMs: 600_000 });
   const run = newRun({ user: 'ann', session: 's1', idempotencyKey: 'k1' });
   await submitRuns(door('submit'), [run]);
+  await submitDebounced(door('submit debounced'), newRun({ debounceKey: HASH, delayMs: 600_000 }));
+  await readyRuns(door('ready runs'), TENANT, [run.id]);
   const [claimed] = await claimRuns(door('claim by id'), [{ tenant: TENANT, id: run.id }], holder, MACHINES, 60_000);
   const held = { id: run.id, holder, fence: claimed?.fence ?? 0n, inboxRead: 0 };
   await openToolCallIfHeld(door('tool intent'), placeOf(held, '0'), CALL);

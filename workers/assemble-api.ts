@@ -19,6 +19,7 @@ import { makePauseRun, makeResumeRun } from '../src/run/pause-run.ts';
 import { makeSettleCall } from '../src/run/settle-call.ts';
 import { makeSignalRun } from '../src/run/signal-run.ts';
 import { makeExplainRun } from '../src/run/explain-run.ts';
+import { makeSubmitMany } from '../src/run/submit-many.ts';
 import { makeSubmitJob } from '../src/run/submit-job.ts';
 import type { Service } from '../src/service.ts';
 import { openAppStore, type AppStore } from '../src/store/app-store.ts';
@@ -41,7 +42,7 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const board = boardQueues({ redis, keys, pools: POOLS, sources: sources.map(({ source }) => source), log });
   const control = { store, engine, registry, dispatcher, redis, keys, metrics, log };
   const server = makeApiServer({
-    pool: engine.pool, store, log, metrics, registry, submit, pools: POOLS, metricsToken: config.METRICS_TOKEN,
+    pool: engine.pool, store, log, metrics, registry, submit, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys),
     blobs, ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },

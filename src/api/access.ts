@@ -62,6 +62,14 @@ export function countAgainst(reply: FastifyReply, rate: RateAnswer, policy: 'key
   refuseOver(rate, policy === 'key' ? 'this key' : 'this user');
 }
 
+/** Counts submitted runs, each by its user, and tells of the user with the least left. Throws `rate_limited`. */
+export async function countSubmissions({ rates }: Pick<AccessDeps, 'rates'>, reply: FastifyReply, tenant: string, users: readonly (string | null | undefined)[]): Promise<void> {
+  const counted = await Promise.all([...Map.groupBy(users, (user) => user ?? undefined)].map(async ([user, runs]) => ({ n: runs.length, rate: await rates.submission(tenant, user, runs.length) })));
+  const tight = counted.reduce((least, one) => (Number(one.rate.allowed) - Number(least.rate.allowed) || one.rate.remaining - least.rate.remaining) < 0 ? one : least);
+  if (tight.n > tight.rate.limit) throw new MainstayError('bad_request', `A user may submit ${tight.rate.limit} runs a minute: send fewer at a time.`, { fields: [{ path: 'runs', message: `${tight.n} of one user` }] });
+  countAgainst(reply, tight.rate, 'user');
+}
+
 function refuseOver(rate: RateAnswer, whose: string): void {
   if (!rate.allowed) throw new MainstayError('rate_limited', `More than ${rate.limit} requests a minute of ${whose}.`, { retryAfterMs: rate.resetS * 1_000 });
 }

@@ -17,6 +17,7 @@ import type { ScheduleDeps } from '../run/make-schedule.ts';
 import type { Registry } from '../run/registry.ts';
 import type { SettleCall } from '../run/settle-call.ts';
 import type { SignalRun } from '../run/signal-run.ts';
+import type { SubmitMany } from '../run/submit-many.ts';
 import type { SubmitRun } from '../run/submit-run.ts';
 import type { Scope } from '../store/app-store.ts';
 import type { RunRow } from '../store/read-runs.ts';
@@ -31,6 +32,7 @@ export interface BoardOptions {
 
 export interface ApiDeps extends AccessDeps {
   readonly submit: SubmitRun;
+  readonly submitMany: SubmitMany;
   readonly cancel: CancelRun;
   readonly signal: SignalRun;
   readonly pause: PauseRun;

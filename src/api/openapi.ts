@@ -10,7 +10,7 @@ import type { ApiApp } from './api-deps.ts';
 const API_VERSION = '1.0.0';
 
 const NAMED = {
-  Run: wire.runSchema, RunItem: wire.runItemSchema, NewRun: wire.newRunSchema, RunEvent: wire.eventSchema, RunStep: wire.stepSchema, ToolCall: wire.toolCallSchema,
+  Run: wire.runSchema, RunItem: wire.runItemSchema, NewRun: wire.newRunSchema, NewRuns: wire.newRunsSchema, SubmittedRuns: wire.submittedRunsSchema, RunEvent: wire.eventSchema, RunStep: wire.stepSchema, ToolCall: wire.toolCallSchema,
   ModelCall: wire.modelCallSchema, Verdict: wire.verdictSchema, RunMemories: wire.runMemoriesSchema, Memory: wire.memorySchema, RetrievalTrace: wire.traceSchema,
   CancelledRun: wire.cancelledRunSchema, UnsettledCall: wire.unsettledSchema, NewSignal: wire.newSignalSchema, Outcome: wire.outcomeSchema, Bulk: wire.bulkSchema, BulkAnswer: wire.bulkAnswerSchema,
   Approval: wire.approvalSchema, Decision: wire.decisionSchema, Session: wire.sessionSchema, Message: wire.messageSchema, Agent: wire.agentSchema, Usage: wire.usageSchema, AuditLine: wire.auditSchema, ApiKey: wire.keySchema,

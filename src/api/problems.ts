@@ -2,7 +2,7 @@
 // is not ours is `internal`, logged under the request's id, and its text stays inside.
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ERRORS, isMainstayError, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
-import { MAX_BODY_BYTES } from '../domain/tunables.ts';
+import { FIELDS_MAX } from '../domain/tunables.ts';
 import type { Problem } from '../domain/wire.ts';
 import type { Log } from '../log.ts';
 import { isConnectionError, isTimeout } from '../store/engine/pool.ts';
@@ -11,7 +11,6 @@ export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8';
 
 /** Fastify's codes that are the caller's doing. */
 const OURS: Readonly<Record<string, { code: ErrorCode; detail: string }>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: { code: 'body_too_large', detail: `The body is larger than ${MAX_BODY_BYTES} bytes.` },
   FST_ERR_CTP_INVALID_MEDIA_TYPE: { code: 'unsupported_media_type', detail: 'The body is not application/json.' },
   FST_ERR_CTP_EMPTY_JSON_BODY: { code: 'bad_json', detail: 'The body is empty.' },
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: { code: 'bad_request', detail: 'Content-Length does not match the body.' },
@@ -19,11 +18,12 @@ const OURS: Readonly<Record<string, { code: ErrorCode; detail: string }>> = {
   FST_ERR_ASYNC_CONSTRAINT: { code: 'bad_request', detail: 'The address is not a valid URL.' },
 };
 
-/** Any thrown value as an error with a code. */
-export function asMainstayError(error: unknown): MainstayError {
+/** Any thrown value as an error with a code. bodyLimit: of its route, in bytes */
+export function asMainstayError(error: unknown, bodyLimit?: number): MainstayError {
   if (isMainstayError(error)) return error;
   const { code, statusCode, validation, validationContext } = error as Partial<FastifyError>;
   if (validation) return invalid(validation, validationContext ?? 'request');
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new MainstayError('body_too_large', `The body is larger than ${bodyLimit} bytes.`);
   const known = code === undefined ? undefined : OURS[code];
   if (known) return new MainstayError(known.code, known.detail);
   if (isConnectionError(error) || isTimeout(error)) return new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
@@ -32,7 +32,7 @@ export function asMainstayError(error: unknown): MainstayError {
 }
 
 function invalid(issues: NonNullable<FastifyError['validation']>, where: string): MainstayError {
-  const fields = issues.slice(0, 20).map(({ instancePath, message, params }) => {
+  const fields = issues.slice(0, FIELDS_MAX).map(({ instancePath, message, params }) => {
     const unknown = (params as { keys?: unknown } | undefined)?.keys;
     const path = [...instancePath.split('/').filter(Boolean), ...(Array.isArray(unknown) ? [unknown.map(String).join(', ').slice(0, 100)] : [])].join('.');
     return { path: path || where, message: message ?? 'invalid' };
@@ -48,7 +48,7 @@ export function problemOf(error: MainstayError, requestId: string): Problem {
 
 /** Answers with the problem; logs what is ours to mend. */
 export function sendProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
-  const error = asMainstayError(thrown);
+  const error = asMainstayError(thrown, request.routeOptions.bodyLimit);
   const problem = problemOf(error, request.id);
   if (problem.status >= 500) log.error({ requestId: request.id, code: error.code, error: messageOf(error.cause ?? error), stack: error.cause instanceof Error ? error.cause.stack : undefined }, 'request failed');
   if (error.code === 'unauthenticated') void reply.header('www-authenticate', 'Bearer realm="mainstay"');

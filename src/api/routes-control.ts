@@ -7,10 +7,11 @@ import { BULK_MAX } from '../domain/tunables.ts';
 import { bulkAnswerSchema, bulkSchema, cancelledRunSchema, forkSchema, newSignalSchema, outcomeSchema, pageOf, runSchema, sentSignalSchema, toolCallSchema, unsettledSchema, type Run } from '../domain/wire.ts';
 import { publicId } from '../ids.ts';
 import type { ControlRequest } from '../run/control.ts';
+import type { RetryRequest } from '../run/fork-run.ts';
 import { unsettledCalls } from '../store/engine/outcomes.ts';
 import { getToolCall } from '../store/read-control.ts';
 import { runPosition } from '../store/read-runs.ts';
-import { actorOf, bearerOf, scopeOf } from './access.ts';
+import { actorOf, bearerOf, countSubmissions, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { answers, noQuery } from './openapi.ts';
 import { idempotencyKey, keyHeader, noSuchRun, runIdOf, runParams, theRun } from './routes-runs.ts';
@@ -79,6 +80,14 @@ function addPauses(app: ApiApp, deps: RouteDeps): void {
 
 function addNewRuns(app: ApiApp, deps: RouteDeps): void {
   const schema = { tags, params: runParams, querystring: noQuery, headers: keyHeader, response: answers({ 202: runSchema }) };
+  /** A new run counts like any other of its user. */
+  const counted = async (request: FastifyRequest<{ Params: { run: string } }>, reply: FastifyReply): Promise<RetryRequest> => {
+    const control = controlOf(request);
+    const key = idempotencyKey(request);
+    const { userId } = await deps.store.withTenant(control.scope, (tx) => theRun(tx, control.id));
+    await countSubmissions(deps, reply, control.scope.tenant, [userId]);
+    return { ...control, idempotencyKey: key };
+  };
   const answer = async (request: FastifyRequest, reply: FastifyReply, { id, created }: { readonly id: string; readonly created: boolean }): Promise<FastifyReply> => {
     if (!created) void reply.header('idempotent-replayed', 'true');
     return reply.code(202).header('location', `/v1/runs/${publicId('run', id)}`).send(await now(deps, request, id));
@@ -86,11 +95,11 @@ function addNewRuns(app: ApiApp, deps: RouteDeps): void {
 
   app.post('/v1/runs/:run/retry', {
     config: { needs: 'runs:write' }, schema: { ...schema, summary: 'Try a run that did not complete again, as a new run from its last checkpoint' },
-  }, async (request, reply) => answer(request, reply, await deps.retry({ ...controlOf(request), idempotencyKey: idempotencyKey(request) })));
+  }, async (request, reply) => answer(request, reply, await deps.retry(await counted(request, reply))));
 
   app.post('/v1/runs/:run/fork', {
     config: { needs: 'runs:write' }, schema: { ...schema, summary: 'Begin a new run from a checkpoint of this one', body: forkSchema },
-  }, async (request, reply) => answer(request, reply, await deps.fork({ ...controlOf(request), fromStep: request.body.fromStep, idempotencyKey: idempotencyKey(request) })));
+  }, async (request, reply) => answer(request, reply, await deps.fork({ ...(await counted(request, reply)), fromStep: request.body.fromStep })));
 }
 
 function addOutcomes(app: ApiApp, deps: RouteDeps): void {

@@ -5,12 +5,13 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { isMainstayError, MainstayError } from '../domain/errors.ts';
 import { isTerminal, RUN_STATUSES } from '../domain/status.ts';
-import { MAX_NAME, PAGE_SIZE, WAIT_MAX_S } from '../domain/tunables.ts';
-import { eventSchema, modelCallSchema, name, newRunSchema, pageOf, runItemSchema, runSchema, stepSchema, toolCallSchema } from '../domain/wire.ts';
+import { MAX_NAME, PAGE_SIZE, SUBMIT_MANY_BYTES, SUBMIT_MANY_MAX, WAIT_MAX_S } from '../domain/tunables.ts';
+import { eventSchema, modelCallSchema, name, newRunSchema, newRunsSchema, pageOf, runItemSchema, runSchema, stepSchema, submittedRunsSchema, toolCallSchema } from '../domain/wire.ts';
 import { parseId, publicId } from '../ids.ts';
+import { checkEach } from '../run/submit-many.ts';
 import type { Scope, TenantTx } from '../store/app-store.ts';
 import { feed, getRun, listModelCalls, listRuns, listSteps, listToolCalls, runPosition, type AgentRun } from '../store/read-runs.ts';
-import { actingUser, authenticate, bearerOf, countAgainst, scopeOf } from './access.ts';
+import { actingUser, authenticate, bearerOf, countSubmissions, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { answers, noQuery } from './openapi.ts';
 import { asPage, cursorOf, pageQuery, placeOf } from './pages.ts';
@@ -42,6 +43,7 @@ export async function theRun(tx: TenantTx, id: string): Promise<AgentRun> {
 
 export function addRunRoutes(app: ApiApp, deps: RouteDeps): void {
   addSubmit(app, deps);
+  addSubmitMany(app, deps);
   addReads(app, deps);
   addHistory(app, deps);
   addFeed(app, deps);
@@ -51,11 +53,14 @@ export const keyHeader = z.object({ 'idempotency-key': z.string().max(MAX_NAME).
 
 export const idempotencyKey = (request: FastifyRequest): string | undefined => {
   const key = request.headers['idempotency-key'];
-  if (key === undefined) return undefined;
-  // the names under which our own doors keep their runs apart: nobody may take one beforehand
-  if (typeof key !== 'string' || !name.safeParse(key).success || /^(remember|intake|bullmq|spawn|retry):/.test(key)) throw new MainstayError('bad_request', 'This Idempotency-Key is reserved, or is no name.', { fields: [{ path: 'Idempotency-Key', message: 'reserved, empty or not printable' }] });
-  return key;
+  return key === undefined ? undefined : callersKey(key, 'Idempotency-Key');
 };
+
+/** A key that a caller may use. The names under which our own doors keep their runs apart are not: nobody may take one beforehand. */
+function callersKey(key: unknown, path: string): string {
+  if (typeof key !== 'string' || !name.safeParse(key).success || /^(remember|intake|bullmq|spawn|retry|schedule|sql):/.test(key)) throw new MainstayError('bad_request', `This ${path} is reserved, or is no name.`, { fields: [{ path, message: 'reserved, empty or not printable' }] });
+  return key;
+}
 
 function addSubmit(app: ApiApp, deps: RouteDeps): void {
   app.post('/v1/runs', {
@@ -68,13 +73,27 @@ function addSubmit(app: ApiApp, deps: RouteDeps): void {
     const bearer = bearerOf(request);
     const { multitask_strategy: multitaskStrategy, ...body } = request.body;
     const user = actingUser(bearer, body.user);
-    countAgainst(reply, await deps.rates.submission(bearer.tenant, user), 'user');
+    await countSubmissions(deps, reply, bearer.tenant, [user]);
     const { id, created } = await deps.submit({ ...body, input: body.input, tenant: bearer.tenant, user, door: 'http', multitaskStrategy, idempotencyKey: idempotencyKey(request) });
     const { wait } = request.query;
     const run = await runWhenEnded(deps.store, { tenant: bearer.tenant, user: user ?? null }, id, wait, leftBehind(reply, deps.stopping));
     if (!run) throw noSuchRun();
-    if (!created) void reply.header('idempotent-replayed', 'true');
+    if (!created) void reply.header(body.debounce ? 'debounced' : 'idempotent-replayed', 'true');
     return reply.code(wait > 0 && isTerminal(run.status) ? 200 : 202).header('location', `/v1/runs/${publicId('run', id)}`).send(await shownRun(deps, bearer, run));
+  });
+}
+
+function addSubmitMany(app: ApiApp, deps: RouteDeps): void {
+  app.post('/v1/runs/many', {
+    config: { needs: 'runs:write' }, bodyLimit: SUBMIT_MANY_BYTES,
+    schema: { summary: `Submit up to ${SUBMIT_MANY_MAX} runs in one body of up to ${SUBMIT_MANY_BYTES / 1_048_576} MiB: all of them, or none`, tags: ['runs'], querystring: noQuery, body: newRunsSchema, response: answers({ 202: submittedRunsSchema }) },
+  }, async (request, reply) => {
+    const bearer = bearerOf(request);
+    const requests = checkEach(request.body.runs, ({ multitask_strategy: multitaskStrategy, idempotencyKey: key, ...body }) =>
+      ({ ...body, input: body.input, user: actingUser(bearer, body.user), door: 'http', multitaskStrategy, idempotencyKey: key === undefined ? undefined : callersKey(key, 'idempotencyKey') }));
+    await countSubmissions(deps, reply, bearer.tenant, requests.map(({ user }) => user));
+    const made = await deps.submitMany(bearer.tenant, requests);
+    return reply.code(202).send({ runs: made.map(({ id, status, created }) => ({ id: publicId('run', id), status, created })) });
   });
 }
 

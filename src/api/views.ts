@@ -27,7 +27,7 @@ export function runItem(row: RunRow, live: ReadonlySet<string>): wire.RunItem {
   return {
     id: publicId('run', row.id), agent: row.agent, version: row.version, status: row.status, waitReason: row.waitReason, cancelRequested: row.cancelRequestedAt !== null,
     pauseRequested: row.pauseRequestedAt !== null, blocked: row.status === 'queued' && !live.has(`${row.pool} ${machineKey(row.agent, row.version)}`) ? 'version' : null,
-    parent: idOrNull('run', row.parentId), forkedFrom: idOrNull('run', row.forkedFrom),
+    parent: idOrNull('run', row.parentId), forkedFrom: idOrNull('run', row.forkedFrom), debounced: row.debounced,
     user: row.userId, session: row.sessionId, priority: row.priority, metadata: row.metadata, errorCode: row.errorCode, errorMessage: row.errorMessage,
     steps: row.stepSeq, nextStep: row.nextStep, attempt: row.attempt, model: row.model, inputTokens: Number(row.inputTokens), outputTokens: Number(row.outputTokens),
     costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,

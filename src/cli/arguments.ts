@@ -20,6 +20,17 @@ export function jsonArgument(text: string): unknown {
   }
 }
 
+/** JSON objects, one a line, in a file or, with `-`, on standard input; empty lines are passed over. */
+export function jsonLines(file: string): { readonly line: number; readonly value: Record<string, unknown> }[] {
+  return readText(file === '-' ? 0 : file, file === '-' ? 'standard input' : file).split('\n').flatMap((text, at) => {
+    if (text.trim() === '') return [];
+    let value: unknown;
+    try { value = JSON.parse(text); } catch (error) { throw new InvalidArgumentError(`Line ${at + 1} is not JSON: ${messageOf(error)}`); }
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new InvalidArgumentError(`Line ${at + 1} is not a JSON object.`);
+    return [{ line: at + 1, value: value as Record<string, unknown> }];
+  });
+}
+
 export function jsonObject(text: string): Record<string, unknown> {
   const value = jsonArgument(text);
   if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new InvalidArgumentError('It must be a JSON object.');

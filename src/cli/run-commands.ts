@@ -8,12 +8,13 @@ import type { NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
 import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { addControlCommands } from './control-commands.ts';
+import { addCreateMany } from './create-many.ts';
 import { inline, money, note, printJson, printJsonLine, printLine, printPage, printPairs, shortTime } from './output.ts';
 
 interface CreateWords extends ApiOptions {
   readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
   readonly startAt?: string; readonly delayMs?: number; readonly expiresInMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
-  readonly concurrencyKey?: string; readonly concurrencyLimit?: number;
+  readonly concurrencyKey?: string; readonly concurrencyLimit?: number; readonly debounceKey?: string; readonly debounceWindowMs?: number; readonly debounceMaxMs?: number;
 }
 interface ListWords extends ApiOptions, RunQuery {}
 interface WatchWords extends ApiOptions { readonly after?: number }
@@ -34,8 +35,12 @@ export function addRunCommands(program: Command): void {
     .option('--expires-in-ms <ms>', 'end as expired when it has not started so many milliseconds after it may', wholeNumber)
     .option('--idempotency-key <key>', 'the same key with the same request is the same run')
     .addOption(new Option('--multitask-strategy <word>', 'what to do while the session has an unfinished run').choices(MULTITASK_STRATEGIES))
+    .option('--debounce-key <key>', 'until the run starts, the last submit of this key is what it runs')
+    .option('--debounce-window-ms <ms>', 'start when no further submit has come for so long', wholeNumber)
+    .option('--debounce-max-ms <ms>', 'and so long after the first at the latest', wholeNumber)
     .option('--wait [seconds]', 'wait until the run has ended and print it; exit code 0 only when it completed', wholeNumber)
     .action(create);
+  addCreateMany(runs);
   withApiOptions(runs.command('get')).description('one run, with input and output').argument('<run>', 'run_…')
     .action(async (id: string, options: ApiOptions) => show(await apiClient(options).runs.get(id), options.json));
   withApiOptions(runs.command('list')).description('runs, newest first')
@@ -62,7 +67,7 @@ async function create(options: CreateWords): Promise<void> {
   const { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitaskStrategy, idempotencyKey, wait, json } = options;
   const { concurrencyKey: key, concurrencyLimit: limit } = options;
   if ((key === undefined) !== (limit === undefined)) throw new MainstayError('bad_request', 'Give --concurrency-key and --concurrency-limit, or neither.');
-  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy, concurrency: key === undefined || limit === undefined ? undefined : { key, limit } };
+  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy, debounce: debounceOf(options), concurrency: key === undefined || limit === undefined ? undefined : { key, limit } };
   const run = await client.runs.create(body, { idempotencyKey });
   if (wait !== undefined) {
     if (!json) note(`${run.id} is accepted`);
@@ -70,7 +75,13 @@ async function create(options: CreateWords): Promise<void> {
   }
   if (json) return printJson(run);
   printLine(run.id);
-  note(`${run.status}; follow it: mainstay runs watch ${run.id}`);
+  note(`${run.status}${run.debounced > 0 ? ', folded into the run of this key that has not started' : ''}; follow it: mainstay runs watch ${run.id}`);
+}
+
+function debounceOf({ debounceKey: key, debounceWindowMs: windowMs, debounceMaxMs: maxMs }: CreateWords): NewRunBody['debounce'] {
+  if (key !== undefined && windowMs !== undefined) return { key, windowMs, maxMs };
+  if (key ?? windowMs ?? maxMs) throw new MainstayError('bad_request', '--debounce-key and --debounce-window-ms go together.');
+  return undefined;
 }
 
 async function list(options: ListWords): Promise<void> {
@@ -109,7 +120,7 @@ function failUnlessCompleted(run: Run): void {
 function show(run: Run, json: boolean | undefined): void {
   if (json) return printJson(run);
   printPairs([
-    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', statusOf(run)], ['pause', run.pauseRequested && run.waitReason !== 'paused' ? 'asked for' : ''], ['parent', run.parent], ['forked from', run.forkedFrom],
+    ['run', run.id], ['agent', `${run.agent} ${run.version}`], ['status', statusOf(run)], ['pause', run.pauseRequested && run.waitReason !== 'paused' ? 'asked for' : ''], ['parent', run.parent], ['forked from', run.forkedFrom], ['folded in', run.debounced === 0 ? '' : `${run.debounced} later submits`],
     ['cancel', run.cancelRequested && run.finishedAt === null ? 'asked for' : ''], ['error', run.errorCode === null ? '' : `${run.errorCode}: ${run.errorMessage ?? ''}`],
     ['user', run.user], ['session', run.session], ['steps', `${run.steps}${run.finishedAt === null ? `, next ${run.nextStep}` : ''}`],
     ['progress', run.live === null ? '' : `${Math.round(run.live.progress * 100)} % ${run.live.note}`], ['model', run.model],

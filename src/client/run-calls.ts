@@ -1,7 +1,7 @@
 // The calls about runs: submit, look, wait, follow, cancel. A submission carries an idempotency key, random where the caller
 // names none, so that it may be tried again and is made once. A wait is a chain of short waits: no load balancer sees an
 // idle connection, and an answer that was lost costs nothing.
-import type { CancelledRun, ModelCall, NewRunBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, ToolCall, UnsettledCall } from '../domain/wire.ts';
+import type { CancelledRun, ModelCall, NewRunBody, NewRunsBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, SubmittedRun, ToolCall, UnsettledCall } from '../domain/wire.ts';
 import { MainstayApiError } from './api-error.ts';
 import { controlCalls } from './control-calls.ts';
 import { followRun } from './event-stream.ts';
@@ -47,9 +47,15 @@ export function runCalls(http: Http) {
 
   return {
     ...controlCalls(http),
-    /** Submits a run. Resolved = its row is committed: it will end in exactly one terminal state. */
-    create: (body: NewRunBody, { idempotencyKey = newKey(), waitS, signal }: CreateOptions = {}): Promise<Run> =>
-      http.json('/v1/runs', { method: 'POST', query: { wait: waitS }, body, headers: { 'idempotency-key': idempotencyKey }, signal, extraMs: (waitS ?? 0) * 1_000 }),
+    /** Submits a run. Resolved = its row is committed: it will end in exactly one terminal state. With `debounce` it takes no key, and
+     *  is not sent again where its answer was lost: by then the run may have started. */
+    create: (body: NewRunBody, { idempotencyKey = body.debounce ? undefined : newKey(), waitS, signal }: CreateOptions = {}): Promise<Run> =>
+      http.json('/v1/runs', { method: 'POST', query: { wait: waitS }, body, ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }), signal, extraMs: (waitS ?? 0) * 1_000, repeat: body.debounce ? 'refused' : 'safe' }),
+    /** Submits up to 1,000 runs, all of them or none; answers in their order. An error names its items as `runs.17.input`. */
+    async createMany(runs: NewRunsBody['runs'], { signal }: Aborting = {}): Promise<SubmittedRun[]> {
+      const body: NewRunsBody = { runs: runs.map((run) => ({ ...run, idempotencyKey: run.idempotencyKey ?? newKey() })) };
+      return (await http.json<{ runs: SubmittedRun[] }>('/v1/runs/many', { method: 'POST', body, signal })).runs;
+    },
     get,
     /** One page, newest first. */
     list,

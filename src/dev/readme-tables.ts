@@ -6,7 +6,7 @@ import { ERRORS } from '../domain/errors.ts';
 
 /** Story tests by the number of the promise they hold. */
 export const PROMISES: Readonly<Record<number, readonly string[]>> = {
-  1: ['submitted-twice-runs-once', 'worker-killed-mid-step-resumes', 'lost-redis-loses-no-run', 'plain-bullmq-job-runs', 'wait-holds-no-worker', 'signal-sent-early-is-kept', 'poison-run-harms-no-other', 'schedule-fires-once-per-occurrence'],
+  1: ['submitted-twice-runs-once', 'worker-killed-mid-step-resumes', 'lost-redis-loses-no-run', 'plain-bullmq-job-runs', 'wait-holds-no-worker', 'signal-sent-early-is-kept', 'poison-run-harms-no-other', 'schedule-fires-once-per-occurrence', 'bulk-submit-is-all-or-nothing', 'last-of-a-debounce-wins'],
   2: ['worker-killed-mid-step-resumes', 'fenced-worker-cannot-write', 'child-runs-once', 'newer-build-takes-over'],
   3: ['tool-call-happens-once', 'worker-killed-mid-step-resumes', 'one-effect-per-business-key', 'unknown-outcome-is-settled-by-a-person', 'approval-is-used-once'],
   4: ['budget-is-never-passed'],

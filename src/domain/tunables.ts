@@ -66,6 +66,11 @@ export const MAX_MESSAGE_BYTES = 64 * 1024;
 export const BUSINESS_RETRY_MS = 1_000;
 /** An HTTP body in bytes; beyond it: `body_too_large`. */
 export const MAX_BODY_BYTES = 512 * 1024;
+/** Runs of one `POST /v1/runs/many`, and bytes of its body: read, checked and stored in a few tenths of a second. */
+export const SUBMIT_MANY_MAX = 1_000;
+export const SUBMIT_MANY_BYTES = 4 * 1024 * 1024;
+/** Items named by one refusal: enough to see what is wrong with all of them. */
+export const FIELDS_MAX = 20;
 /** Session state in Redis lives this long after its last use (configurable). */
 export const SESSION_TTL_S = 3_600;
 /** Messages of a session loaded into the next run's context. */

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { CAUSES } from './explain.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
-import { BULK_MAX, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT, PAGE_SIZE } from './tunables.ts';
+import { BULK_MAX, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT, PAGE_SIZE, SUBMIT_MANY_MAX } from './tunables.ts';
 
 const time = z.string().describe('ISO 8601, UTC');
 /** What a caller may call a user, a session or a key; also as it stands in a path or a query. */
@@ -31,6 +31,18 @@ export const newRunSchema = z.strictObject({
   expiresInMs: z.int().min(1).optional().describe('Ends as `expired` when it has not started so many milliseconds after it may'),
   concurrency: concurrencySchema.optional().describe('Of runs of the tenant with this key at most `limit` are running at once'),
   multitask_strategy: z.enum(MULTITASK_STRATEGIES).optional().describe('What to do while the session has an unfinished run; default `enqueue`'),
+  debounce: z.strictObject({
+    key: name.describe('Within its agent, user and session'), windowMs: z.int().min(1).describe('Starts when no further submit has come for so long'),
+    maxMs: z.int().min(1).optional().describe('And so long after the first at the latest'),
+  }).optional().describe('Until the run starts, the last submit of the key is what it runs; not with an idempotency key'),
+});
+
+export const newRunsSchema = z.strictObject({
+  runs: z.array(newRunSchema.omit({ debounce: true }).extend({ idempotencyKey: name.optional().describe('As the header `Idempotency-Key` of a single one') })).min(1).max(SUBMIT_MANY_MAX),
+});
+/** In the order of the request. */
+export const submittedRunsSchema = z.object({
+  runs: z.array(z.object({ id: z.string().describe('run_…'), status: z.enum(RUN_STATUSES), created: z.boolean().describe('false: the same request under the same key made it before') })),
 });
 
 /** A run without what it was given and what it made: an item of a list. */
@@ -45,6 +57,7 @@ export const runItemSchema = z.object({
   blocked: z.enum(['version']).nullable().describe('`version`: queued, and no living worker has this version of the agent'),
   parent: z.string().nullable().describe('run_…: the run that spawned it'),
   forkedFrom: z.string().nullable().describe('run_…: the run whose first steps it begins with'),
+  debounced: z.number().int().describe('submits folded into it after the first'),
   user: z.string().nullable(),
   session: z.string().nullable(),
   priority: z.number().int(),
@@ -233,6 +246,8 @@ export const problemSchema = z.object({
 });
 
 export type NewRunBody = z.input<typeof newRunSchema>;
+export type NewRunsBody = z.input<typeof newRunsSchema>;
+export type SubmittedRun = z.infer<typeof submittedRunsSchema>['runs'][number];
 export type RunItem = z.infer<typeof runItemSchema>;
 export type Run = z.infer<typeof runSchema>;
 export type CancelledRun = z.infer<typeof cancelledRunSchema>;

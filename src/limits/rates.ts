@@ -32,9 +32,9 @@ export class Rates {
     return consume(this.#requests, `${this.#keys.ratePrefix}-key:${encodeURIComponent(keyId)}`);
   }
 
-  /** Counts one submission of a user of a tenant; runs without a user share one count. */
-  submission(tenant: string, user: string | undefined): Promise<RateAnswer> {
-    return consume(this.#submissions, this.#keys.rate(tenant, user ?? ''));
+  /** Counts `n` submissions of a user of a tenant, or none where they are too many; runs without a user share one count. */
+  submission(tenant: string, user: string | undefined, n = 1): Promise<RateAnswer> {
+    return consume(this.#submissions, this.#keys.rate(tenant, user ?? ''), n);
   }
 }
 
@@ -44,13 +44,13 @@ function limiter(redis: Redis, points: number): RateLimiterRedis {
   return new RateLimiterRedis({ ...window, storeClient: redis, rejectIfRedisNotReady: true, insuranceLimiter: new RateLimiterMemory(window) });
 }
 
-async function consume(limiter: RateLimiterRedis, key: string): Promise<RateAnswer> {
-  const answer = (allowed: boolean, { remainingPoints, msBeforeNext }: RateLimiterRes): RateAnswer =>
-    ({ allowed, limit: limiter.points, remaining: Math.max(0, remainingPoints), resetS: Math.max(1, Math.ceil(msBeforeNext / 1_000)) });
+async function consume(limiter: RateLimiterRedis, key: string, n = 1): Promise<RateAnswer> {
+  const answer = (allowed: boolean, { consumedPoints, msBeforeNext }: RateLimiterRes): RateAnswer =>
+    ({ allowed, limit: limiter.points, remaining: Math.max(0, limiter.points - consumedPoints), resetS: Math.max(1, Math.ceil(msBeforeNext / 1_000)) });
   try {
-    return answer(true, await limiter.consume(key));
+    return answer(true, await limiter.consume(key, n));
   } catch (refused) {
-    if (refused instanceof RateLimiterRes) return answer(false, refused);
-    throw refused; // not Redis, which is insured: a fault of ours
+    if (!(refused instanceof RateLimiterRes)) throw refused; // not Redis, which is insured: a fault of ours
+    return answer(false, n === 1 ? refused : await limiter.reward(key, n)); // a bulk that is refused leaves room for what is smaller
   }
 }

@@ -42,9 +42,13 @@ export class WakeUps {
    * still knows, and a run may wait many times. Never rejects.
    */
   async offerLater(run: { tenant: string; run: string }, delayMs: number): Promise<void> {
-    const jobId = `${run.run}-${randomInt(2 ** 47)}`;
-    const delay = Math.max(0, Math.ceil(delayMs));
-    await this.#queue.add(OFFER_JOB, { tenant: run.tenant, run: run.run }, { ...wakeUpKeeps, jobId, delay }).catch(this.#warn);
+    const { name, data, opts } = delayed({ ...run, delayMs });
+    await this.#queue.add(name, data, opts).catch(this.#warn);
+  }
+
+  /** The same of many, in one call. Never rejects. */
+  async offerManyLater(runs: readonly { tenant: string; run: string; delayMs: number }[]): Promise<void> {
+    if (runs.length > 0) await this.#queue.addBulk(runs.map(delayed)).catch(this.#warn);
   }
 
   /** Rejects when Redis does not answer. */
@@ -57,3 +61,6 @@ export class WakeUps {
     await within(this.#queue.close(), QUEUE_CLOSE_MS);
   }
 }
+
+const delayed = ({ tenant, run, delayMs }: { tenant: string; run: string; delayMs: number }) =>
+  ({ name: OFFER_JOB, data: { tenant, run }, opts: { ...wakeUpKeeps, jobId: `${run}-${randomInt(2 ** 47)}`, delay: Math.max(0, Math.ceil(delayMs)) } });

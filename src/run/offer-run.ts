@@ -31,6 +31,20 @@ export class Dispatcher {
     }
   }
 
+  /** Many at once, in few calls of Redis. */
+  async offerMany(runs: readonly (Ready & { readonly dueInMs: number })[]): Promise<void> {
+    for (const [pool, some] of Map.groupBy(runs, (run) => run.pool)) {
+      const queue = this.#queues.get(pool);
+      if (!queue) continue;
+      try {
+        await queue.ready.offerMany(some.filter(({ dueInMs }) => dueInMs <= 0).map(asOffer));
+        await queue.wakeUps.offerManyLater(some.filter(({ dueInMs }) => dueInMs > 0 && dueInMs <= DELAYED_JOB_MS).map(({ tenant, id, dueInMs }) => ({ tenant, run: id, delayMs: dueInMs })));
+      } catch (error) {
+        this.#log.debug({ runs: some.length, error: messageOf(error) }, 'not offered: maintenance will');
+      }
+    }
+  }
+
   async withdraw(pool: string, tenant: string, run: string): Promise<void> {
     await this.#queues.get(pool)?.ready.remove(tenant, run).catch(() => undefined); // a refused claim does the same
   }

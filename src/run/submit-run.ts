@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
 import type { Machine } from '../domain/machine.ts';
-import { MULTITASK_STRATEGIES, type MultitaskStrategy } from '../domain/status.ts';
+import { MULTITASK_STRATEGIES, type MultitaskStrategy, type RunStatus } from '../domain/status.ts';
 import { MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
@@ -38,17 +38,28 @@ export interface SubmitRequest {
   readonly idempotencyKey?: string | undefined;
   /** Ends as `expired` when it has not started so many milliseconds after it may. */
   readonly expiresInMs?: number | undefined;
+  /** Until it starts, the last submit of the key (of this agent, user and session) is what the run runs. */
+  readonly debounce?: Debounce | undefined;
   /** uuid of the run this one is made for: the one that spawned it, or the one it remembers. */
   readonly parent?: string | undefined;
   /** Where the parent's step spawned it. */
   readonly parentPlace?: { readonly stepSeq: number; readonly path: string } | undefined;
 }
 
+export interface Debounce {
+  readonly key: string;
+  /** The run starts when no further submit has come for so long. */
+  readonly windowMs: number;
+  /** And so long after the first at the latest; the first submit's counts. */
+  readonly maxMs?: number | undefined;
+}
+
 export interface SubmitResult {
   /** uuid */
   readonly id: string;
+  /** false: the run of an earlier submit, by its idempotency key, or of the debounce key this was folded into. */
   readonly created: boolean;
-  readonly status: string;
+  readonly status: RunStatus;
 }
 
 export interface SubmitDeps {
@@ -75,7 +86,7 @@ export function prepareRun({ registry, defaultModel }: Pick<SubmitDeps, 'registr
 export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
   return async (request) => {
     const run = prepareRun(deps, request);
-    const submitted = await store(deps, run, request.multitaskStrategy ?? 'enqueue');
+    const submitted = await orUnavailable(store(deps, run, request.multitaskStrategy ?? 'enqueue'));
     if (submitted.requestHash !== run.requestHash && isGuarded('submit-idempotency')) throw new MainstayError('idempotency_conflict', 'The idempotency key was used before with another request.');
     if (submitted.created) {
       faultPoint('run-submitted');
@@ -87,11 +98,17 @@ export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
 }
 
 async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy): Promise<Submitted> {
+  if (run.debounceKey !== null) return deps.engine.submitDebounced(run); // folded in, it is not offered again: the wake-up of its first submit comes early and is delayed by the rest
+  if (strategy === 'enqueue' || run.session === null) return deps.engine.submit(run);
+  const { submitted: [submitted], busy } = await deps.engine.submitTogether([run], [run.id]);
+  if (!submitted || busy.size > 0) throw new MainstayError('session_busy', `The session "${run.session}" has an unfinished run.`);
+  return submitted;
+}
+
+/** What the store answers; a lost connection to it becomes `unavailable`. */
+export async function orUnavailable<T>(answer: Promise<T>): Promise<T> {
   try {
-    if (strategy === 'enqueue' || run.session === null) return await deps.engine.submit(run);
-    const submitted = await deps.engine.submitUnlessBusy(run);
-    if (!submitted) throw new MainstayError('session_busy', `The session "${run.session}" has an unfinished run.`);
-    return submitted;
+    return await answer;
   } catch (error) {
     if (isConnectionError(error) || isTimeout(error)) throw new MainstayError('unavailable', 'Postgres does not answer.', { retryAfterMs: 2_000, cause: error });
     throw error;
@@ -122,12 +139,13 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   const metadata = request.metadata ?? {};
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
   const start = startOf(request);
+  const debounce = debounceOf(request, machine.name);
   const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }) });
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
     start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
-    metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start,
+    metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start, ...debounce,
   };
 }
 
@@ -171,4 +189,21 @@ function startOf({ startAt, delayMs }: SubmitRequest): { startAt: string | null;
   const whole = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.test(startAt) ? new Date(startAt) : undefined;
   if (!whole || Number.isNaN(whole.getTime())) throw new MainstayError('bad_request', 'startAt must be a time such as 2026-11-24T09:00:00Z, with its zone.', { fields: [{ path: 'startAt', message: 'not a time' }] });
   return { startAt: whole.toISOString(), delayMs: 0 };
+}
+
+type Debounced = Pick<NewRun, 'debounceKey' | 'debounceMaxMs'> & { readonly delayMs?: number };
+
+/** A key counts within its agent, user and session: nobody folds into another's run. The window is the delay. */
+function debounceOf({ debounce, user, session, idempotencyKey, startAt, delayMs, multitaskStrategy }: SubmitRequest, agent: string): Debounced {
+  if (debounce === undefined) return { debounceKey: null, debounceMaxMs: null };
+  const { windowMs, maxMs } = debounce;
+  const refuse = (path: string, detail: string): MainstayError => new MainstayError('bad_request', detail, { fields: [{ path, message: detail }] });
+  const key = name('debounce.key', debounce.key);
+  if (idempotencyKey !== undefined) throw refuse('debounce', 'Give debounce or an idempotency key, not both: many submits are one run.');
+  if (startAt !== undefined || delayMs !== undefined) throw refuse('debounce', 'Give debounce, or startAt or delayMs: the window is the delay.');
+  if (multitaskStrategy === 'reject') throw refuse('debounce', 'Give debounce or multitask_strategy `reject`: the run that waits for more would make its session busy.');
+  if (!Number.isFinite(windowMs) || windowMs < 1 || windowMs > YEAR_MS) throw refuse('debounce.windowMs', 'debounce.windowMs must be from 1 to a year.');
+  if (maxMs !== undefined && (!Number.isFinite(maxMs) || maxMs < windowMs || maxMs > YEAR_MS)) throw refuse('debounce.maxMs', 'debounce.maxMs must be from windowMs to a year.');
+  const hash = createHash('sha256').update(canonicalJson([agent, user ?? null, session ?? null, key])).digest('hex');
+  return { debounceKey: hash, debounceMaxMs: maxMs ?? null, delayMs: windowMs };
 }

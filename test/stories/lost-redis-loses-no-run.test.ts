@@ -21,10 +21,16 @@ const machine = defineMachine({
   },
 });
 
+let isWiped = false;
+const failing: number[] = [];
+const flaky = defineMachine({
+  name: 'flaky', version: 1, input: z.strictObject({ n: z.number() }), start: 'one', remembers: false, attempts: 100,
+  steps: { one: (step: Step<{ n: number }>) => { if (step.input.n > 0 && !isWiped) return Promise.reject(new Error('not yet')); failing.push(step.input.n); return Promise.resolve(step.done('ok')); } },
+});
 const stack = await useStack();
 const redis = await startOwnRedis();
 atFileEnd(() => redis.stop());
-const fleet = await startFleet({ ...stack, env: { ...stack.env, REDIS_URL: redis.url } }, [machine]);
+const fleet = await startFleet({ ...stack, env: { ...stack.env, REDIS_URL: redis.url } }, [machine, flaky]);
 const { base } = fleet;
 const maintenance = new Maintenance({ engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, fire: () => Promise.resolve(), remember: () => Promise.resolve(), index: () => Promise.resolve(0) });
 const submit = (n: number, delayMs = 0): Promise<{ id: string }> => base.submit({ tenant: n % 2 ? 'acme' : 'globex', door: 'test', agent: 'held', input: { n }, delayMs });
@@ -41,6 +47,17 @@ test('FLUSHALL with runs queued, delayed and running loses none', async () => {
   expect(ends.map((run) => run.status)).toEqual(runs.map(() => 'completed'));
   expect(started.toSorted((a, b) => a - b)).toEqual(runs.map((_, n) => n)); // each started once
   await maintenance.stop();
+});
+
+test('a delayed run and runs in retry back-off survive FLUSHALL, and each ends once', async () => {
+  const make = (n: number, delayMs = 0): Promise<{ id: string }> => base.submit({ tenant: 'acme', door: 'test', agent: 'flaky', input: { n }, delayMs });
+  const [delayed, ...backing] = await Promise.all([make(0, 1_500), make(1), make(2), make(3)]);
+  for (const { id } of backing) await fleet.until('acme', id, ({ attempt, status }) => attempt >= 1 && status === 'queued');
+  await redis.client.flushall();
+  isWiped = true;
+  expect(await fleet.run('acme', delayed.id)).toMatchObject({ status: 'queued', started_at: null });
+  for (const { id } of [delayed, ...backing]) expect(await fleet.ended('acme', id)).toMatchObject({ status: 'completed', output: 'ok' });
+  expect(failing.toSorted()).toEqual([0, 1, 2, 3]);
 });
 
 test('with Redis away a run is accepted and runs', async () => {

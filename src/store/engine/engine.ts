@@ -5,7 +5,7 @@ import { Grouped } from '../../grouped.ts';
 import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
 import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './commit.ts';
 import type { EnginePool } from './pool.ts';
-import { submitRuns, submitUnlessBusy, type NewRun, type Submitted } from './submit.ts';
+import { submitDebounced, submitRuns, submitTogether, type NewRun, type Submitted, type Together } from './submit.ts';
 
 const GROUPS = { lanes: GROUP_LANES, max: GROUP_MAX };
 
@@ -23,7 +23,9 @@ export class Engine {
   }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
-  submitUnlessBusy(run: NewRun): Promise<Submitted | undefined> { return submitUnlessBusy(this.pool, run); }
+  /** Not grouped: two submits of one key in a statement would meet in one row. */
+  submitDebounced(run: NewRun): Promise<Submitted> { return submitDebounced(this.pool, run); }
+  submitTogether(runs: readonly NewRun[], rejecting: readonly string[]): Promise<Together> { return submitTogether(this.pool, runs, rejecting); }
 
   /** Throws what the statement threw for this run alone; `fenced` is an answer, not an error. */
   async commitIfHeld(commit: Commit): Promise<Committed> {

@@ -1,5 +1,7 @@
 // The submit statement: one row per run, unique by (tenant, idempotency key), with its place in the session taken in the
-// same statement. What was submitted before under the same key is returned, not made again.
+// same statement. What was submitted before under the same key is returned, not made again; what is debounced is folded into the
+// run of its key that has not started, if there is one.
+import type { RunStatus } from '../../domain/status.ts';
 import type { EnginePool } from './pool.ts';
 import { inTransaction } from './pool.ts';
 import { limitsOf } from './sweeps.ts';
@@ -35,14 +37,18 @@ export interface NewRun {
   /** ISO time, or null for a delay from now */
   readonly startAt: string | null;
   readonly delayMs: number;
+  /** hex SHA-256 of agent, user, session and the debounce key; null = not debounced */
+  readonly debounceKey: string | null;
+  /** Later submits of the key move its start no further than so many milliseconds from now; null = any time. */
+  readonly debounceMaxMs: number | null;
 }
 
 export interface Submitted {
   readonly id: string;
-  /** false: an earlier submit with the same key made it */
+  /** false: an earlier submit with the same key made it, or with the same debounce key */
   readonly created: boolean;
   readonly requestHash: string;
-  readonly status: string;
+  readonly status: RunStatus;
   /** Milliseconds until it may start, by the database's clock; 0 = now. */
   readonly dueInMs: number;
   /** Milliseconds since the epoch, by the database's clock. */
@@ -54,13 +60,26 @@ export interface Submitted {
 }
 
 const COLUMNS = `ord int, tenant text, id uuid, agent text, version int, pool text, visible boolean, "user" text, session text, parent uuid, "parentStepSeq" int, "parentPath" text, "expiresInMs" float8, start text,
-  priority int, "concurrencyKey" text, "concurrencyLimit" int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8`;
+  priority int, "concurrencyKey" text, "concurrencyLimit" int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8, "debounceKey" text, "debounceMaxMs" float8`;
 
 /** Whole milliseconds, cut: rounded up by the column, a run that may start now would be due in the future. */
 const DUE = `date_trunc('milliseconds', greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms')))`;
 
+const ONCE = `ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING`;
+/** When a debounced run starts after one more submit. */
+const MOVED = `least(excluded.wake_at, o.debounce_until)`;
+// The index holds what has neither started nor ended. A claim under way is waited for: if it commits, the run is not in the index
+// any more and the row is inserted; if it does not, it finds the new input. The last submit wins whole, with the version its
+// input was checked by; the run keeps its id, its place in the session and, where it is paused, its pause.
+const FOLD = `ON CONFLICT (tenant_id, debounce_key) WHERE debounce_key IS NOT NULL AND started_at IS NULL AND finished_at IS NULL DO UPDATE SET
+    version = excluded.version, pool = excluded.pool, next_step = excluded.next_step, model = excluded.model, budget_micro_usd = excluded.budget_micro_usd, priority = excluded.priority,
+    concurrency_key = excluded.concurrency_key, concurrency_limit = excluded.concurrency_limit,
+    request_hash = excluded.request_hash, metadata = excluded.metadata, input = excluded.input, debounced = o.debounced + 1, event_seq = o.event_seq + 1,
+    wake_at = CASE WHEN o.status = 'queued' THEN ${MOVED} ELSE o.wake_at END, resume_at = CASE WHEN o.wait_reason = 'paused' THEN ${MOVED} ELSE o.resume_at END,
+    expires_at = ${MOVED} + (excluded.expires_at - excluded.wake_at)`;
+
 // A session's counter is raised by as many places as the group has runs for it; a run repeated under its key leaves a gap.
-const SUBMIT = `
+const SUBMIT = (onConflict: string): string => `
 WITH c AS MATERIALIZED (
   SELECT c.*, row_number() OVER (PARTITION BY tenant, "user", session ORDER BY ord) AS place, count(*) OVER (PARTITION BY tenant, "user", session) AS places FROM json_to_recordset($1::json) AS c(${COLUMNS})
 ), s AS (
@@ -69,17 +88,20 @@ WITH c AS MATERIALIZED (
   ON CONFLICT (tenant_id, user_id, id) DO UPDATE SET next_seq = s.next_seq + excluded.next_seq - 1
   RETURNING tenant_id, user_id, id, next_seq
 ), r AS (
-  INSERT INTO agent_runs (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
-    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at)
+  INSERT INTO agent_runs AS o (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
+    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at, debounce_key, debounce_until)
   SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - c.places + c.place - 1, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority, c."concurrencyKey", c."concurrencyLimit",
     c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd",
-    ${DUE}, ${DUE} + c."expiresInMs" * interval '1 ms'
+    ${DUE}, ${DUE} + c."expiresInMs" * interval '1 ms', decode(c."debounceKey", 'hex'), now() + c."debounceMaxMs" * interval '1 ms'
   FROM c LEFT JOIN s ON s.tenant_id = c.tenant AND s.user_id = c."user" AND s.id = c.session
   ORDER BY c.tenant, c."idempotencyKey", c.ord
-  ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-  RETURNING tenant_id, id, wake_at, created_at, visible, agent, concurrency_key, concurrency_limit
-), e AS (INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, 1, 'run.queued' FROM r)
-SELECT r.id, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight,
+  ${onConflict}
+  RETURNING o.tenant_id, o.id, o.status, o.wake_at, o.created_at, o.event_seq, o.debounced, o.visible, o.agent, o.concurrency_key, o.concurrency_limit
+), e AS (
+  INSERT INTO run_events (tenant_id, run_id, seq, type, data)
+  SELECT tenant_id, id, event_seq, CASE debounced WHEN 0 THEN 'run.queued' ELSE 'run.debounced' END, CASE debounced WHEN 0 THEN '{}' ELSE json_build_object('count', debounced) END FROM r
+)
+SELECT r.id, r.status::text AS status, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight,
   CASE WHEN r.visible THEN t.max_running END AS cap, ${limitsOf('r')} AS limits
 FROM r LEFT JOIN tenants t ON t.id = r.tenant_id`;
 
@@ -87,16 +109,28 @@ const EXISTING = `
 SELECT k.ord::int AS ord, r.id, encode(r.request_hash, 'hex') AS hash, r.status::text AS status, (extract(epoch FROM r.created_at) * 1000)::float8 AS created
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, key, ord) JOIN agent_runs r ON r.tenant_id = k.tenant AND r.idempotency_key = k.key`;
 
-type Queryable = { query: EnginePool['query'] };
+// An earlier run of the bulk itself counts as well: places are taken in order. LATERAL, so that each session is looked up by its
+// index; a join would read the tenant.
+const BUSY = `
+SELECT r.id FROM unnest($2::uuid[]) AS m(id), LATERAL (SELECT * FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = m.id LIMIT 1) r,
+  LATERAL (SELECT FROM agent_runs b WHERE b.tenant_id = $1 AND b.user_id = r.user_id AND b.session_id = r.session_id AND b.session_seq < r.session_seq AND b.status IN ('queued', 'running', 'waiting') LIMIT 1) b`;
 
-/** Answers in the order of `runs`. */
+const [SUBMIT_ONCE, SUBMIT_OR_FOLD] = [SUBMIT(ONCE), SUBMIT(FOLD)];
+
+type Queryable = { query: EnginePool['query'] };
+interface Row { id: string; status: RunStatus; due: number; created: number; weight: number; cap: number | null; limits: string }
+
+const asSubmitted = (run: NewRun, row: Row): Submitted =>
+  ({ id: row.id, created: row.id === run.id, requestHash: run.requestHash, status: row.status, dueInMs: Math.max(0, row.due), createdMs: row.created, weight: row.weight, cap: row.cap, limits: row.limits });
+
+/** Answers in the order of `runs`, none of which is debounced. */
 export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promise<Submitted[]> {
-  const made = await db.query<{ id: string; due: number; created: number; weight: number; cap: number | null; limits: string }>({ name: 'submit', text: SUBMIT, values: [`[${runs.map(asJson).join(',')}]`] });
+  const made = await db.query<Row>({ name: 'submit', text: SUBMIT_ONCE, values: [`[${runs.map(asJson).join(',')}]`] });
   const byId = new Map(made.rows.map((row) => [row.id, row]));
   const repeated = runs.filter((run) => !byId.has(run.id));
   const earlier = new Map<string, Submitted>();
   if (repeated.length > 0) {
-    const found = await db.query<{ ord: number; id: string; hash: string; status: string; created: number }>(EXISTING, [repeated.map((run) => run.tenant), repeated.map((run) => run.idempotencyKey)]);
+    const found = await db.query<{ ord: number; id: string; hash: string; status: RunStatus; created: number }>(EXISTING, [repeated.map((run) => run.tenant), repeated.map((run) => run.idempotencyKey)]);
     for (const row of found.rows) {
       const run = repeated[row.ord - 1] as NewRun;
       earlier.set(run.id, { id: row.id, created: false, requestHash: row.hash, status: row.status, dueInMs: 0, createdMs: row.created, weight: 1, cap: null, limits: '' });
@@ -104,23 +138,38 @@ export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promis
   }
   return runs.map((run) => {
     const row = byId.get(run.id);
-    if (row) return { id: run.id, created: true, requestHash: run.requestHash, status: 'queued', dueInMs: Math.max(0, row.due), createdMs: row.created, weight: row.weight, cap: row.cap, limits: row.limits };
+    if (row) return asSubmitted(run, row);
     const before = earlier.get(run.id);
     if (!before) throw new Error('a submitted run was neither made nor found');
     return before;
   });
 }
 
-/** `reject`: refuses (undefined) when the session has an unfinished run. The session row's lock makes two such callers take turns. */
-export function submitUnlessBusy(pool: EnginePool, run: NewRun): Promise<Submitted | undefined> {
+/** One debounced run: a row of its own, or folded into the one of its key that has not started. */
+export async function submitDebounced(db: Queryable, run: NewRun): Promise<Submitted> {
+  const { rows } = await db.query<Row>({ name: 'submit-debounced', text: SUBMIT_OR_FOLD, values: [`[${asJson(run, 0)}]`] });
+  if (!rows[0]) throw new Error('a debounced run was neither made nor folded');
+  return asSubmitted(run, rows[0]);
+}
+
+export interface Together {
+  readonly submitted: readonly Submitted[];
+  /** Of `rejecting`: those whose session has an unfinished run. */
+  readonly busy: ReadonlySet<string>;
+}
+
+/** All runs of one tenant or none: none where a key was used with another request, or where a session of `rejecting` (ids) is busy.
+ *  One statement, so that two bulks lock sessions and keys in one order; it takes the lock of each session's row, so that
+ *  what is looked for afterwards is all there is. */
+export function submitTogether(pool: EnginePool, runs: readonly NewRun[], rejecting: readonly string[]): Promise<Together> {
   return inTransaction(pool, async (client) => {
-    await client.query(`INSERT INTO sessions (tenant_id, user_id, id) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, user_id, id) DO UPDATE SET next_seq = sessions.next_seq`, [run.tenant, run.user, run.session]);
-    const busy = await client.query(
-      `SELECT FROM agent_runs WHERE tenant_id = $1 AND user_id = $2 AND session_id = $3 AND status IN ('queued', 'running', 'waiting') AND ($4::text IS NULL OR idempotency_key IS DISTINCT FROM $4) LIMIT 1`,
-      [run.tenant, run.user, run.session, run.idempotencyKey],
-    );
-    if (busy.rowCount) return undefined;
-    return (await submitRuns(client, [run]))[0];
+    await client.query('SAVEPOINT before'); // a refusal is an answer, not an error that costs the connection
+    const submitted = await submitRuns(client, runs);
+    const made = new Set(submitted.filter(({ created }) => created).map(({ id }) => id));
+    const asked = rejecting.filter((id) => made.has(id));
+    const busy = asked.length === 0 ? [] : (await client.query<{ id: string }>(BUSY, [runs[0]?.tenant, asked])).rows.map(({ id }) => id);
+    if (busy.length > 0 || submitted.some((one, at) => one.requestHash !== runs[at]?.requestHash)) await client.query('ROLLBACK TO SAVEPOINT before');
+    return { submitted, busy: new Set(busy) };
   });
 }
 

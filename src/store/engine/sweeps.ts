@@ -45,12 +45,17 @@ export async function sessionHead(pool: EnginePool, tenant: string, user: string
   return rows[0];
 }
 
-/** One run as something to offer, if it is runnable now; `againInMs` where it is only not due yet. */
+/** One run as something to offer, if it is the head of its session; `dueInMs` says when it may start. */
 export async function readyRun(pool: EnginePool, tenant: string, id: string): Promise<(Ready & { dueInMs: number }) | undefined> {
-  const { rows } = await pool.query<Ready & { dueInMs: number }>({ name: 'ready-run', text: `
+  return (await readyRuns(pool, tenant, [id]))[0];
+}
+
+/** The same of many, in any order. */
+export async function readyRuns(pool: EnginePool, tenant: string, ids: readonly string[]): Promise<(Ready & { dueInMs: number })[]> {
+  const { rows } = await pool.query<Ready & { dueInMs: number }>({ name: 'ready-runs', text: `
     SELECT ${READY}, greatest(0, extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS "dueInMs" FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id
-    WHERE r.tenant_id = $1 AND r.id = $2 AND r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND ${IS_HEAD}`, values: [tenant, id] });
-  return rows[0];
+    WHERE r.tenant_id = $1 AND r.id = ANY ($2::uuid[]) AND r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND ${IS_HEAD}`, values: [tenant, ids] });
+  return rows;
 }
 
 export interface OwedRun { readonly tenant: string; readonly id: string; readonly user: string | null; readonly session: string | null; readonly agent: string }
