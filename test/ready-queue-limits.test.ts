@@ -2,7 +2,7 @@
 // holds up nobody meanwhile, and comes back in order when a slot of that limit is free.
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Redis } from 'ioredis';
-import { ASIDE_MAX } from '../src/domain/tunables.ts';
+import { ASIDE_MAX, LEASE_MS } from '../src/domain/tunables.ts';
 import { makeLog } from '../src/log.ts';
 import { ReadyQueue, type Offer, type Taken } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
@@ -113,7 +113,15 @@ test('a run removed from aside is gone, and one removed after it was brought bac
   expect(await ready.depth()).toEqual({ held: 0, tenants: 0 });
 });
 
-test('a slot that Postgres knows of is held, is renewed, and runs out by itself', async () => {
+test('a slot is renewed with its run, and only one that is held', async () => {
+  await ready.holdSlots('a', [{ run: 'here', leftMs: 1_000, limits: '2 agent:slow' }]);
+  await ready.renew(['here', 'gone'].map((run) => ({ tenant: 'a', run, moreMs: 0, limits: '2 agent:slow' })));
+  const slots = await server.client.zrange(`{t${installation}}:ready:agents:s:a/agent:slow`, '0', '-1', 'WITHSCORES');
+  expect(slots).toEqual(['here', expect.any(String)]);
+  expect(Number(slots[1]) - Number((await server.client.time())[0]) * 1_000).toBeGreaterThan(LEASE_MS - 2_000);
+});
+
+test('a slot that Postgres knows of is held, and runs out by itself', async () => {
   await ready.holdSlots('a', [{ run: 'elsewhere', leftMs: 60_000, limits: '1 agent:slow' }]);
   await ready.offerMany(runs('a', 1, agent(1)));
   expect(await ready.take()).toBeUndefined();
