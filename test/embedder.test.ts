@@ -97,7 +97,7 @@ withModel('the built-in model', () => {
 
   test('prefixes of the manifest are put before queries and documents', async () => {
     const folder = join(scratch, 'prefixed');
-    cpSync(dir, folder, { recursive: true });
+    cpSync(dir, folder, { recursive: true, dereference: true });
     const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
     writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ ...manifest, id: 'prefixed', queryPrefix: 'query: ', documentPrefix: 'passage: ' }));
     const prefixed = await builtinEmbedder({ dir: folder, log });
@@ -116,7 +116,7 @@ withModel('the built-in model', () => {
     ['no manifest', (folder) => { rmSync(join(folder, 'manifest.json')); }],
   ])('a folder with %s is refused', async (what, spoil) => {
     const folder = join(scratch, what.replaceAll(' ', '-'));
-    cpSync(dir, folder, { recursive: true });
+    cpSync(dir, folder, { recursive: true, dereference: true });
     spoil(folder);
     const config = readConfig({ ...stack.env, EMBEDDER: 'builtin', EMBEDDER_MODEL_DIR: folder });
     await expect(makeEmbedder(config, log)).rejects.toMatchObject({ code: 'embedder_invalid' });

@@ -46,10 +46,21 @@ test('a run that is running elsewhere: its slot stays', async () => {
   expect(await answerRefusal(pool, queue, await taken(run), MACHINES)).toEqual({ keepSlot: true, instead: [] });
 });
 
-test('a run that ended and one of an unknown version are dropped', async () => {
+test('a run of another build goes back to those who know its version; where nobody lives who does, it is dropped', async () => {
   const run = await submit();
   const one = await taken(run);
+  await fleet.rows(`UPDATE workers SET ended_at = now()`);
   expect(await answerRefusal(pool, queue, one, ['script@9'])).toEqual({ keepSlot: false, instead: [] });
+  expect(await queue.ready.depth()).toMatchObject({ held: 0 });
+  await registerWorker(pool, { incarnation: randomUUID(), name: 'new', pool: 'agent', machines: MACHINES, leaseMs: 60_000 });
+  expect(await answerRefusal(pool, queue, one, ['script@9'])).toEqual({ keepSlot: false, instead: [], standBack: true });
+  await queue.ready.settle({ ...one, realMs: 0 });
+  expect((await queue.ready.take())?.run).toBe(run);
+});
+
+test('a run that ended is dropped', async () => {
+  const run = await submit();
+  const one = await taken(run);
   await fleet.rows(`UPDATE agent_runs SET status = 'cancelled', finished_at = now() WHERE id = $1`, [run]);
   expect(await answerRefusal(pool, queue, one, MACHINES)).toEqual({ keepSlot: false, instead: [] });
   await queue.ready.settle({ ...one, realMs: 0 });

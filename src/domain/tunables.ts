@@ -44,6 +44,8 @@ export const WAKE_UP_WINDOW = 64;
 export const FALLBACK_POLL_MS = 1_000;
 /** A busy worker takes the oldest due run from Postgres every so many claims. */
 export const FALLBACK_EVERY = 50;
+/** A worker that was handed a run of another build's version takes nothing for so long: those who know it are sooner. */
+export const STAND_BACK_MS = 100;
 /** Runs that become due within this get a delayed BullMQ job; later ones only their row. */
 export const DELAYED_JOB_MS = 60_000;
 /** Maintenance looks for due, lost and orphaned runs this often. */

@@ -4,7 +4,7 @@
 import { READY_OFFER_MAX } from '../domain/tunables.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { runningSlots } from '../store/engine/running-slots.ts';
-import { runnablePage } from '../store/engine/sweeps.ts';
+import { abandonedRuns, duePage, FIRST_DUE } from '../store/engine/sweeps.ts';
 import { asOffer, type PoolQueue } from './offer-run.ts';
 
 export interface Rebuilt {
@@ -19,18 +19,18 @@ export interface Rebuilt {
   readonly isKnown: boolean;
 }
 
-const START = { tenant: '', id: '00000000-0000-0000-0000-000000000000' };
-
-/** Offers every due run of the pool; answers how many the ready queue did not hold. Ends early when `signal` aborts. */
+/** Offers every run of the pool that some worker could move now; answers how many the ready queue did not hold. Ends early when
+ *  `signal` aborts. */
 export async function offerDueRuns(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<number> {
-  let found = 0;
-  for (let after = START; ;) {
-    const page = await runnablePage(pool, name, after, READY_OFFER_MAX);
+  let found = await queue.ready.offerMany((await abandonedRuns(pool, name)).map(asOffer));
+  for (let after = FIRST_DUE; !signal?.aborted;) {
+    const page = await duePage(pool, name, after, READY_OFFER_MAX);
     found += await queue.ready.offerMany(page.map(asOffer));
     const last = page.at(-1);
-    if (!last || page.length < READY_OFFER_MAX || signal?.aborted) return found;
-    after = { tenant: last.tenant, id: last.id };
+    if (!last || page.length < READY_OFFER_MAX) break;
+    after = last;
   }
+  return found;
 }
 
 /** Slots first, then runs, then the mark that says it is whole. Rejects when Redis or Postgres does not answer. */

@@ -12,18 +12,24 @@ export interface Refusal {
   readonly keepSlot: boolean;
   /** Runs of dead workers that hold the permits it lacks: whoever takes one of them over frees the way. */
   readonly instead: readonly Taken[];
+  /** It is for workers of another build, who should have their turn: this one stands back for a moment. */
+  readonly standBack?: boolean;
 }
 
 const NOTHING: Refusal = { keepSlot: false, instead: [] };
 /** A store was away: the slots run out by themselves, should nobody hold them. */
 export const UNANSWERED: Refusal = { keepSlot: true, instead: [] };
 
-/** A run that is under a limit, and that these machines could run but for it, goes back into the ready queue, which learns first
+/** A run of another build goes back into the ready queue at once: while a deploy is under way half of the workers know it. A run that is under a limit, and that these machines could run but for it, goes back into the ready queue, which learns first
  *  who holds its permits. */
 export async function answerRefusal(pool: EnginePool, { ready }: PoolQueue, { tenant, run }: Taken, machines: readonly string[]): Promise<Refusal> {
   const refused = await refusedRun(pool, tenant, run, machines);
   if (!refused) return NOTHING;
   if (refused.isRunning) return { keepSlot: true, instead: [] };
+  if (refused.isForeign) {
+    await ready.offer(asOffer(refused));
+    return { ...NOTHING, standBack: true };
+  }
   if (!refused.isRunnable || (refused.cap === null && refused.limits === '')) return NOTHING;
   const holders = await permitHolders(pool, tenant, run);
   // A dead one's slot runs out by the next sweep: if nobody here can take it over, its limit is looked at once a second.

@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis';
 import { follow, monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
-import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, STAND_BACK_MS, WAKE_UP_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
@@ -74,6 +74,8 @@ export class RunWorker implements Service {
   #claims = 0;
   /** When a wake-up last took from the ready queue. */
   #servedMs = 0;
+  /** Until then other builds have their turn. */
+  #standBackUntilMs = 0;
   #wakeUps: Service | undefined;
   #loops: Promise<void>[] = [];
   #idle: (() => void)[] = [];
@@ -220,6 +222,7 @@ export class RunWorker implements Service {
     let settle: Settle | undefined;
     while (!wakeUp.signal.aborted && this.ready && monoMs() < endMs) {
       await this.#suspects.whenOpen(endMs - monoMs());
+      if (monoMs() < this.#standBackUntilMs) { await pause(Math.min(endMs, this.#standBackUntilMs) - monoMs(), wakeUp.signal); continue; }
       const { lease } = this.#liveness;
       if (!lease || !this.#suspects.open) continue;
       const taken = await this.#deps.queue.ready.take(settle);
@@ -244,7 +247,8 @@ export class RunWorker implements Service {
   /** The claim was refused. Where a dead worker's run holds the permit it lacks, that one is moved in its place. */
   async #moveInstead(lease: Lease, refused: Taken, show: Show): Promise<Settle> {
     const { ready } = this.#deps.queue;
-    const { keepSlot, instead } = await answerRefusal(this.#deps.engine.pool, this.#deps.queue, refused, this.#machines).catch(() => UNANSWERED);
+    const { keepSlot, instead, standBack } = await answerRefusal(this.#deps.engine.pool, this.#deps.queue, refused, this.#machines).catch(() => UNANSWERED);
+    if (standBack) this.#standBackUntilMs = monoMs() + STAND_BACK_MS;
     const settle = { ...refused, realMs: 0, keepSlot };
     for (const taken of instead) {
       const startedMs = monoMs();

@@ -41,7 +41,7 @@ test('every due run is held again, what is not due is not, and a tenant at its l
   const unknown = await submitted('acme', 101);
   await fleet.rows(`UPDATE agent_runs SET version = 9 WHERE id = $1`, [unknown]);
   const running = [await submitted('acme', 102), await submitted('acme', 103)];
-  await fleet.rows(`UPDATE agent_runs SET status = 'running', claimed_by = $1, started_at = now(), step_deadline_at = now() + interval '1 hour' WHERE id = ANY ($2::uuid[])`, [alive, running]);
+  await fleet.rows(`UPDATE agent_runs r SET status = 'running', claimed_by = $1, started_at = now(), step_deadline_at = now() + interval '1 hour', tenant_permit = u.n FROM unnest($2::uuid[]) WITH ORDINALITY u(id, n) WHERE r.id = u.id`, [alive, running]);
   await redis.client.flushall();
   await queue.ready.offer({ tenant: 'acme', run: randomUUID(), order: 1 }); // one that no row stands for
 

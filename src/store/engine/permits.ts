@@ -3,7 +3,7 @@
 // unique indexes decide; nothing is counted beside the rows, so nothing can be lost with a worker.
 import { PERMIT_SPARE } from '../../domain/tunables.ts';
 import type { EnginePool } from './pool.ts';
-import { IS_HEAD, READY, type Ready } from './sweeps.ts';
+import { HAS_WORKER, IS_HEAD, READY, type Ready } from './sweeps.ts';
 
 /** The tenant's limit of `r`. The product's own runs (remembering) are nobody's to limit. */
 export const TENANT_LIMIT = `CASE WHEN r.visible THEN (SELECT t.max_running FROM tenants t WHERE t.id = r.tenant_id) END`;
@@ -65,14 +65,17 @@ export interface RefusedRun extends Ready {
   readonly isRunning: boolean;
   /** These machines could run it now, but for its limits. */
   readonly isRunnable: boolean;
+  /** It could run now, on a living worker of another build: these machines lack its version. */
+  readonly isForeign: boolean;
 }
 
 /** What is known of a run whose claim was refused. Undefined = there is none any more. */
 export async function refusedRun(pool: EnginePool, tenant: string, id: string, machines: readonly string[]): Promise<RefusedRun | undefined> {
   const { rows } = await pool.query<RefusedRun>({ name: 'refused', text: `
-    SELECT ${READY}, r.status = 'running' AS "isRunning", r.status IN ('queued', 'waiting') AND coalesce(r.wake_at <= now(), false) AND r.agent || '@' || r.version = ANY ($3)
-      AND (r.expires_at IS NULL OR r.started_at IS NOT NULL OR r.expires_at > now()) AND ${IS_HEAD} AS "isRunnable"
-    FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id WHERE r.tenant_id = $1 AND r.id = $2 AND r.finished_at IS NULL`, values: [tenant, id, machines] });
+    SELECT ${READY}, r.status = 'running' AS "isRunning", due.is AND ours.is AS "isRunnable", due.is AND NOT ours.is AND ${HAS_WORKER} AS "isForeign"
+    FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id, LATERAL (SELECT r.agent || '@' || r.version = ANY ($3) AS is) ours,
+      LATERAL (SELECT r.status IN ('queued', 'waiting') AND coalesce(r.wake_at <= now(), false) AND (r.expires_at IS NULL OR r.started_at IS NOT NULL OR r.expires_at > now()) AND ${IS_HEAD} AS is) due
+    WHERE r.tenant_id = $1 AND r.id = $2 AND r.finished_at IS NULL`, values: [tenant, id, machines] });
   return rows[0];
 }
 

@@ -24,16 +24,31 @@ export const READY = `r.tenant_id AS tenant, r.id, r.pool, r.priority, (extract(
 export const IS_HEAD = `(r.session_id IS NULL OR r.holds_session OR NOT EXISTS (SELECT FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
   AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting')))`;
 // Only what some live worker can run: the rest is `blocked: version` and must not stand at the head of the queue.
-const HAS_WORKER = `EXISTS (SELECT FROM workers w WHERE w.pool = r.pool AND w.ended_at IS NULL AND w.lease_until > now() AND r.agent || '@' || r.version = ANY (w.machines))`;
+export const HAS_WORKER = `EXISTS (SELECT FROM workers w WHERE w.pool = r.pool AND w.ended_at IS NULL AND w.lease_until > now() AND r.agent || '@' || r.version = ANY (w.machines))`;
 
-/** Runnable runs of a pool after (tenant, id), by key, so that a caller can page through all of them. */
-export async function runnablePage(pool: EnginePool, runPool: string, after: { tenant: string; id: string }, limit: number): Promise<Ready[]> {
-  const { rows } = await pool.query<Ready>({ name: 'runnable', text: `
+export interface DueRun extends Ready {
+  /** Since when, with its id its place among the due: text of the database's, exact. */
+  readonly dueAt: string;
+}
+
+/** Before every due run. */
+export const FIRST_DUE: Pick<DueRun, 'dueAt' | 'id'> = { dueAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
+
+/** Due runs of a pool that some living worker can run, the longest due first, so that a caller can page through all of them: by
+ *  the index of due runs, or each page would read the whole backlog. */
+export async function duePage(pool: EnginePool, runPool: string, after: Pick<DueRun, 'dueAt' | 'id'>, limit: number): Promise<DueRun[]> {
+  const { rows } = await pool.query<DueRun>({ name: 'due-page', text: `
+    SELECT ${READY}, r.wake_at::text AS "dueAt" FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id
+    WHERE r.pool = $1 AND r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() AND (r.wake_at, r.id) > ($2::timestamptz, $3::uuid) AND ${IS_HEAD} AND ${HAS_WORKER}
+    ORDER BY r.wake_at, r.id LIMIT $4`, values: [runPool, after.dueAt, after.id, limit] });
+  return rows;
+}
+
+/** Running runs of a pool whose holder is dead: as many as the dead had places. */
+export async function abandonedRuns(pool: EnginePool, runPool: string): Promise<Ready[]> {
+  const { rows } = await pool.query<Ready>({ name: 'abandoned', text: `
     SELECT ${READY} FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id
-    WHERE r.pool = $1 AND (r.tenant_id, r.id) > ($2, $3::uuid) AND ${IS_HEAD} AND ${HAS_WORKER}
-      AND (r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now()
-        OR r.status = 'running' AND NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL))
-    ORDER BY r.tenant_id, r.id LIMIT $4`, values: [runPool, after.tenant, after.id, limit] });
+    WHERE r.pool = $1 AND r.status = 'running' AND ${HAS_WORKER} AND NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.lease_until > now() AND w.ended_at IS NULL)`, values: [runPool] });
   return rows;
 }
 
