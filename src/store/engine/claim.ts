@@ -71,16 +71,14 @@ const WITH_PERMITS: Permits = {
 
 const TAKE = (pick: string, permits: Permits): string => `
 WITH c AS MATERIALIZED (${pick}), ${permits.choice}
-before AS (SELECT r.tenant_id, r.id, r.status, r.started_at FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i),
-u AS (
+u AS ( -- its rows are locked by the pick, as it found them
   UPDATE agent_runs r SET status = 'running', wait_reason = NULL, fence = nextval('fence_seq'), claimed_by = $3,
     step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int, crashes_alone = r.crashes_alone + (r.status = 'running' AND r.ran_alone)::int, ran_alone = false,
     holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int, ${permits.set}
-  FROM c ${permits.join} WHERE r.tenant_id = c.t AND r.id = c.i AND ${RUNNABLE} ${permits.where}
-  RETURNING r.*
+  FROM c ${permits.join} WHERE r.tenant_id = c.t AND r.id = c.i ${permits.where}
+  RETURNING r.*, c.is_first
 ), e AS (
-  INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT u.tenant_id, u.id, u.event_seq, 'run.started'
-  FROM u JOIN before b ON b.tenant_id = u.tenant_id AND b.id = u.id WHERE b.started_at IS NULL
+  INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first
 ), m AS ( -- the reserve of an attempt that an older fence left open is spent: nobody will learn its usage
   UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
   FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND u.step_claims > 1 RETURNING k.tenant_id, k.agent, k.reserved_micro_usd
@@ -99,13 +97,13 @@ SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.s
   (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs", ${permits.answer} AS limits
 FROM u`;
 
-const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
+const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i, r.started_at IS NULL AS is_first${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
   WHERE ${RUNNABLE}${where} ORDER BY 1, 2 FOR UPDATE OF r`;
 const UNLIMITED_BY_ID = { name: 'claim', text: TAKE(BY_ID('', ` AND ${UNLIMITED}`), NO_PERMITS) };
 const LIMITED_BY_ID = { name: 'claim-permits', text: TAKE(BY_ID(`, ${LIMITED}`, ''), WITH_PERMITS) };
 // The fallback: runs of a pool whose holder is dead, then due ones, oldest first, whoever else is asking. Two picks, so that the
 // second reads no more of the index of due runs than it takes: with Redis gone this is how a long backlog is worked off.
-const PICKED = (status: string, order: string): string => `SELECT r.tenant_id AS t, r.id AS i, ${LIMITED} FROM agent_runs r WHERE r.pool = $1 AND ${status} AND ${RUNNABLE} ${order} LIMIT $2 FOR UPDATE OF r SKIP LOCKED`;
+const PICKED = (status: string, order: string): string => `SELECT r.tenant_id AS t, r.id AS i, r.started_at IS NULL AS is_first, ${LIMITED} FROM agent_runs r WHERE r.pool = $1 AND ${status} AND ${RUNNABLE} ${order} LIMIT $2 FOR UPDATE OF r SKIP LOCKED`;
 const DUE = { name: 'claim-due', text: TAKE(`WITH ${FULL}, orphan AS MATERIALIZED (${PICKED(`r.status = 'running'`, '')}),
   due AS MATERIALIZED (${PICKED(`r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() AND ${NOT_FULL}`, 'ORDER BY r.wake_at, r.id')})
   SELECT * FROM orphan UNION ALL SELECT * FROM due LIMIT $2`, WITH_PERMITS) };
