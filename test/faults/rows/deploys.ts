@@ -36,15 +36,15 @@ export const R13 = defineRow({
 
 export const R14 = defineRow({
   id: 'R14', title: 'rolling deploys',
-  short: { deploys: 3, everyMs: 300, batch: 8, workMs: 1_200 }, full: { deploys: 30, everyMs: 20_000, batch: 40, workMs: 4_000 },
+  short: { deploys: 3, everyMs: 300, batch: 8, workMs: 1_200 }, full: { deploys: 30, everyMs: 20_000, batch: 40, workMs: 6_000 },
   async inject(ground, { deploys, everyMs, batch, workMs }) {
     await ground.maintenance();
-    let worker = await ground.worker({ concurrency: batch });
+    let worker = await ground.worker({ concurrency: 2 * batch });
     const exits: unknown[] = [];
     for (let n = 0; n < deploys; n++) {
       await ground.submitMany(batch, (at) => [[{ do: 'work', ms: workMs }], [{ do: 'keyed', line: `a${at}` }, { do: 'work', ms: workMs }], [{ do: 'work', ms: workMs }], [{ do: 'work', ms: workMs }, { do: 'keyed', line: `b${at}` }]]);
       await pause(everyMs);
-      const next = await ground.worker({ concurrency: batch });
+      const next = await ground.worker({ concurrency: 2 * batch });
       exits.push((await worker.stop()).by);
       worker = next;
     }
