@@ -19,7 +19,7 @@ export class Engine {
     this.pool = pool;
     this.#submits = new Grouped((runs) => submitRuns(pool, runs), GROUPS);
     this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
-    this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
+    this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), { ...GROUPS, lanes: 1 }); // they come in step with one another: two lanes make two groups of half the size
   }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
