@@ -12,7 +12,7 @@ import { fillToolResult, openToolCallIfHeld, recordedCalls, recordResultIfHeld }
 import { refusedRun, seatRunning } from '../src/store/engine/permits.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
-import { abandonedRuns, duePage, FIRST_DUE, readyRuns } from '../src/store/engine/sweeps.ts';
+import { abandonedRuns, duePage, FIRST_DUE, latestDue, readyRuns } from '../src/store/engine/sweeps.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
 import { statusCounts, workOf } from '../src/store/engine/work.ts';
 import { registerWorker, renewLeaseIfHeld } from '../src/store/engine/workers.ts';
@@ -41,6 +41,7 @@ const ALLOWED = {
   'refused': [KEY, 'agent_runs_session'],
   'seat': [KEY, 'agent_runs_held'],
   'due page': [KEY, 'agent_runs_due', 'agent_runs_session'],
+  'latest due': [KEY, 'agent_runs_due', 'agent_runs_session'],
   'abandoned': [KEY, 'agent_runs_held'],
   'tool intent': [KEY],
   'fill result': [KEY, 'tool_calls_pkey'],
@@ -98,6 +99,7 @@ beforeAll(async () => {
   await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);
   await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await duePage(door('due page'), 'agent', FIRST_DUE, 100);
+  await latestDue(door('latest due'), 'agent', 100);
   await abandonedRuns(door('abandoned'), 'agent');
   await claimDue(door('claim due'), 'agent', 10, holder, MACHINES, 60_000);
   await workOf(door('work'), 'agent');

@@ -97,6 +97,8 @@ export const LOCK_RETRY_MS = 1_000;
 export const READY_GROUP_MAX = 100;
 /** Runs offered by one script call when many come at once (rebuild): about 3 ms of Redis. */
 export const READY_OFFER_MAX = 1_000;
+/** So many of them a sweep reads of the backlog. */
+export const SWEEP_PAGES = 4;
 /** What a run is charged at its take while nothing is known of its tenant or pool; the settle corrects it. */
 export const FIRST_COST_MS = 20;
 /** The ready queue forgets a tenant's finish tag and usual cost this long after its last run: an hour-old debt is nobody's loss. */

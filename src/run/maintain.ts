@@ -12,11 +12,11 @@ import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
-import { expireUnstarted, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
+import { expireUnstarted, FIRST_DUE, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
 import { statusCounts, workOf } from '../store/engine/work.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import type { PoolQueue } from './offer-run.ts';
-import { fillQueue, offerDueRuns } from './rebuild-queue.ts';
+import { fillQueue, offerSomeDue } from './rebuild-queue.ts';
 
 export interface MaintainDeps {
   readonly engine: Engine;
@@ -41,6 +41,8 @@ export class Maintenance implements Service {
   readonly #deps: MaintainDeps;
   readonly #stopping = new AbortController();
   #loop: Promise<void> = Promise.resolve();
+  /** How far the backlog of each pool was offered. */
+  readonly #swept = new Map<string, typeof FIRST_DUE>();
   #gaugeAtMs = 0;
 
   constructor(deps: MaintainDeps) { this.#deps = deps; }
@@ -100,7 +102,8 @@ export class Maintenance implements Service {
       const { offered } = await fillQueue(engine.pool, pool, queue, this.#stopping.signal);
       log.info({ pool, offered }, 'ready queue rebuilt from Postgres');
     } else {
-      const found = await offerDueRuns(engine.pool, pool, queue, this.#stopping.signal);
+      const { found, after } = await offerSomeDue(engine.pool, pool, queue, this.#swept.get(pool) ?? FIRST_DUE);
+      this.#swept.set(pool, after);
       if (found > 0) log.debug({ pool, found }, 'offered runs that the ready queue did not hold');
       await queue.ready.ring();
     }

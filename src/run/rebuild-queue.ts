@@ -1,10 +1,10 @@
 // Fills the ready queue of a pool from Postgres: maintenance does it every second with what was lost, and whole after a wipe;
 // an operator does it by `mainstay rebuild queue`. Safe while workers run: what they take meanwhile is decided by the claim,
 // a run already held keeps its place, and of two rebuilds at once the later one counts.
-import { READY_OFFER_MAX } from '../domain/tunables.ts';
+import { READY_OFFER_MAX, SWEEP_PAGES } from '../domain/tunables.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { runningSlots } from '../store/engine/running-slots.ts';
-import { abandonedRuns, duePage, FIRST_DUE } from '../store/engine/sweeps.ts';
+import { abandonedRuns, duePage, FIRST_DUE, latestDue, type Ready } from '../store/engine/sweeps.ts';
 import { asOffer, type PoolQueue } from './offer-run.ts';
 
 export interface Rebuilt {
@@ -19,11 +19,27 @@ export interface Rebuilt {
   readonly isKnown: boolean;
 }
 
-/** Offers every run of the pool that some worker could move now; answers how many the ready queue did not hold. Ends early when
+type Place = typeof FIRST_DUE;
+
+/** What a sweep offers: runs of dead workers, those that became due last, and so much of the backlog from `after` on, which a long one
+ *  is not read whole every second. Answers how many runs the ready queue did not hold, and where the next sweep goes on. */
+export async function offerSomeDue(pool: EnginePool, name: string, queue: PoolQueue, after: Place): Promise<{ readonly found: number; readonly after: Place }> {
+  const offer = (runs: readonly Ready[]): Promise<number> => queue.ready.offerMany(runs.map(asOffer));
+  let found = await offer(await abandonedRuns(pool, name)) + await offer(await latestDue(pool, name, READY_OFFER_MAX));
+  for (let pages = 0; pages < SWEEP_PAGES; pages++) {
+    const page = await duePage(pool, name, after, READY_OFFER_MAX);
+    found += await offer(page);
+    after = page.length < READY_OFFER_MAX ? FIRST_DUE : page.at(-1) ?? FIRST_DUE;
+    if (after === FIRST_DUE) break;
+  }
+  return { found, after };
+}
+
+/** Offers every run of the pool that some worker could move now; answers how many there were for the ready queue. Ends early when
  *  `signal` aborts. */
-export async function offerDueRuns(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<number> {
+async function offerDueRuns(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<number> {
   let found = await queue.ready.offerMany((await abandonedRuns(pool, name)).map(asOffer));
-  for (let after = FIRST_DUE; !signal?.aborted;) {
+  for (let after: Place = FIRST_DUE; !signal?.aborted;) {
     const page = await duePage(pool, name, after, READY_OFFER_MAX);
     found += await queue.ready.offerMany(page.map(asOffer));
     const last = page.at(-1);

@@ -34,13 +34,19 @@ export interface DueRun extends Ready {
 /** Before every due run. */
 export const FIRST_DUE: Pick<DueRun, 'dueAt' | 'id'> = { dueAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
 
+const DUE = `SELECT ${READY}, r.wake_at::text AS "dueAt" FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id
+  WHERE r.pool = $1 AND r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() AND ${IS_HEAD} AND ${HAS_WORKER}`;
+
 /** Due runs of a pool that some living worker can run, the longest due first, so that a caller can page through all of them: by
  *  the index of due runs, or each page would read the whole backlog. */
 export async function duePage(pool: EnginePool, runPool: string, after: Pick<DueRun, 'dueAt' | 'id'>, limit: number): Promise<DueRun[]> {
-  const { rows } = await pool.query<DueRun>({ name: 'due-page', text: `
-    SELECT ${READY}, r.wake_at::text AS "dueAt" FROM agent_runs r LEFT JOIN tenants t ON t.id = r.tenant_id
-    WHERE r.pool = $1 AND r.status IN ('queued', 'waiting') AND r.wake_at IS NOT NULL AND r.wake_at <= now() AND (r.wake_at, r.id) > ($2::timestamptz, $3::uuid) AND ${IS_HEAD} AND ${HAS_WORKER}
-    ORDER BY r.wake_at, r.id LIMIT $4`, values: [runPool, after.dueAt, after.id, limit] });
+  const { rows } = await pool.query<DueRun>({ name: 'due-page', text: `${DUE} AND (r.wake_at, r.id) > ($2::timestamptz, $3::uuid) ORDER BY r.wake_at, r.id LIMIT $4`, values: [runPool, after.dueAt, after.id, limit] });
+  return rows;
+}
+
+/** The same, but those that became due last: of them a hint is lost, where one is. */
+export async function latestDue(pool: EnginePool, runPool: string, limit: number): Promise<DueRun[]> {
+  const { rows } = await pool.query<DueRun>({ name: 'due-latest', text: `${DUE} ORDER BY r.wake_at DESC, r.id DESC LIMIT $2`, values: [runPool, limit] });
   return rows;
 }
 
