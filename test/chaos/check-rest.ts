@@ -79,6 +79,9 @@ export async function inTime({ stand: { rows }, log }: Evidence, healed: { reado
   };
 }
 
+/** Faults after which others take runs over. */
+const OVERTAKING: readonly string[] = ['kill-agent', 'stop-process', 'block-loop', 'fault-point', 'postgres-cut-off'];
+
 export interface Floors { readonly faults: number; readonly runs: number }
 
 export async function wasReal({ stand }: Evidence, landed: Readonly<Record<string, number>>, floors: Floors): Promise<Look> {
@@ -88,12 +91,12 @@ export async function wasReal({ stand }: Evidence, landed: Readonly<Record<strin
   const total = Object.values(landed).reduce((sum, n) => sum + n, 0);
   const never = Object.entries(landed).filter(([, n]) => n === 0).map(([kind]) => kind);
   return {
-    evidence: takeovers + stand.fenced + stand.restarts,
+    evidence: total + takeovers,
     wrong: [
       ...(total < floors.faults ? [`${total} faults landed, at least ${floors.faults} must`] : []),
       ...never.map((kind) => `${kind} never landed`),
       ...(completed < floors.runs ? [`${completed} runs completed, at least ${floors.runs} must`] : []),
-      ...(takeovers === 0 ? ['no worker was overtaken'] : []),
+      ...(takeovers === 0 && OVERTAKING.some((kind) => kind in landed) ? ['no worker was overtaken'] : []),
     ],
     note: `${takeovers} takeovers, ${stand.fenced} workers fenced, ${stand.restarts} processes started again, ${completed} runs completed`,
   };
