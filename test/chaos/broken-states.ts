@@ -29,6 +29,7 @@ export const BROKEN_STATES: readonly BrokenState[] = [
   bySql('I10', 'a call that cost more than it is booked at', `UPDATE model_calls SET cost_micro_usd = cost_micro_usd + 1 WHERE status = 'settled'`, `UPDATE model_calls SET cost_micro_usd = cost_micro_usd - 1 WHERE status = 'settled'`),
   bySql('I11', 'a budget that was passed', `UPDATE budgets SET spent_micro_usd = spent_micro_usd + 1000000000000`, `UPDATE budgets SET spent_micro_usd = spent_micro_usd - 1000000000000`),
   bySql('I12', 'a tool use that was never answered', `ALTER TABLE run_steps ADD COLUMN kept json; UPDATE run_steps SET kept = data, data = '{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t"}]},{"role":"user","content":[{"type":"text"}]}]}' WHERE ${A_TRANSCRIPT}`, `UPDATE run_steps SET data = kept WHERE kept IS NOT NULL; ALTER TABLE run_steps DROP COLUMN kept`),
+  bySql('I14', 'memories newer than the index', `UPDATE memories SET version = version + 1`, `UPDATE memories SET version = version - 1`),
   bySql('I19', 'an occurrence at a moment that the calendar does not name', `UPDATE schedule_occurrences SET occurrence = occurrence + interval '1 s'`, `UPDATE schedule_occurrences SET occurrence = occurrence - interval '1 s'`),
   bySql('I21', 'runs that took an hour', `UPDATE agent_runs SET created_at = created_at - interval '1 hour'`, `UPDATE agent_runs SET created_at = created_at + interval '1 hour'`),
 ];

@@ -17,7 +17,7 @@ const LEFT = `
   UNION ALL SELECT 'ended and still claimed, or holding their session', count(*)::int FROM agent_runs WHERE finished_at IS NOT NULL AND (claimed_by IS NOT NULL OR holds_session OR step_deadline_at IS NOT NULL)
   UNION ALL SELECT 'ended and still waiting for a time', count(*)::int FROM agent_runs WHERE finished_at IS NOT NULL AND wait_reason IS NOT NULL
   UNION ALL SELECT 'runs owed to memory', count(*)::int FROM agent_runs WHERE memory_state = 'due'
-  UNION ALL SELECT 'memories owed to the index', count(*)::int FROM memories WHERE indexed_generation IS NULL AND valid_to IS NULL
+  UNION ALL SELECT 'memories owed to the index', count(*)::int FROM memories WHERE indexed_generation IS NULL
   UNION ALL SELECT 'summaries owed to the index', count(*)::int FROM run_summaries WHERE indexed_generation IS NULL
   UNION ALL SELECT 'open questions of ended runs', count(*)::int FROM approvals a JOIN agent_runs r ON r.tenant_id = a.tenant_id AND r.id = a.run_id WHERE a.status = 'pending' AND r.finished_at IS NOT NULL
   UNION ALL SELECT 'workers that ended and were not retired', count(*)::int FROM workers WHERE ended_at IS NULL AND lease_until < now() - interval '15 s'`;
@@ -79,6 +79,9 @@ export async function inTime({ stand: { rows }, log }: Evidence, healed: { reado
   };
 }
 
+/** Faults after which others take runs over. */
+const OVERTAKING: readonly string[] = ['kill-agent', 'stop-process', 'block-loop', 'fault-point', 'postgres-cut-off'];
+
 export interface Floors { readonly faults: number; readonly runs: number }
 
 export async function wasReal({ stand }: Evidence, landed: Readonly<Record<string, number>>, floors: Floors): Promise<Look> {
@@ -88,12 +91,12 @@ export async function wasReal({ stand }: Evidence, landed: Readonly<Record<strin
   const total = Object.values(landed).reduce((sum, n) => sum + n, 0);
   const never = Object.entries(landed).filter(([, n]) => n === 0).map(([kind]) => kind);
   return {
-    evidence: takeovers + stand.fenced + stand.restarts,
+    evidence: total + takeovers,
     wrong: [
       ...(total < floors.faults ? [`${total} faults landed, at least ${floors.faults} must`] : []),
       ...never.map((kind) => `${kind} never landed`),
       ...(completed < floors.runs ? [`${completed} runs completed, at least ${floors.runs} must`] : []),
-      ...(takeovers === 0 ? ['no worker was overtaken'] : []),
+      ...(takeovers === 0 && OVERTAKING.some((kind) => kind in landed) ? ['no worker was overtaken'] : []),
     ],
     note: `${takeovers} takeovers, ${stand.fenced} workers fenced, ${stand.restarts} processes started again, ${completed} runs completed`,
   };
@@ -102,6 +105,6 @@ export async function wasReal({ stand }: Evidence, landed: Readonly<Record<strin
 /** Lines of people: what stands still now. */
 export async function unfinished({ rows }: Pick<Stand, 'rows'>): Promise<{ ended: number; open: number; oldestMs: number; owed: number }> {
   const [row] = await rows<{ ended: number; open: number; oldest: number | null; owed: number }>(`SELECT count(*) FILTER (WHERE finished_at IS NOT NULL)::int AS ended, count(*) FILTER (WHERE finished_at IS NULL)::int AS open, (extract(epoch FROM now() - min(created_at) FILTER (WHERE finished_at IS NULL)) * 1000)::float8 AS oldest,
-    (count(*) FILTER (WHERE memory_state = 'due') + (SELECT count(*) FROM memories WHERE indexed_generation IS NULL AND valid_to IS NULL) + (SELECT count(*) FROM run_summaries WHERE indexed_generation IS NULL))::int AS owed FROM agent_runs`);
+    (count(*) FILTER (WHERE memory_state = 'due') + (SELECT count(*) FROM memories WHERE indexed_generation IS NULL) + (SELECT count(*) FROM run_summaries WHERE indexed_generation IS NULL))::int AS owed FROM agent_runs`);
   return { ended: row?.ended ?? 0, open: row?.open ?? 0, oldestMs: row?.oldest ?? 0, owed: row?.owed ?? 0 };
 }

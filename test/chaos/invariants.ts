@@ -13,6 +13,7 @@ export const INVARIANTS = {
   I10: 'The ledger of the model is what the model counted, times the price; what nobody learnt is booked at its reserve.',
   I11: 'No budget was passed by more than a reserve for each slot, and every reserve was released.',
   I12: 'Transcripts are valid: each tool use is answered next, and nothing half said was carried out.',
+  I14: 'The vector index holds the live memories of Postgres, and no other.',
   I17: 'Nothing is owed, offered, locked or held when all has ended.',
   I19: 'Each occurrence of a schedule fired once, or is recorded as skipped.',
   I21: '99 of 100 runs ended in time, and every worker runs fresh runs within a minute after the last fault.',

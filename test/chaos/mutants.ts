@@ -29,7 +29,7 @@ export const MUTANTS = {
     what: 'the counter of fences is lost when Redis is', guards: [], faults: ['redis-flush', 'redis-kill'], runs: ['steps', 'timer'], breaks: ['I5'],
     after: (kind: FaultKind, rows: Rows) => (kind.startsWith('redis') ? rows('ALTER SEQUENCE fence_seq RESTART WITH 1') : Promise.resolve()),
   },
-  'key-per-try': { what: 'the key of a call is new with each try, as the id of a tool use in the model’s answer would be', guards: ['key-of-place'], faults: ['fault-point'], runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
+  'key-from-tool-id': { what: 'the key of a call is new with each try, as the id of a tool use in an answer of the model is', guards: ['key-of-place'], faults: ['fault-point'], runs: ['steps'], points: ['call-answered'], breaks: ['I7'] },
 } satisfies Record<string, Mutant>;
 
 export type MutantName = keyof typeof MUTANTS;

@@ -6,7 +6,6 @@ import type { Stand } from './stand.ts';
 import type { Traffic } from './traffic.ts';
 
 const LOOK_MS = 500;
-const SHORT_CALL = { signal: undefined } as const;
 
 interface Waiting { tenant: string; id: string; reason: string }
 
@@ -42,7 +41,7 @@ export class People {
   /** Every fifth question is answered with no, by its id, so that the same one gets the same answer. */
   async #decide(tenant: string, run: string): Promise<void> {
     const open = await this.#stand.rows<{ id: string }>(`SELECT id FROM approvals WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending'`, [tenant, run]);
-    for (const { id } of open) await this.#traffic.client(tenant).approvals.decide(publicId('approval', id), { approved: parseInt(id.slice(-2), 16) % 5 !== 0 }, SHORT_CALL);
+    for (const { id } of open) await this.#traffic.client(tenant).approvals.decide(publicId('approval', id), { approved: parseInt(id.slice(-2), 16) % 5 !== 0 });
   }
 
   async #settle(tenant: string, run: string): Promise<void> {

@@ -3,6 +3,7 @@
 import { monoMs, pause } from '../../src/clock.ts';
 import { messageOf } from '../../src/domain/errors.ts';
 import type { FaultPostgres } from '../faults/servers.ts';
+import { indexMatches } from './check-index.ts';
 import { budgetsKept, ledgerOfModel, validTranscripts } from './check-money.ts';
 import { inTime, nothingLeft, schedulesKept, unfinished, wasReal, type Floors } from './check-rest.ts';
 import { asked, denseSteps, effectsOnce, endsOnce, ledgerMatches, noZombies, oneRunPerKey, permitted, risingFences, type Evidence } from './check-runs.ts';
@@ -129,7 +130,7 @@ function looksOf(evidence: Evidence, storm: Storm, healed: Awaited<ReturnType<ty
   return {
     I1: () => endsOnce(evidence), I2: () => asked(evidence), I3: () => oneRunPerKey(evidence), I4: () => denseSteps(evidence), I5: () => risingFences(evidence), I6: () => noZombies(evidence),
     I7: () => effectsOnce(evidence), I8: () => ledgerMatches(evidence), I9: () => permitted(evidence), I10: () => ledgerOfModel(evidence), I11: () => budgetsKept(evidence), I12: () => validTranscripts(evidence),
-    I17: () => nothingLeft(evidence), I19: () => schedulesKept(evidence), I21: () => inTime(evidence, healed), I22: () => wasReal(evidence, storm.landed, floors),
+    I14: () => indexMatches(evidence), I17: () => nothingLeft(evidence), I19: () => schedulesKept(evidence), I21: () => inTime(evidence, healed), I22: () => wasReal(evidence, storm.landed, floors),
   };
 }
 

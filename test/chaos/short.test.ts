@@ -54,6 +54,6 @@ test('a short storm breaks nothing, and what is then broken by hand is seen by t
 }, 400_000);
 
 test.each(['ledger-off', 'reconciler-off'] satisfies MutantName[])('the mutant %s is caught', async (mutant) => {
-  const { violations } = await runChaos({ seed: 1, minutes: MINUTES, milvusAddress, postgres, mutant, fleet: FLEET, restMs: 5_000 });
+  const { violations } = await runChaos({ seed: 1, minutes: 0.7 * MINUTES, milvusAddress, postgres, mutant, fleet: FLEET, restMs: 5_000 });
   expect(caughtBy(mutant, violations)).toEqual(MUTANTS[mutant].breaks);
 }, 400_000);

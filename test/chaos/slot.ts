@@ -8,7 +8,7 @@ import { LANDED } from './orders.ts';
 export const ROLES = ['agent', 'memory', 'maintenance', 'api'] as const;
 export type Role = (typeof ROLES)[number];
 
-const READY: Readonly<Record<Role, RegExp>> = { agent: /worker registered/, memory: /worker registered/, maintenance: /"level":30.*"name":"maintenance"|"level":/, api: /the API answers/ };
+const READY: Readonly<Record<Role, RegExp>> = { agent: /worker registered/, memory: /worker registered/, maintenance: /"level":/, api: /the API answers/ };
 const PRELOAD = './test/chaos/in-process.ts';
 const RESTART_MS = 100;
 
@@ -50,7 +50,7 @@ export class Slot {
   ready(): Promise<FleetProcess> { return this.process.ready(); }
   tell(words: string): void { this.process.tell(words); }
 
-  /** Waits until this process says that it landed; undefined where it does not within the time, or ends before. */
+  /** Whether this process says, within the time and before its end, that it landed. */
   async landed(process: FleetProcess, what: string, withinMs: number): Promise<boolean> {
     const words = `${LANDED} ${what}`;
     const late = new AbortController();

@@ -62,11 +62,13 @@ export class Stand {
   readonly #strikes: Strike[];
   #struckNext = 0;
   readonly apiUrl: string;
+  /** Past the proxy. */
+  readonly milvusAddress: string;
   readonly env: Readonly<Record<string, string>>;
   readonly #owner: pg.Pool;
   readonly #closes: (() => unknown)[];
 
-  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'env'> & { readonly strikes: Strike[] }, closes: (() => unknown)[]) {
+  private constructor(parts: Pick<Stand, 'dir' | 'leaseMs' | 'redis' | 'postgres' | 'databaseUrl' | 'sink' | 'model' | 'proxies' | 'apiUrl' | 'milvusAddress' | 'env'> & { readonly strikes: Strike[] }, closes: (() => unknown)[]) {
     this.dir = parts.dir;
     this.leaseMs = parts.leaseMs;
     this.redis = parts.redis;
@@ -76,6 +78,7 @@ export class Stand {
     this.model = parts.model;
     this.proxies = parts.proxies;
     this.apiUrl = parts.apiUrl;
+    this.milvusAddress = parts.milvusAddress;
     this.env = parts.env;
     this.#strikes = parts.strikes;
     this.#closes = closes;
@@ -104,7 +107,7 @@ export class Stand {
     };
     closes.push(() => sink.close(), () => model.stop(), ...Object.values(proxies).map((proxy) => () => proxy.close()), () => redis.stop());
     if (!options.postgres) closes.push(() => own.stop());
-    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, env, strikes: shuffled(strikesOf(options.strikes ?? ANYWHERE), seeded(options.seed)) }, closes);
+    const stand = new Stand({ dir, leaseMs: options.leaseMs, redis, postgres: own, databaseUrl, sink, model, proxies, apiUrl: `http://127.0.0.1:${port}`, milvusAddress: options.milvusAddress, env, strikes: shuffled(strikesOf(options.strikes ?? ANYWHERE), seeded(options.seed)) }, closes);
     process.once('exit', stand.#sweep);
     await installWitness(stand.rows);
     await stand.#fill(options, random);
