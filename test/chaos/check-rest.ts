@@ -2,6 +2,7 @@
 // chaos deserves the name.
 import { monoMs, pause } from '../../src/clock.ts';
 import { readConfig } from '../../src/config.ts';
+import { DELAYED_JOB_MS } from '../../src/domain/tunables.ts';
 import { assembleBase } from '../../workers/assemble.ts';
 import type { Evidence } from './check-runs.ts';
 import type { Look } from './invariants.ts';
@@ -9,8 +10,9 @@ import { machines } from './machines.ts';
 import type { Stand } from './stand.ts';
 import { witnessed } from './witness.ts';
 
-/** A lock's life without renewal, and a little: what is left after this is left for good. */
-const CALM_MS = 40_000;
+/** The longest wait of a delayed job, which outlives a run that was cancelled meanwhile, and a little; a lock lives shorter. What is
+ *  left after this is left for good. */
+const CALM_MS = DELAYED_JOB_MS + 10_000;
 
 const LEFT = `
   SELECT 'running with no live worker' AS what, count(*)::int AS n FROM agent_runs r WHERE status = 'running' AND NOT EXISTS (SELECT FROM workers w WHERE w.incarnation = r.claimed_by AND w.ended_at IS NULL AND w.lease_until > now())
