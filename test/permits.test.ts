@@ -145,7 +145,8 @@ test('without the ready queue: the oldest due runs of a full limit stand in nobo
   const keyed = await submit(10, { pool: poolName, tenant: `${tenant}-b`, concurrencyKey: 'k', concurrencyLimit: 2 });
   const free = await submit(3, { pool: poolName, tenant: `${tenant}-c` });
   const worker = await newWorker(pool);
-  const first = await claimDue(pool, poolName, 6, worker, MACHINES, 60_000);
+  const first: { tenant: string }[] = [];
+  for (let round = 0; first.length < 6 && round < 6; round++) first.push(...await claimDue(pool, poolName, 6 - first.length, worker, MACHINES, 60_000));
   const ofTenant = (name: string): number => first.filter((run) => run.tenant === name).length;
   expect([ofTenant(tenant), ofTenant(keyed[0]!.tenant), ofTenant(free[0]!.tenant)]).toEqual([1, 2, 3]);
   expect(await claimDue(pool, poolName, 6, worker, MACHINES, 60_000)).toEqual([]);

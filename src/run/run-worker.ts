@@ -167,7 +167,12 @@ export class RunWorker implements Service {
     if (!lease) return;
     if (held > 0) return this.#takeUnasked(); // the ready queue chooses
     if (!isGuarded('lost-is-found')) return;
-    for (const run of await this.#unlessLost(this.#claimerOf(lease).claimDue(limit))) void this.#moveUntaken(lease, run);
+    for (let free = limit; free > 0 && this.ready;) {
+      const runs = await this.#unlessLost(this.#claimerOf(lease).claimDue(free));
+      if (runs.length === 0) return;
+      for (const run of runs) void this.#moveUntaken(lease, run);
+      free -= runs.length;
+    }
   }
 
   /** A run that the ready queue did not hand out takes its slots there all the same, or others of its limit would be handed out

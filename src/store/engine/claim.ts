@@ -123,10 +123,12 @@ export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[]
   return asked.map((one) => byId.get(keyOf(one)));
 }
 
+/** Another took the same permit, or the head of the same session: nothing was done. */
+const met = (error: unknown): undefined => { if (isUniqueViolation(error) || isDeadlock(error)) return undefined; throw error; };
+
 /** Two claims at once may choose one permit, or the same session: then each run is claimed by itself, and looks again for a
  *  permit a few times. */
 async function oneByOneWhereTheyMeet(claim: (some: readonly ClaimRequest[]) => Promise<ClaimedRun[]>, asked: readonly ClaimRequest[]): Promise<ClaimedRun[]> {
-  const met = (error: unknown): undefined => { if (isUniqueViolation(error) || isDeadlock(error)) return undefined; throw error; };
   const claimed = await claim(asked).catch(met);
   if (claimed) return claimed;
   return (await Promise.all(asked.map(async (one) => {
@@ -138,18 +140,12 @@ async function oneByOneWhereTheyMeet(claim: (some: readonly ClaimRequest[]) => P
   }))).flat();
 }
 
-/** Claims up to `limit` due runs of a pool straight from Postgres, a round at a time: a limit that a round has filled is passed
- *  over by the next. */
+/** Claims up to `limit` due runs of a pool straight from Postgres; fewer do not mean that there are no more: where a limit was
+ *  filled on the way, the next call passes it over. */
 export async function claimDue(pool: EnginePool, runPool: string, limit: number, incarnation: string, machines: readonly string[], stepMs: number): Promise<ClaimedRun[]> {
-  const claimed: ClaimedRun[] = [];
-  for (let round = 0; round < PERMIT_TRIES && claimed.length < limit; round++) {
-    const rows = await pool.query<ClaimedRun>({ ...DUE, values: [runPool, limit - claimed.length, incarnation, machines, stepMs] }).then((answer) => answer.rows, (error: unknown) => {
-      if (isUniqueViolation(error) || isDeadlock(error)) return undefined; // another took the same permit, or the head of the same session
-      if (claimed.length > 0) return []; // what was claimed must be known to its worker
-      throw error;
-    });
-    if (rows?.length === 0) break;
-    claimed.push(...(rows ?? []));
+  for (let tries = 0; tries < PERMIT_TRIES; tries++) {
+    const claimed = await pool.query<ClaimedRun>({ ...DUE, values: [runPool, limit, incarnation, machines, stepMs] }).catch(met);
+    if (claimed) return claimed.rows;
   }
-  return claimed;
+  return []; // next second
 }
