@@ -15,11 +15,12 @@ import { within, type Service } from '../service.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Claimer } from '../store/engine/engine.ts';
 import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
-import { readyRun, sessionHead, type Ready } from '../store/engine/sweeps.ts';
+import { readyRun, type Ready } from '../store/engine/sweeps.ts';
 import { cancelledRuns } from '../store/engine/workers.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
+import { offerFollowUps } from './offer-follow-ups.ts';
 import { asOffer, type Dispatcher, type PoolQueue } from './offer-run.ts';
 import { answerRefusal, UNANSWERED } from './refused-claim.ts';
 import { Strays } from './strays.ts';
@@ -371,21 +372,8 @@ export class RunWorker implements Service {
 
   async #afterwards(run: ClaimedRun, status: string, wakeInMs: number | null): Promise<void> {
     try {
-      const { engine, dispatcher } = this.#deps;
-      if (status === 'queued' || status === 'waiting') {
-        const ready = await readyRun(engine.pool, run.tenant, run.id);
-        if (ready && wakeInMs !== null && wakeInMs < 60_000) await dispatcher.offer(ready, ready.dueInMs);
-      } else if (status !== 'fenced' && isTerminal(status as never)) {
-        if (run.session !== null && run.user !== null) {
-          const head = await sessionHead(engine.pool, run.tenant, run.user, run.session);
-          if (head) await dispatcher.offer(head, head.dueInMs);
-        }
-        if (run.parent !== null && run.parentPath !== null) {
-          const parent = await readyRun(engine.pool, run.tenant, run.parent);
-          if (parent) await dispatcher.offer(parent, parent.dueInMs);
-        }
-        await this.#deps.onEnded(run, status);
-      }
+      await offerFollowUps(this.#deps, run, status, wakeInMs);
+      if (isTerminal(status as never)) await this.#deps.onEnded(run, status);
     } catch (error) {
       this.#deps.log.warn({ run: run.id, error: messageOf(error) }, 'follow-ups left to maintenance');
     }
