@@ -43,6 +43,11 @@ test('a run without limits holds no permit', async () => {
   expect(await running()).toMatchObject([{ tenant: null, agent: null, key: null }]);
 });
 
+test('a run that is asked for twice in a group is claimed by one of them, with a permit or without', async () => {
+  const [free, limited] = [...await submit(1), ...await submit(1, { concurrencyKey: 'k', concurrencyLimit: 1 })];
+  expect((await claim([free!, limited!, free!, limited!])).map(({ id }) => id)).toEqual([free!.id, limited!.id]);
+});
+
 test('a group of claims gets numbers of its own from 1 to the limit, and no more than there are', async () => {
   await setTenant(pool, tenant, { maxRunning: 5 }, ACTOR);
   await setAgentLimit(pool, tenant, 'still', 3, ACTOR);

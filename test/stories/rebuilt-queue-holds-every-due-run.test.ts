@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { rebuildQueue } from '../../src/run/rebuild-queue.ts';
+import { seatRunning } from '../../src/store/engine/permits.ts';
 import { startFleet } from '../support/fleet.ts';
 import { startOwnRedis } from '../support/own-redis.ts';
 import { spawnCli } from '../support/spawn-cli.ts';
@@ -41,7 +42,8 @@ test('every due run is held again, what is not due is not, and a tenant at its l
   const unknown = await submitted('acme', 101);
   await fleet.rows(`UPDATE agent_runs SET version = 9 WHERE id = $1`, [unknown]);
   const running = [await submitted('acme', 102), await submitted('acme', 103)];
-  await fleet.rows(`UPDATE agent_runs r SET status = 'running', claimed_by = $1, started_at = now(), step_deadline_at = now() + interval '1 hour', tenant_permit = u.n FROM unnest($2::uuid[]) WITH ORDINALITY u(id, n) WHERE r.id = u.id`, [alive, running]);
+  await fleet.rows(`UPDATE agent_runs SET status = 'running', claimed_by = $1, started_at = now(), step_deadline_at = now() + interval '1 hour' WHERE id = ANY ($2::uuid[])`, [alive, running]);
+  expect(await seatRunning(engine.pool)).toBe(2); // the permits their claims would have taken
   await redis.client.flushall();
   await queue.ready.offer({ tenant: 'acme', run: randomUUID(), order: 1 }); // one that no row stands for
 

@@ -110,17 +110,22 @@ const DUE = { name: 'claim-due', text: TAKE(`WITH ${FULL}, orphan AS MATERIALIZE
 
 const keyOf = ({ tenant, id }: ClaimRequest): string => `${tenant} ${id}`;
 
-/** Claims by id; answers in the order asked, undefined where the run was not to be had. What the statement for runs without
- *  limits leaves is asked once more with permits. */
+/** Claims by id; answers in the order asked, undefined where the run was not to be had. Of two who ask for one run (a rebuilt ready
+ *  queue hands out again what is being claimed) the first gets it: it must not be moved twice under one fence. What the
+ *  statement for runs without limits leaves is asked once more with permits. */
 export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[], incarnation: string, machines: readonly string[], stepMs: number): Promise<(ClaimedRun | undefined)[]> {
-  const byId = new Map<string, ClaimedRun>();
+  const left = new Map(asked.map((one) => [keyOf(one), one]));
+  const claimed = new Map<string, ClaimedRun>();
   for (const statement of [UNLIMITED_BY_ID, LIMITED_BY_ID]) {
     const claim = async (some: readonly ClaimRequest[]): Promise<ClaimedRun[]> =>
       (await pool.query<ClaimedRun>({ ...statement, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] })).rows;
-    const left = asked.filter((one) => !byId.has(keyOf(one)));
-    if (left.length > 0) for (const row of await oneByOneWhereTheyMeet(claim, left)) byId.set(keyOf(row), row);
+    if (left.size > 0) for (const row of await oneByOneWhereTheyMeet(claim, [...left.values()])) { left.delete(keyOf(row)); claimed.set(keyOf(row), row); }
   }
-  return asked.map((one) => byId.get(keyOf(one)));
+  return asked.map((one) => {
+    const row = claimed.get(keyOf(one));
+    claimed.delete(keyOf(one));
+    return row;
+  });
 }
 
 /** Another took the same permit, or the head of the same session: nothing was done. */

@@ -98,13 +98,13 @@ export async function stillRunning(pool: EnginePool, tenant: string, ids: readon
 }
 
 // A run without limits pays nothing, so one that was claimed before its limit was set holds no permit. It gets a number no limit
-// reaches, made of its fence: it counts from now on, harms nobody, and goes with the run.
+// reaches, from the sequence of the fences: it counts from now on, is nobody else's, and goes with the run.
 const SEAT = `
 WITH s AS MATERIALIZED (
-  SELECT r.tenant_id, r.id, r.fence, r.tenant_permit IS NULL AND ${TENANT_LIMIT} IS NOT NULL AS by_tenant, r.agent_permit IS NULL AND ${AGENT_LIMIT} IS NOT NULL AS by_agent FROM agent_runs r
+  SELECT r.tenant_id, r.id, r.tenant_permit IS NULL AND ${TENANT_LIMIT} IS NOT NULL AS by_tenant, r.agent_permit IS NULL AND ${AGENT_LIMIT} IS NOT NULL AS by_agent FROM agent_runs r
   WHERE r.status = 'running' AND (r.tenant_permit IS NULL AND ${TENANT_LIMIT} IS NOT NULL OR r.agent_permit IS NULL AND ${AGENT_LIMIT} IS NOT NULL) ORDER BY 1, 2 FOR UPDATE OF r
 )
-UPDATE agent_runs r SET tenant_permit = CASE WHEN s.by_tenant THEN (1::bigint << 40) + s.fence ELSE r.tenant_permit END, agent_permit = CASE WHEN s.by_agent THEN (1::bigint << 40) + s.fence ELSE r.agent_permit END
+UPDATE agent_runs r SET tenant_permit = CASE WHEN s.by_tenant THEN (1::bigint << 40) + nextval('fence_seq') ELSE r.tenant_permit END, agent_permit = CASE WHEN s.by_agent THEN (1::bigint << 40) + nextval('fence_seq') ELSE r.agent_permit END
 FROM s WHERE r.tenant_id = s.tenant_id AND r.id = s.id AND r.status = 'running'`;
 
 /** Gives running runs of limits that are new a permit; answers how many there were. */
