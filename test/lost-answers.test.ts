@@ -1,16 +1,22 @@
 // Statements that were carried out and whose answer was lost on the way. A commit is then read back, in a group as well as alone:
 // taken for fenced, its run would be held by a worker that has left it. A claim's runs are given back by the worker that does
-// not know of them, and not before they were seen twice.
+// not know of them, and not before they were seen twice. A result that is on record is found there, and nobody is asked for it.
 import { randomUUID } from 'node:crypto';
 import { afterAll, expect, test } from '@jest/globals';
+import { z } from 'zod';
+import type { Step } from '../src/domain/machine.ts';
 import { makeLog } from '../src/log.ts';
+import { defineMachine } from '../src/run/define-machine.ts';
 import { Strays } from '../src/run/strays.ts';
 import { claimRuns, type ClaimedRun } from '../src/store/engine/claim.ts';
 import { commitRunsIfHeld, type Commit } from '../src/store/engine/commit.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitRuns } from '../src/store/engine/submit.ts';
+import { defineTool } from '../src/tools/define-tool.ts';
+import { Proxy } from './faults/proxy.ts';
+import { startFleet } from './support/fleet.ts';
 import { MACHINES, newRun, TENANT } from './support/run-bench.ts';
-import { useStack } from './support/stack.ts';
+import { atFileEnd, useStack } from './support/stack.ts';
 
 const stack = await useStack();
 const pool = openEnginePool(stack.databaseUrl, true, 4, makeLog('silent', 'test'));
@@ -71,4 +77,18 @@ test('the answer to a claim is lost: its runs are given back at the second look,
   expect((await strays.giveBack(pool, mine, knows)).map(({ id }) => id)).toEqual([runs[0]?.id]);
   const { rows } = await pool.query<{ status: string; crashes: number }>('SELECT status::text, crashes FROM agent_runs WHERE id = ANY ($1::uuid[]) ORDER BY status', [runs.map(({ id }) => id)]);
   expect(rows).toEqual([{ status: 'queued', crashes: 0 }, { status: 'running', crashes: 0 }]);
+});
+
+test('the answer to the result of an unkeyed call is lost: its run goes on with the result, without a second call and without a person', async () => {
+  let calls = 0;
+  const tool = defineTool({ name: 'unkeyed', description: 'Counts how often it is called.', input: z.strictObject({}), run: () => Promise.resolve(++calls) });
+  const machine = defineMachine({ name: 'one-call', version: 1, input: z.strictObject({}), start: 'go', tools: [tool], remembers: false, steps: { go: async (step: Step) => step.done(await step.tool('unkeyed', {})) } });
+  const proxy = await Proxy.open(Number(new URL(stack.databaseUrl).port), Math.random);
+  atFileEnd(() => proxy.close());
+  const fleet = await startFleet({ ...stack, env: { ...stack.env, DATABASE_URL: proxy.inFrontOf(stack.databaseUrl) } }, [machine]);
+  await fleet.worker();
+  proxy.dropReplies('UPDATE tool_calls', 1);
+  const { id } = await fleet.base.submit({ tenant: TENANT, door: 'test', agent: 'one-call', input: {} });
+  expect(await fleet.ended(TENANT, id)).toMatchObject({ status: 'completed', output: 1 });
+  expect({ calls, lost: proxy.counts.repliesDropped }).toEqual({ calls: 1, lost: 1 });
 });

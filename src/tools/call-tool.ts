@@ -209,10 +209,11 @@ class ToolCall {
       const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
       const known = harmless || tool.effect !== 'unkeyed';
       const seen = isMainstayError(error) ? error : asToolError(tool, error);
-      await this.#fill(failure(notCalled ? this.#stillSo() : harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
+      const isOpen = await this.#fill(failure(notCalled ? this.#stillSo() : harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
       if (isFenced) throw error;
       if (notCalled) return new Park('rate', isMainstayError(error) ? error.retryAfterMs : undefined);
       if (known) throw seen;
+      if (!isOpen) return new Park('rate', BUSINESS_RETRY_MS); // the result is on record and only the answer to that was lost: the step is called again and gets it
       this.#fillLate(given);
       return new Park('outcome', undefined);
     }

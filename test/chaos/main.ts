@@ -61,8 +61,9 @@ async function withMilvus<T>(work: (address: string) => Promise<T>): Promise<T> 
   const python = await preparePython(join(defaultStateDir, 'venv'), say);
   await python.milvus();
   const dir = mkdtempSync(join(tmpdir(), 'mainstay-chaos-milvus-'));
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
   const server = await startMilvusLite(dir, python.python);
-  try { return await work(server.address); } finally { await server.stop(); rmSync(dir, { recursive: true, force: true }); }
+  try { return await work(server.address); } finally { await server.stop(); }
 }
 
 function keep(json: string | undefined, value: unknown): void { if (json !== undefined) writeFileSync(json, `${JSON.stringify(value, null, 2)}\n`); }
