@@ -6,6 +6,7 @@ import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim
 import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './commit.ts';
 import type { EnginePool } from './pool.ts';
 import { submitDebounced, submitRuns, submitTogether, type NewRun, type Submitted, type Together } from './submit.ts';
+import { wakeAnswered, type Parent } from './waits.ts';
 
 const GROUPS = { lanes: GROUP_LANES, max: GROUP_MAX };
 
@@ -14,12 +15,14 @@ export class Engine {
   readonly #submits: Grouped<NewRun, Submitted>;
   readonly #commits: Grouped<Commit, Committed | Error>;
   readonly #checkpoints: Grouped<Commit, Committed | Error>;
+  readonly #wakes: Grouped<Parent, boolean>;
 
   constructor(pool: EnginePool) {
     this.pool = pool;
     this.#submits = new Grouped((runs) => submitRuns(pool, runs), GROUPS);
     this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
     this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), { ...GROUPS, lanes: 1 }); // they come in step with one another: two lanes make two groups of half the size
+    this.#wakes = new Grouped((runs) => wakeAnswered(pool, runs), { ...GROUPS, lanes: 1 }); // one at a time: a thousand ends become a few looks
   }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
@@ -33,6 +36,9 @@ export class Engine {
     if (answer instanceof Error) throw answer;
     return answer;
   }
+
+  /** Looks whether the run's wait for children is answered, and wakes it; to be asked after the commit of whoever ended or parked. */
+  wakeIfAnswered(tenant: string, id: string): Promise<boolean> { return this.#wakes.add({ tenant, id }); }
 
   /** The claims of one worker: grouped among its slots. */
   claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {
