@@ -55,7 +55,6 @@ type Show = (data: Record<string, unknown>) => void;
 const LAST_COMMITS_MS = 2_000;
 /** For the acknowledgement of wake-ups, and for giving back and retiring: what hangs is left to the lease. */
 const LAST_CALLS_MS = 1_500;
-
 /** A run whose commit failed is tried again after this. */
 const GIVE_BACK_MS = 1_000;
 
