@@ -83,18 +83,8 @@ describe('a whole turn', () => {
   });
 
   test('a turn ended by max_tokens drops a tool call whose arguments are not JSON', async () => {
-    // The stub sends whole JSON, so a raw server says it here.
-    const raw = await rawServer([
-      ['message_start', { type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', content: [], stop_reason: null, usage: { input_tokens: 5, output_tokens: 1 } } }],
-      ['content_block_start', { type: 'content_block_start', index: 0, content_block: { type: 'tool_use', id: 't1', name: 'find', input: {} } }],
-      ['content_block_delta', { type: 'content_block_delta', index: 0, delta: { type: 'input_json_delta', partial_json: '{"half":' } }],
-      ['content_block_stop', { type: 'content_block_stop', index: 0 }],
-      ['message_delta', { type: 'message_delta', delta: { stop_reason: 'max_tokens' }, usage: { output_tokens: 9 } }],
-      ['message_stop', { type: 'message_stop' }],
-    ]);
-    const answer = await connect({ baseUrl: raw.url }).turn(request(), { signal: signal() });
-    await raw.stop();
-    expect(answer).toMatchObject({ stopReason: 'max_tokens', content: [], usage: { inputTokens: 5, outputTokens: 9, cacheReadTokens: 0 } });
+    const answer = await turn({ messages: [say({ text: 'Looking.', cutTool: { name: 'find', json: '{"half":' } })], tools: [tool('find')] });
+    expect(answer).toMatchObject({ stopReason: 'max_tokens', content: [{ type: 'text', text: 'Looking.' }] });
   });
 });
 
@@ -142,6 +132,20 @@ describe('every fault of the provider has one meaning, and each costs one reques
     ['rejected', 'model_rejected', true],
     ['cut_after_partial_tool', 'model_cut_off', false],
     ['disconnect', 'model_cut_off', false],
+    ['cut_before_stop', 'model_cut_off', false],
+    ['server_error_in_stream', 'model_unavailable', false],
+    ['answer_lost', 'model_unavailable', false],
+    ['unavailable', 'model_unavailable', false],
+    ['gateway_timeout', 'model_unavailable', false],
+    ['timed_out', 'model_unavailable', true],
+    ['conflict', 'model_unavailable', true],
+    ['ramp_limit', 'rate_limited', true],
+    ['unpaid', 'breaker_open', true],
+    ['unauthorized', 'model_rejected', true],
+    ['forbidden', 'model_rejected', true],
+    ['not_found', 'model_rejected', true],
+    ['too_large', 'model_rejected', true],
+    ['unprocessable', 'model_rejected', true],
   ];
   test.each(faults)('%s is %s', async (kind, code, unbilled) => {
     stub.addFault({ kind, retryAfterS: 7 });
@@ -170,6 +174,8 @@ describe('every fault of the provider has one meaning, and each costs one reques
     const tookMs = performance.now() - started;
     expect(tookMs).toBeGreaterThan(150);
     expect(tookMs).toBeLessThan(3_000);
+    stub.addFault({ kind: 'stall_in_silence' });
+    expect((await failureOf(connect({ contentIdleMs: 200 }).turn(request(), { signal: signal() }))).code).toBe('model_stalled');
   });
 
   test('an answer that never begins, and one that never ends, meet the limits', async () => {

@@ -3,7 +3,7 @@
 import pg from 'pg';
 import { readConfig, type Config } from '../../src/config.ts';
 import type { Machine } from '../../src/domain/machine.ts';
-import { startModelStub, type ModelStub } from '../../src/dev/model-stub/server.ts';
+import { startModelStub, type ModelStub, type ModelStubOptions } from '../../src/dev/model-stub/server.ts';
 import type { StubScript } from '../../src/dev/model-stub/wire.ts';
 import { openRedis } from '../../src/redis.ts';
 import type { Recaller } from '../../src/run/recaller.ts';
@@ -80,8 +80,8 @@ const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test h
 const configOf = (stack: TestStack, stub: ModelStub, change: Partial<Record<keyof Config, string>>): Config =>
   readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '2000', ...change });
 
-export async function startFleet(stack: TestStack, machines: readonly Machine[], change: Partial<Record<keyof Config, string>> = {}, recaller: Recaller = noMemory): Promise<Fleet> {
-  const stub = await startModelStub();
+export async function startFleet(stack: TestStack, machines: readonly Machine[], change: Partial<Record<keyof Config, string>> = {}, recaller: Recaller = noMemory, model: ModelStubOptions = {}): Promise<Fleet> {
+  const stub = await startModelStub(model);
   const base = await assembleBase(configOf(stack, stub, change), 'test', machines);
   const fleet = new Fleet(base, assembleLimits(base), stub, recaller);
   atFileEnd(() => fleet.close());

@@ -9,7 +9,7 @@ import type { StubAnswer, StubConversation, StubReply, StubScript, WireRequest, 
 export type BlockOfReply =
   | { readonly type: 'thinking'; readonly text: string }
   | { readonly type: 'text'; readonly text: string }
-  | { readonly type: 'tool_use'; readonly id: string; readonly name: string; readonly json: string };
+  | { readonly type: 'tool_use' | 'server_tool_use'; readonly id: string; readonly name: string; readonly json: string };
 
 /** One whole answer, not yet written to anybody. */
 export interface Answer {
@@ -19,6 +19,7 @@ export interface Answer {
   readonly stopReason: string;
   readonly stopCategory: string | undefined;
   readonly usage: WireUsage;
+  readonly paceMs: number;
 }
 
 /** Tokens around the text of an answer. */
@@ -60,10 +61,10 @@ export class Answers {
   make(request: WireRequest, reply: StubReply, tier: WireUsage['service_tier']): Answer {
     const id = `msg_stub${String(++this.#lastId).padStart(8, '0')}`;
     const blocks = blocksOf(id, reply);
-    const outputTokens = blocks.reduce((sum, block) => sum + tokensOf(block.type === 'tool_use' ? block.name + block.json : block.text), FRAME_TOKENS);
+    const outputTokens = blocks.reduce((sum, block) => sum + tokensOf('json' in block ? block.name + block.json : block.text), FRAME_TOKENS);
     const thinking = blocks.find((block) => block.type === 'thinking');
     return {
-      id, model: request.model, blocks, stopReason: stopReasonOf(reply), stopCategory: reply.stopCategory,
+      id, model: request.model, blocks, stopReason: stopReasonOf(reply), stopCategory: reply.stopCategory, paceMs: reply.paceMs ?? 0,
       usage: {
         ...this.#cache.use(request, wallMs()),
         output_tokens: outputTokens,
@@ -82,6 +83,7 @@ function blocksOf(id: string, reply: StubReply): BlockOfReply[] {
   return [
     ...(reply.thinking ? [{ type: 'thinking' as const, text: reply.thinking }] : []),
     ...(text === '' ? [] : [{ type: 'text' as const, text }]),
+    ...(reply.serverTool ? [{ type: 'server_tool_use' as const, id: `srvtoolu_${id.slice(4)}`, name: reply.serverTool.name, json: JSON.stringify(reply.serverTool.input) }] : []),
     ...uses.map(({ name, json }, index) => ({ type: 'tool_use' as const, id: `toolu_${id.slice(4)}_${index}`, name, json })),
   ];
 }
@@ -97,7 +99,7 @@ export const stopDetailsOf = ({ stopReason, stopCategory }: Answer): unknown =>
 /** The message as an unstreamed answer or a batch's result carries it. */
 export function wholeMessage(answer: Answer): unknown {
   const content = answer.blocks.map((block) =>
-    block.type === 'tool_use' ? { type: 'tool_use', id: block.id, name: block.name, input: parsed(block.json), caller: { type: 'direct' } }
+    'json' in block ? { type: block.type, id: block.id, name: block.name, input: parsed(block.json), caller: { type: 'direct' } }
       : block.type === 'thinking' ? { type: 'thinking', thinking: block.text, signature: signatureOf(block.text) }
         : { type: 'text', text: block.text, citations: null });
   return {

@@ -14,6 +14,7 @@ export interface Refusal {
 
 const PLAIN: Partial<Record<FaultKind, Refusal>> = {
   rejected: { status: 400, type: 'invalid_request_error', message: 'rejected by order' },
+  context_exceeded: { status: 400, type: 'invalid_request_error', message: 'prompt is too long: 1000123 tokens > 1000000 maximum' },
   unauthorized: { status: 401, type: 'authentication_error', message: 'invalid x-api-key' },
   unpaid: { status: 402, type: 'billing_error', message: 'Your credit balance is too low' },
   forbidden: { status: 403, type: 'permission_error', message: 'Your API key does not have permission to use this model' },

@@ -13,7 +13,7 @@ export async function streamReply(response: ServerResponse, answer: Answer): Pro
   const send = sender(response);
   start(send, answer);
   send('ping', { type: 'ping' });
-  for (const [index, block] of answer.blocks.entries()) sendBlock(send, index, block);
+  for (const [index, block] of answer.blocks.entries()) await sendBlock(send, index, block, answer.paceMs);
   sendStopReason(send, answer);
   send('message_stop', { type: 'message_stop' });
   response.end();
@@ -30,7 +30,7 @@ export async function streamBroken(response: ServerResponse, answer: Answer, kin
     return;
   }
   if (kind === 'cut_before_stop') {
-    for (const [index, block] of answer.blocks.entries()) sendBlock(send, index, block);
+    for (const [index, block] of answer.blocks.entries()) await sendBlock(send, index, block, answer.paceMs);
     sendStopReason(send, answer);
     response.end();
     return;
@@ -48,7 +48,9 @@ export async function streamBroken(response: ServerResponse, answer: Answer, kin
   } else {
     while (!response.destroyed && !response.writableEnded) {
       await pause(pingMs);
-      if (!response.destroyed) send('ping', { type: 'ping' });
+      if (response.destroyed) return;
+      if (kind === 'trickle') send('content_block_delta', { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: '.' } });
+      else send('ping', { type: 'ping' });
     }
   }
 }
@@ -73,18 +75,21 @@ function sendStopReason(send: Send, answer: Answer): void {
   });
 }
 
-function sendBlock(send: Send, index: number, block: BlockOfReply): void {
+async function sendBlock(send: Send, index: number, block: BlockOfReply, paceMs: number): Promise<void> {
   sendBlockStart(send, index, block);
-  const [text, delta] = block.type === 'tool_use' ? [block.json, (piece: string) => ({ type: 'input_json_delta', partial_json: piece })]
+  const [text, delta] = 'json' in block ? [block.json, (piece: string) => ({ type: 'input_json_delta', partial_json: piece })]
     : block.type === 'thinking' ? [block.text, (piece: string) => ({ type: 'thinking_delta', thinking: piece })]
       : [block.text, (piece: string) => ({ type: 'text_delta', text: piece })];
-  for (const piece of pieces(text)) send('content_block_delta', { type: 'content_block_delta', index, delta: delta(piece) });
+  for (const piece of pieces(text)) {
+    send('content_block_delta', { type: 'content_block_delta', index, delta: delta(piece) });
+    if (paceMs > 0) await pause(paceMs);
+  }
   if (block.type === 'thinking') send('content_block_delta', { type: 'content_block_delta', index, delta: { type: 'signature_delta', signature: signatureOf(block.text) } });
   send('content_block_stop', { type: 'content_block_stop', index });
 }
 
 function sendBlockStart(send: Send, index: number, block: BlockOfReply): void {
-  const started = block.type === 'tool_use' ? { type: 'tool_use', id: block.id, name: block.name, input: {}, caller: { type: 'direct' } }
+  const started = 'json' in block ? { type: block.type, id: block.id, name: block.name, input: {}, caller: { type: 'direct' } }
     : block.type === 'thinking' ? { type: 'thinking', thinking: '', signature: '' }
       : { type: 'text', text: '', citations: null };
   send('content_block_start', { type: 'content_block_start', index, content_block: started });

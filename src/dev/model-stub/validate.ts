@@ -28,7 +28,8 @@ function faultOfTools(request: WireRequest): string | undefined {
 
 function faultOfMessages(messages: readonly WireMessage[]): string | undefined {
   if (messages[0]?.role !== 'user') return 'messages: the first message must be of role "user"';
-  if (messages.at(-1)?.role === 'assistant') return 'messages: this model does not support assistant message prefill';
+  const last = messages.at(-1);
+  if (last?.role === 'assistant' && !blocksOf(last).some(({ type }) => type === 'server_tool_use')) return 'messages: this model does not support assistant message prefill';
   let open = new Set<string>();
   for (const [index, message] of messages.entries()) {
     const content = blocksOf(message);

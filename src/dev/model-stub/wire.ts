@@ -46,6 +46,7 @@ export interface WireUsage {
 export const FAULT_KINDS = [
   // refused, nothing generated
   'rejected', // 400
+  'context_exceeded', // 400: prompt is too long
   'unauthorized', // 401
   'unpaid', // 402
   'forbidden', // 403
@@ -69,6 +70,7 @@ export const FAULT_KINDS = [
   'disconnect', // the connection is destroyed in the middle of the text
   'stall_with_pings', // half a text, then pings for ever
   'stall_in_silence', // half a text, then nothing
+  'trickle', // half a text, then a letter now and then, for ever
   // whole
   'slow', // the answer begins after delayMs
   'answer_lost', // all was done as asked, and the connection is destroyed instead of an answer
@@ -81,7 +83,7 @@ export type Route = (typeof ROUTES)[number];
 
 export interface StubFault {
   readonly kind: FaultKind;
-  /** For `slow`: before the first byte. For `stall_with_pings`: between pings. */
+  /** For `slow`: before the first byte. For `stall_with_pings` and `trickle`: between two of them. */
   readonly delayMs?: number;
   /** For `rate_limit` and `ramp_limit`. */
   readonly retryAfterS?: number;
@@ -98,8 +100,12 @@ export interface StubReply {
   readonly toolUses?: readonly { readonly name: string; readonly input: unknown }[];
   readonly json?: unknown;
   readonly stopReason?: string;
+  /** Between two pieces of a streamed answer; none unless told. */
+  readonly paceMs?: number;
   /** With `refusal`: why. */
   readonly stopCategory?: string;
+  /** A tool of the provider's own that is under way: with `pause_turn`. */
+  readonly serverTool?: { readonly name: string; readonly input: unknown };
   /** A tool call whose arguments end in the middle, as one that max_tokens cut off. */
   readonly cutTool?: { readonly name: string; readonly json: string };
   readonly usage?: Partial<WireUsage>;
