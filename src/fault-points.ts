@@ -9,6 +9,8 @@ export const FAULT_POINTS = {
   'result-written': 'The result of a tool call is on record, the step has not returned.',
   'model-reserved': 'The reserve of a model call is booked, the call has not left.',
   'model-answered': 'The model has answered, its usage is not settled.',
+  'model-settled': 'The usage of a model call and its answer are on record, the step has not returned.',
+  'steers-taken': 'What the user said meanwhile is taken and on record, the model has not been told.',
   'wait-opened': 'A wait is on record, the run is not parked.',
   'child-submitted': 'A child is submitted, its parent has no record of it.',
   'step-returned': 'A step has returned, its checkpoint is not committed.',

@@ -1,7 +1,8 @@
 // The package's front door and its only barrel: what a user writes agents and machines with, the types that appear in their
 // code, and the client. What is not here is not promised to stay as it is.
 export { defineMachine, type MachineOptions } from './run/define-machine.ts';
-export { defineAgent, agentInput, type AgentInput, type AgentOptions } from './run/define-agent.ts';
+export { agentInput, type AgentInput } from './run/agent-data.ts';
+export { defineAgent, type AgentOptions } from './run/define-agent.ts';
 export { defineTool, type ToolOptions } from './tools/define-tool.ts';
 export { MainstayError, isMainstayError, ERRORS, type ErrorCode } from './domain/errors.ts';
 export type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Machine, Migration, Move, Recall, RecalledMemory, RunInfo, SessionMessage, SignalReceived, Step } from './domain/machine.ts';

@@ -50,6 +50,8 @@ export const redisKeys = (prefix: string) => ({
   rate: (tenant: string, user: string): string => `${prefix}:rate:${part(tenant)}:${part(user)}`,
   ratePrefix: `${prefix}:rate`,
   job: (run: string): string => `${prefix}:job:${run}`,
+  /** Text of a turn while it streams. */
+  text: (run: string): string => `${prefix}:text:${run}`,
   breaker: (name: string): string => `${prefix}:breaker:${part(name)}`,
   toolCache: (tenant: string, digest: string): string => `${prefix}:tool:${part(tenant)}:${digest}`,
   embedding: (model: string, digest: string): string => `${prefix}:embedding:${part(model)}:${digest}`,

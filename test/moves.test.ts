@@ -19,20 +19,20 @@ type Row = Record<Move, string>;
 const UNHELD = { checkpoint: 'fenced', wait: 'fenced', finish: 'fenced', read: 'fenced', intent: 'fenced' };
 const HELD: Row = {
   claim: 'refused', reclaim: 'claimed → running', checkpoint: 'running → running', wait: 'waiting → waiting for signal', finish: 'completed → completed', send: 'sent → running', read: 'nothing, inbox 0 → running',
-  cancel: 'running → running', pause: 'pausing → running', resume: 'not_paused', fill: 'filled → running', decide: 'decided: approved → running', intent: 'open → running', settle: 'done → running',
+  cancel: 'running → running', interrupt: 'running → running', pause: 'pausing → running', resume: 'not_paused', fill: 'filled → running', decide: 'decided: approved → running', intent: 'open → running', settle: 'done → running',
 };
 /** Parked after a claim; news of any kind leads to `then`. */
 const parked = (then: string): Row => ({
-  ...UNHELD, claim: 'refused', reclaim: 'refused', send: `sent → ${then}`, cancel: 'cancelled → cancelled', pause: 'paused → waiting for paused', resume: 'not_paused', fill: `filled → ${then}`,
+  ...UNHELD, claim: 'refused', reclaim: 'refused', send: `sent → ${then}`, cancel: 'cancelled → cancelled', interrupt: 'queued → queued', pause: 'paused → waiting for paused', resume: 'not_paused', fill: `filled → ${then}`,
   decide: `decided: approved → ${then}`, settle: `done → ${then}`,
 });
 const byNews = parked('queued');
 const byTime = (reason: string): Row => parked(`waiting for ${reason}`);
 /** Ended after a claim: only facts are still written, and only in the ledger. */
 const ended = (status: string): Row => ({
-  ...UNHELD, claim: 'refused', reclaim: 'refused', send: 'finished', cancel: `already ${status}`, pause: 'finished', resume: 'not_paused', fill: `filled → ${status}`, decide: 'closed: withdrawn', settle: `done → ${status}`,
+  ...UNHELD, claim: 'refused', reclaim: 'refused', send: 'finished', cancel: `already ${status}`, interrupt: 'left alone', pause: 'finished', resume: 'not_paused', fill: `filled → ${status}`, decide: 'closed: withdrawn', settle: `done → ${status}`,
 });
-const NEVER_CLAIMED = { ...UNHELD, fill: 'not filled', decide: 'no question', settle: 'no call' };
+const NEVER_CLAIMED = { ...UNHELD, interrupt: 'left alone', fill: 'not filled', decide: 'no question', settle: 'no call' };
 
 const TABLE: Record<State, Row> = {
   queued: { ...NEVER_CLAIMED, claim: 'claimed → running', reclaim: 'claimed → running', send: 'sent → queued', cancel: 'cancelled → cancelled', pause: 'paused → waiting for paused', resume: 'not_paused' },
@@ -40,7 +40,7 @@ const TABLE: Record<State, Row> = {
   told: { ...HELD, wait: 'queued → queued', send: 'repeated', read: 'received → running' },
   dead: { ...HELD, claim: 'claimed → running' },
   pausing: { ...HELD, checkpoint: 'waiting → waiting for paused', wait: 'waiting → waiting for paused', pause: 'pausing', resume: 'resumed → running' },
-  cancelling: { ...HELD, reclaim: 'claimed, to cancel → running', checkpoint: 'running, to cancel → running', wait: 'queued, to cancel → queued', finish: 'completed, to cancel → completed', read: 'nothing, inbox 1 → running' },
+  cancelling: { ...HELD, interrupt: 'left alone', reclaim: 'claimed, to cancel → running', checkpoint: 'running, to cancel → running', wait: 'queued, to cancel → queued', finish: 'completed, to cancel → completed', read: 'nothing, inbox 1 → running' },
   signal: byNews, approval: byNews, outcome: byNews, child: byNews,
   timer: byTime('timer'), batch: byTime('batch'), budget: byTime('budget'), rate: byTime('rate'), restored: { ...byTime('restored'), resume: 'resumed → queued' },
   due: { ...byTime('timer'), claim: 'claimed → running', reclaim: 'claimed → running' },

@@ -9,6 +9,7 @@ import type { BlobStore } from '../src/domain/blob.ts';
 import type { Machine } from '../src/domain/machine.ts';
 import { Breakers } from '../src/limits/breakers.ts';
 import { JobStates } from '../src/limits/job-state.ts';
+import { LiveText } from '../src/limits/live-text.ts';
 import { Locks } from '../src/limits/locks.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
 import { SessionStates } from '../src/limits/session-state.ts';
@@ -83,7 +84,7 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
     return [name, { wakeUps, ready: new ReadyQueue({ redis, wakeUps, keys, pool: name }) }];
   }));
   const dispatcher = new Dispatcher(queues, log);
-  const submit = makeSubmitRun({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL });
+  const submit = makeSubmitRun({ engine, registry, dispatcher, tell: (told) => redis.publish(keys.cancelChannel, told), metrics, log, defaultModel: config.MODEL });
   return {
     ...ground, engine, registry, queues, dispatcher, submit,
     async close() {
@@ -98,14 +99,14 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
 /** For processes whose machines need nothing of the ground. */
 export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
-export interface Limits { readonly breakers: Breakers; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; close(): void }
+export interface Limits { readonly breakers: Breakers; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
 
 export function assembleLimits({ config, log, keys, metrics }: Base): Limits {
   const redis = openLimitsRedis(config.REDIS_URL, log);
   const STATES = { closed: 0, half_open: 1, open: 2 } as const;
   const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]) });
   return {
-    breakers, locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys),
+    breakers, locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
     close() { breakers.close(); redis.disconnect(); },
   };
 }
@@ -117,9 +118,9 @@ export function assembleModel({ config, log }: Base): Model {
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
   const { engine, registry, keys, metrics, log, blobs, submit } = base;
-  const { breakers, locks, sessions, jobs } = limits;
+  const { breakers, locks, sessions, jobs, live } = limits;
   return {
-    engine, registry, sessions, jobs, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
+    engine, registry, sessions, jobs, live, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
     tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
     models: { pool: engine.pool, model: assembleModel(base), breakers, metrics },
   };

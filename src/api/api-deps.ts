@@ -5,6 +5,7 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fasti
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { BlobStore } from '../domain/blob.ts';
 import type { JobStates } from '../limits/job-state.ts';
+import type { LiveText } from '../limits/live-text.ts';
 import type { Metrics } from '../metrics.ts';
 import type { BoardQueues } from '../queue/board-queues.ts';
 import type { BulkRuns } from '../run/bulk-runs.ts';
@@ -49,6 +50,7 @@ export interface ApiDeps extends AccessDeps {
   readonly registry: Registry;
   readonly explain: ExplainRun;
   readonly jobs: JobStates;
+  readonly liveText: LiveText;
   readonly metrics: Metrics;
   /** Machine pools, as `/metrics/scale` names them. */
   readonly pools: readonly string[];

@@ -152,7 +152,7 @@ function addHistory(app: ApiApp, deps: RouteDeps): void {
   }, async (request) => whole(await ofRun(request, request.params.run, listModelCalls), views.modelCall));
 }
 
-const feedQuery = z.strictObject({ ...pageQuery, after: after.default(0).describe('Number of the last event you have; a `Last-Event-ID` header comes before it') });
+const feedQuery = z.strictObject({ ...pageQuery, after: after.default(0).describe('Number of the last event you have; a `Last-Event-ID` header comes before it'), text: z.enum(['true', 'false']).default('false').describe('In a stream: also the text of the model as it comes, provisional until `text.settled`') });
 
 function addFeed(app: ApiApp, deps: RouteDeps): void {
   app.get('/v1/runs/:run/events', {
@@ -171,7 +171,7 @@ function addFeed(app: ApiApp, deps: RouteDeps): void {
       if (!(await runPosition(tx, id))) throw noSuchRun();
       return wantsStream ? [] : feed(tx, id, from, limit + 1);
     });
-    if (wantsStream) return sendStream(deps, request, reply, scope, id, from);
+    if (wantsStream) return sendStream(deps, request, reply, scope, id, from, query.text === 'true');
     return reply.type('application/json').send(asPage(rows, limit, views.event, (row) => cursorOf('events', [row.seq])));
   });
 }
@@ -184,9 +184,9 @@ function lastEventId(request: FastifyRequest): number | undefined {
   return parsed.data;
 }
 
-function sendStream(deps: RouteDeps, request: FastifyRequest, reply: FastifyReply, scope: Scope, run: string, from: number): FastifyReply {
+function sendStream(deps: RouteDeps, request: FastifyRequest, reply: FastifyReply, scope: Scope, run: string, from: number, text: boolean): FastifyReply {
   const keyLives = (): Promise<boolean> => authenticate(deps.pool, deps.log, request.headers.authorization)
     .then(() => true, (error: unknown) => !(isMainstayError(error) && error.code === 'unauthenticated')); // a store that is away says nothing about the key
-  const pieces = streamOf({ store: deps.store, scope, run, after: from, signal: leftBehind(reply, deps.stopping), heartbeatMs: deps.heartbeatMs, keyLives });
+  const pieces = streamOf({ store: deps.store, scope, run, after: from, signal: leftBehind(reply, deps.stopping), heartbeatMs: deps.heartbeatMs, live: text ? deps.liveText : undefined, keyLives });
   return reply.header('content-type', 'text/event-stream; charset=utf-8').header('x-accel-buffering', 'no').send(Readable.from(pieces, { objectMode: false }));
 }

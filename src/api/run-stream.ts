@@ -6,6 +6,7 @@ import type { FastifyReply } from 'fastify';
 import { monoMs, pause } from '../clock.ts';
 import { codeOf } from '../domain/errors.ts';
 import { FEED_PAGE, FOLLOW_POLL_MS, STREAM_RETRY_MS } from '../domain/tunables.ts';
+import { LIVE_START, LiveReader, type LiveEntry, type LiveText } from '../limits/live-text.ts';
 import type { AppStore, Scope } from '../store/app-store.ts';
 import { feed, getRun, runPosition, type AgentRun, type FeedEvent } from '../store/read-runs.ts';
 import * as views from './views.ts';
@@ -36,17 +37,25 @@ export interface Following {
   readonly after: number;
   readonly signal: AbortSignal;
   readonly heartbeatMs: number;
+  /** Also the text of turns while they stream; undefined: events only. */
+  readonly live: LiveText | undefined;
   /** False once the caller's key is revoked or has expired; asked at heartbeats. */
   keyLives(): Promise<boolean>;
 }
 
 /** The text of the stream, piece by piece. */
-export async function* streamOf({ store, scope, run, after, signal, heartbeatMs, keyLives }: Following): AsyncGenerator<string, void> {
+export async function* streamOf({ store, scope, run, after, signal, heartbeatMs, live, keyLives }: Following): AsyncGenerator<string, void> {
   yield `retry: ${STREAM_RETRY_MS}\n\n`; // also sends the headers
   let seen = after;
   let beatMs = monoMs() + heartbeatMs;
+  const reader = new LiveReader();
+  let liveAt = LIVE_START;
   while (!signal.aborted) {
+    const pieces = await live?.read(run, liveAt) ?? [];
+    liveAt = pieces.at(-1)?.id ?? liveAt;
     const found = await lookAgain(store, scope, run, seen);
+    for (const piece of reader.take(pieces)) yield liveTextOf(piece);
+    if (found.ended) for (const piece of reader.end(found.events.some(({ type }) => type === 'run.completed') ? 'settled' : 'withdrawn')) yield liveTextOf(piece);
     for (const event of found.events) yield textOf(event);
     seen = found.events.at(-1)?.seq ?? seen;
     if (found.ended) return;
@@ -76,6 +85,10 @@ async function lookAgain(store: AppStore, scope: Scope, run: string, seen: numbe
     return { events: [], more: false, ended: false };
   }
 }
+
+/** Without an id: a stream that is taken up again goes on after the last event, and what was provisional is told anew or is on record. */
+const liveTextOf = ({ turn, kind, text }: Omit<LiveEntry, 'id'>): string =>
+  `event: text.${kind === 'text' ? 'delta' : kind}\ndata: ${JSON.stringify({ type: `text.${kind === 'text' ? 'delta' : kind}`, turn, ...(kind === 'text' ? { text } : {}), provisional: kind === 'text' })}\n\n`;
 
 /** JSON has no line breaks outside of strings and escapes them inside: one `data` line is enough. */
 function textOf(event: FeedEvent): string {

@@ -15,6 +15,9 @@ export const printJson = (value: unknown): void => write(JSON.stringify(value, n
 export const printJsonLine = (value: unknown): void => write(JSON.stringify(value));
 export const printLine = (text: string): void => write(printable(text));
 
+/** Text as it comes, without a line of its own. */
+export const printPiece = (text: string): void => { process.stdout.write(printable(text)); };
+
 /** Columns as wide as their longest cell; on a terminal the last one is cut at its edge. */
 export function printTable(heads: readonly string[], rows: readonly (readonly Cell[])[]): void {
   if (rows.length === 0) return note('nothing found');

@@ -4,12 +4,12 @@ import { Option, type Command } from 'commander';
 import { MainstayApiError, type Mainstay, type RunQuery } from '../client/client.ts';
 import { ERRORS, MainstayError } from '../domain/errors.ts';
 import { MULTITASK_STRATEGIES, RUN_STATUSES, type MultitaskStrategy } from '../domain/status.ts';
-import type { NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
+import type { LiveText, NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
 import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { addControlCommands } from './control-commands.ts';
 import { addCreateMany } from './create-many.ts';
-import { inline, money, note, printJson, printJsonLine, printLine, printPage, printPairs, shortTime } from './output.ts';
+import { inline, money, note, printJson, printJsonLine, printLine, printPage, printPairs, printPiece, shortTime } from './output.ts';
 
 interface CreateWords extends ApiOptions {
   readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
@@ -17,7 +17,7 @@ interface CreateWords extends ApiOptions {
   readonly concurrencyKey?: string; readonly concurrencyLimit?: number; readonly debounceKey?: string; readonly debounceWindowMs?: number; readonly debounceMaxMs?: number;
 }
 interface ListWords extends ApiOptions, RunQuery {}
-interface WatchWords extends ApiOptions { readonly after?: number }
+interface WatchWords extends ApiOptions { readonly after?: number; readonly text?: true }
 
 export function addRunCommands(program: Command): void {
   const runs = program.command('runs').description('submit runs, look at them, follow them, end them');
@@ -48,7 +48,7 @@ export function addRunCommands(program: Command): void {
     .option('--limit <n>', 'items of the page', wholeNumber).option('--cursor <cursor>', 'go on after this page')
     .action(list);
   withApiOptions(runs.command('watch')).description('print what happens in a run until it has ended; exit code 0 only when it completed').argument('<run>', 'run_…')
-    .option('--after <seq>', 'begin after the event of this number', wholeNumber)
+    .option('--after <seq>', 'begin after the event of this number', wholeNumber).option('--text', 'also what the model says, as it says it; a turn that is discarded is named')
     .action(watch);
   withApiOptions(runs.command('cancel')).description('ask for the end of a run').argument('<run>', 'run_…')
     .action(cancel);
@@ -93,12 +93,15 @@ async function list(options: ListWords): Promise<void> {
 
 async function watch(id: string, options: WatchWords): Promise<void> {
   const client = apiClient(options);
-  for await (const event of client.runs.stream(id, { after: options.after })) {
+  const onText = options.text ? (piece: LiveText): void => { if (options.json) printJsonLine(piece); else printPiece(pieceOf(piece)); } : undefined;
+  for await (const event of client.runs.stream(id, { after: options.after, onText })) {
     if (options.json) printJsonLine(event); else printLine(sentenceOf(event));
   }
   if (options.json) return failUnlessCompleted(await client.runs.get(id));
   await finished(client, id);
 }
+
+const pieceOf = ({ type, text = '' }: LiveText): string => (type === 'text.delta' ? text : type === 'text.settled' ? '\n' : '\n(discarded: this turn is asked for again)\n');
 
 async function finished(client: Mainstay, id: string): Promise<void> {
   const run = await client.runs.get(id);

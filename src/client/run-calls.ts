@@ -1,7 +1,7 @@
 // The calls about runs: submit, look, wait, follow, cancel. A submission carries an idempotency key, random where the caller
 // names none, so that it may be tried again and is made once. A wait is a chain of short waits: no load balancer sees an
 // idle connection, and an answer that was lost costs nothing.
-import type { CancelledRun, ModelCall, NewRunBody, NewRunsBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, SubmittedRun, ToolCall, UnsettledCall } from '../domain/wire.ts';
+import type { CancelledRun, LiveText, ModelCall, NewRunBody, NewRunsBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, SubmittedRun, ToolCall, UnsettledCall } from '../domain/wire.ts';
 import { MainstayApiError } from './api-error.ts';
 import { controlCalls } from './control-calls.ts';
 import { followRun } from './event-stream.ts';
@@ -32,6 +32,8 @@ export interface WaitOptions extends Aborting {
 export interface StreamOptions extends Aborting {
   /** Begins after the event of this number; 0 = from the start. */
   readonly after?: number | undefined;
+  /** Told the text of the model as it comes. */
+  readonly onText?: ((piece: LiveText) => void) | undefined;
 }
 
 /** One link of a wait: below the 60 seconds after which proxies cut what is silent. */
@@ -63,8 +65,9 @@ export function runCalls(http: Http) {
     iterate: (query: RunQuery & Aborting = {}): AsyncGenerator<RunItem, void, undefined> => iteratePages(list, query),
     /** Resolves with the ended run, whatever its status. Throws MainstayApiError `timeout` after `timeoutMs`; the run goes on. */
     wait: (id: string, options: WaitOptions = {}): Promise<Run> => waitFor(id, options, get),
-    /** Events as they happen, each once and in order; ends after the terminal one. A broken connection is taken up again. */
-    stream: (id: string, { after = 0, signal }: StreamOptions = {}): AsyncGenerator<RunEvent, void, undefined> => followRun(http, pathOf(id), { after, signal }),
+    /** Events as they happen, each once and in order; ends after the terminal one. A broken connection is taken up again. With `onText`
+     *  also the text of the model while it streams: provisional until its turn is settled, and withdrawn where it is discarded. */
+    stream: (id: string, { after = 0, signal, onText }: StreamOptions = {}): AsyncGenerator<RunEvent, void, undefined> => followRun(http, pathOf(id), { after, signal, onText }),
     /** Asks for the end of the run and of all it spawned; its worker is told. Answers with the effects whose end nobody knows.
      *  Throws `run_finished` where it has already ended otherwise. */
     async cancel(id: string, { signal }: Aborting = {}): Promise<CancelledRun> {

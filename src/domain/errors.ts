@@ -38,6 +38,7 @@ export const ERRORS = {
   // the life of a run
   fenced: { status: 409, on: 'terminal', advice: 'Nothing: another worker holds the run now and goes on with it.' },
   cancelled: { status: 409, on: 'terminal', advice: 'Nothing: the run was cancelled on request.' },
+  interrupted: { status: 409, on: 'terminal', advice: 'Nothing: a newer message of its session took its place.' },
   expired: { status: 409, on: 'terminal', advice: 'Submit again with a later expiry, or add workers.' },
   step_unknown: { status: 500, on: 'terminal', advice: 'The machine moved to a step it does not define; correct the machine and submit again.' },
   step_failed: { status: 500, on: 'retry', advice: "Look at the run's events for the error the step threw." },
@@ -72,6 +73,8 @@ export const ERRORS = {
   model_unpriced: { status: 422, on: 'terminal', advice: 'Add the model to the price table, or use one that is in it.' },
   model_rejected: { status: 502, on: 'terminal', advice: 'The model provider refused the request; its message is in the run’s events.' },
   model_refused: { status: 502, on: 'terminal', advice: 'The model declined to answer; rephrase the task.' },
+  turn_too_long: { status: 502, on: 'terminal', advice: 'The model ended its turn at its token limit without a word; raise `limits.maxTokens` or narrow the task.' },
+  context_exceeded: { status: 422, on: 'terminal', advice: 'What was sent does not fit into the context of the model; send less, or use a model with a larger one.' },
   model_unavailable: { status: 503, on: 'retry', advice: 'The model provider is overloaded or unreachable; the engine tries again.' },
   model_cut_off: { status: 502, on: 'retry', advice: 'The stream ended before the model finished; the turn is discarded and repeated.' },
   model_stalled: { status: 504, on: 'retry', advice: 'The stream was silent for too long; the turn is discarded and repeated.' },

@@ -107,6 +107,9 @@ export interface Step<I = unknown, D = unknown> {
   readonly session: SessionState | undefined;
   /** Messages of the session before this run, oldest first. */
   history(): Promise<readonly SessionMessage[]>;
+  /** Inputs of the runs that were submitted to this session with `steer` for this agent and have not started: they are taken, end
+   *  as delivered, and are recorded like every other call. Nothing where the step runs again and had not looked in vain before. */
+  steered(): Promise<readonly unknown[]>;
 
   next(step: string, data: unknown): Move;
   done(output: unknown, messages?: readonly SessionMessage[]): Move;
@@ -115,7 +118,8 @@ export interface Step<I = unknown, D = unknown> {
 
   /** Calls a tool of the machine by name, through permission, schema, ledger, lock and breaker. */
   tool(name: string, args: unknown): Promise<Json>;
-  model(request: ModelRequest): Promise<ModelTurn>;
+  /** `live`: its text is shown, as provisional, to those who follow the run. */
+  model(request: ModelRequest, options?: { readonly live?: boolean }): Promise<ModelTurn>;
   /** Runs `work` once and records its result under the next path; a resumed step gets the record. */
   record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Concurrent branches, each with a scope of its own for its paths. */
@@ -164,6 +168,8 @@ export interface Machine {
   /** The most a run may spend on the model, micro-dollars; undefined = no limit of its own. */
   readonly budgetMicroUsd: bigint | undefined;
   readonly model: string | undefined;
+  /** What stays in the session of a run that another message interrupted, told from the last checkpoint. Pure. */
+  readonly interrupted: ((input: never, data: never) => readonly SessionMessage[]) | undefined;
 }
 
 export interface Migration {

@@ -47,6 +47,8 @@ export type StopReason = 'end_turn' | 'tool_use' | 'max_tokens' | 'stop_sequence
 export interface ModelTurn {
   readonly content: readonly ContentBlock[];
   readonly stopReason: StopReason;
+  /** With the stop reason `refusal`: of what kind, where the provider says it. */
+  readonly refusal?: string;
   readonly usage: Usage;
   /** The provider's id of the call, for support. */
   readonly requestId: string | undefined;
@@ -61,7 +63,7 @@ export interface ModelOptions {
 
 export interface Model {
   /** One turn. Throws MainstayError: model_unavailable, model_cut_off, model_stalled, rate_limited (with retryAfterMs),
-   *  model_rejected, model_refused is not thrown (it is a stop reason); `cancelled` when the signal aborts. */
+   *  model_rejected, context_exceeded; model_refused is not thrown (it is a stop reason); `cancelled` when the signal aborts. */
   turn(request: ModelRequest, options: ModelOptions): Promise<ModelTurn>;
 }
 

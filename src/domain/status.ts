@@ -48,8 +48,9 @@ export type VerdictDecision = (typeof VERDICTS)[number];
 export const MEMORY_STATES = ['none', 'due', 'done', 'summary_missing'] as const;
 export type MemoryState = (typeof MEMORY_STATES)[number];
 
-/** What a second root run of a busy session does. `interrupt` and `steer` are not built yet. */
-export const MULTITASK_STRATEGIES = ['enqueue', 'reject'] as const;
+/** What a second root run of a busy session does: wait its turn; be refused; take the place of the run under way, which ends; be
+ *  heard by it at the next turn of its model, or wait its turn where it is not. */
+export const MULTITASK_STRATEGIES = ['enqueue', 'reject', 'interrupt', 'steer'] as const;
 export type MultitaskStrategy = (typeof MULTITASK_STRATEGIES)[number];
 
 export const SCOPES = ['runs:write', 'runs:read', 'sessions:read', 'memories:read', 'memories:write', 'erasures:write', 'usage:read', 'audit:read', 'keys:write', 'users:any', 'board:read'] as const;

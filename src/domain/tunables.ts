@@ -86,6 +86,12 @@ export const SESSION_MESSAGES = 20;
 export const JOB_STATE_TTL_S = 3_600;
 /** It is written this late, and at most this often: faster than a person looks twice, and nothing for runs that are shorter. */
 export const JOB_STATE_WRITE_MS = 250;
+/** Streamed text is sent in pieces of so long: shorter than one notices, ten commands a second for each turn under way. */
+export const LIVE_TEXT_WRITE_MS = 100;
+/** Pieces kept of a run's streamed text: a turn of a minute and a half. Who comes later begins in the middle. */
+export const LIVE_TEXT_ENTRIES = 1_000;
+/** Streamed text goes so long after its last piece. */
+export const LIVE_TEXT_TTL_MS = 120_000;
 /** Recall gives up on Milvus after this and goes on from Postgres, marked degraded. */
 export const RECALL_TIMEOUT_MS = 1_000;
 /** Tokens of memories put into a prompt. */

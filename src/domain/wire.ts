@@ -93,6 +93,9 @@ export const explainSchema = z.object({
   details: z.record(z.string(), z.unknown()).describe('what the sentence is about; depends on `because`'), command: z.string().nullable().describe('what moves it; null: time, or what the sentence says'),
 });
 
+/** Of a stream with `text=true`: text of the model as it comes. `text.settled`: it is on record; `text.withdrawn`: forget it. */
+export const liveTextSchema = z.object({ type: z.enum(['text.delta', 'text.settled', 'text.withdrawn']), turn: z.string().describe('which call of the model it is of'), text: z.string().optional(), provisional: z.boolean() });
+
 export const eventSchema = z.object({ seq: z.number().int(), type: z.string(), data: z.unknown(), createdAt: time });
 
 export const stepSchema = z.object({ seq: z.number().int(), name: z.string(), next: z.string().nullable(), data: z.unknown().describe(stored), durationMs: z.number().int(), createdAt: time });
@@ -270,6 +273,7 @@ export type BulkAnswer = z.infer<typeof bulkAnswerSchema>;
 export type Approval = z.infer<typeof approvalSchema>;
 export type DecisionBody = z.input<typeof decisionSchema>;
 export type RunEvent = z.infer<typeof eventSchema>;
+export type LiveText = z.infer<typeof liveTextSchema>;
 export type RunExplanation = z.infer<typeof explainSchema>;
 export type RunStep = z.infer<typeof stepSchema>;
 export type NewScheduleBody = z.input<typeof newScheduleSchema>;

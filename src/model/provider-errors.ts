@@ -5,6 +5,7 @@
 //   429/402 spend limit       breaker_open for SPEND_LIMIT_RETRY_MS: no call of this key can succeed until money or the
 //                             month changes, so the breaker of the model opens for the fleet and one probe asks again
 //   529, 5xx, 408, 409, none  model_unavailable
+//   400 prompt is too long    context_exceeded: an agent makes its conversation shorter
 //   400, 401, 403, 404, …     model_rejected: sending it again changes nothing
 import Anthropic, { type APIError } from '@anthropic-ai/sdk';
 import { MainstayError, type ErrorCode } from '../domain/errors.ts';
@@ -20,6 +21,9 @@ export const SPEND_LIMIT_RETRY_MS = 900_000;
 const MESSAGE_CHARACTERS = 300;
 
 const SPEND_LIMITS = new Set(['enforced_spend_limit_reached', 'contract_spend_limit_reached', 'linked_organization_spend_limit_reached', 'linked_organization_billing_unavailable']);
+
+/** The provider has no code for it: only its sentence, "prompt is too long: 1000123 tokens > 1000000 maximum". */
+const TOO_LONG = /prompt is too long|exceeds? (the )?(maximum )?context/i;
 
 /** Error types of the provider, for errors inside a stream, which have no HTTP status. */
 const STATUS_OF_TYPE: Readonly<Record<string, number>> = {
@@ -57,7 +61,7 @@ function ofApiError(error: ProviderError, nowMs: number): MainstayError {
   if (status === 402 || SPEND_LIMITS.has(error.errorCode ?? '')) return failure('breaker_open', `${said} (spend limit)`, facts, SPEND_LIMIT_RETRY_MS);
   if (status === 429) return failure('rate_limited', said, facts, retryAfterMs(error.headers, nowMs));
   if (status >= 500 || status === 408 || status === 409) return failure('model_unavailable', said, facts, optionalRetryAfterMs(error.headers, nowMs));
-  return failure('model_rejected', said, facts);
+  return failure(status === 400 && TOO_LONG.test(error.apiMessage ?? '') ? 'context_exceeded' : 'model_rejected', said, facts);
 }
 
 export function failure(code: ErrorCode, detail: string, facts: { httpStatus?: number | undefined; requestId?: string | undefined; billed: 'no' | 'unknown' }, waitMs?: number): MainstayError {

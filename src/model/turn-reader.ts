@@ -24,6 +24,7 @@ export class TurnReader {
   #message: Anthropic.Message | undefined;
   #usage: Anthropic.Usage | undefined;
   #stopReason: StopReason | undefined;
+  #refusal: string | undefined;
   #stopped = false;
 
   constructor(requestId: string | undefined, onText?: (text: string) => void) {
@@ -68,7 +69,7 @@ export class TurnReader {
     const stopReason = this.#stopReason;
     const content = [...this.#blocks.entries()].sort(([a], [b]) => a - b).flatMap(([, block]) => this.#contentOf(block, stopReason));
     if (stopReason === 'tool_use' && !content.some((block) => block.type === 'tool_use')) throw this.#cutOff('The turn stopped for a tool and names none.');
-    return { content, stopReason, usage: usageOf(this.#usage), requestId: this.#requestId, model: message.model };
+    return { content, stopReason, ...(this.#refusal === undefined ? {} : { refusal: this.#refusal }), usage: usageOf(this.#usage), requestId: this.#requestId, model: message.model };
   }
 
   #takeDelta(event: Anthropic.RawContentBlockDeltaEvent): void {
@@ -88,6 +89,7 @@ export class TurnReader {
 
   #takeMessageDelta(event: Anthropic.RawMessageDeltaEvent): void {
     if (event.delta.stop_reason) this.#stopReason = event.delta.stop_reason;
+    this.#refusal = event.delta.stop_details?.category ?? undefined;
     if (!this.#usage) return;
     // The counters are totals of the whole message, and those that do not apply are left out.
     this.#usage.output_tokens = event.usage.output_tokens;

@@ -40,6 +40,7 @@ export async function callModel(deps: ModelDeps, place: Place, request: ModelReq
     faultPoint('model-answered');
     const cost = costMicroUsd(request.model, turn.usage, wallMs());
     await settle({ status: 'settled', response: storable(turn, 'the answer of the model', 4 * 1024 * 1024), stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost, durationMs: monoMs() - startedMs });
+    faultPoint('model-settled');
     observe(deps.metrics, turn, cost, monoMs() - startedMs);
     return turn;
   } catch (error) {

@@ -1,18 +1,17 @@
-// `defineAgent`: a machine built from a model, tools and instructions: recall → think ⇄ act → answer. The system prompt is a
-// stable prefix; memories and the date go after it. An answer names the memories it used as `[m:<id>]`.
+// `defineAgent`: a machine built from a model, tools and instructions: recall → think ⇄ act → answer, with a summary in between
+// where the conversation grows too long. The system prompt is a stable prefix; memories and the date go after it. An answer
+// names the memories it used as `[m:<id>]`.
 import { z } from 'zod';
-import { MainstayError, codeOf, ERRORS, messageOf } from '../domain/errors.ts';
+import { codeOf, ERRORS, messageOf } from '../domain/errors.ts';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Recall, SessionMessage, Step } from '../domain/machine.ts';
-import { textOf, type ContentBlock, type ModelMessage, type ModelTool, type ToolResultBlock, type ToolUseBlock } from '../domain/model.ts';
+import type { ModelMessage, ModelTool, ToolResultBlock, ToolUseBlock } from '../domain/model.ts';
 import type { Tool } from '../domain/tool.ts';
+import { alternating } from '../domain/conversation.ts';
+import { compactStep } from './agent-compact.ts';
+import { agentInput, asked, interruptedMessages, type AgentData, type AgentInput, type AgentParts, type AnswerData } from './agent-data.ts';
+import { thinkStep } from './agent-think.ts';
 import { defineMachine } from './define-machine.ts';
-
-export const agentInput = z.strictObject({
-  /** What the user says to the agent. */
-  message: z.string().trim().min(1).max(20_000),
-});
-export type AgentInput = z.infer<typeof agentInput>;
 
 export interface AgentOptions {
   readonly name: string;
@@ -24,21 +23,22 @@ export interface AgentOptions {
   readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
   readonly memory?: boolean;
-  readonly limits?: { readonly maxTurns?: number; readonly maxTokens?: number; readonly budgetMicroUsd?: bigint };
+  readonly limits?: {
+    readonly maxTurns?: number;
+    /** Of one turn's answer; a turn that does not fit is asked again with more, up to four times as much. */
+    readonly maxTokens?: number;
+    /** Of the conversation: beyond it, it is replaced by a summary. Well below the model's own limit. */
+    readonly contextTokens?: number;
+    readonly budgetMicroUsd?: bigint;
+  };
   /** Resources only one run at a time may work on. */
   readonly locks?: (input: AgentInput) => readonly string[];
 }
 
-interface AgentData {
-  readonly messages: readonly ModelMessage[];
-  readonly turns: number;
-  readonly memories: string;
-  readonly trace: string | null;
-}
-interface AnswerData extends AgentData { readonly answer: string }
-
 const MAX_TURNS = 12;
 const MAX_TOKENS = 2_048;
+/** Three quarters of the smallest context among the priced models (200,000), less room for an answer. */
+const CONTEXT_TOKENS = 140_000;
 /** After this many failures of a step a tool's error is told to the model instead of being tried again. */
 const TOOL_TRIES = 2;
 
@@ -46,7 +46,10 @@ export function defineAgent(options: AgentOptions): Machine {
   const tools = options.tools ?? [];
   const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
-  const limits = { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS };
+  const agent: AgentParts = {
+    instructions: options.instructions, tools: offered,
+    limits: { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS, contextTokens: options.limits?.contextTokens ?? CONTEXT_TOKENS },
+  };
   return defineMachine({
     name: options.name,
     version: options.version,
@@ -55,12 +58,14 @@ export function defineAgent(options: AgentOptions): Machine {
     start: 'recall',
     tools: options.tools ?? [],
     remembers,
+    interrupted: interruptedMessages,
     ...(options.locks ? { locks: options.locks } : {}),
     ...(options.model === undefined ? {} : { model: options.model }),
     ...(options.limits?.budgetMicroUsd === undefined ? {} : { budgetMicroUsd: options.limits.budgetMicroUsd }),
     steps: {
       recall: (step) => recallStep(step, remembers),
-      think: (step: Step<AgentInput, AgentData>) => thinkStep(step, options, offered, limits),
+      think: (step: Step<AgentInput, AgentData>) => thinkStep(step, agent),
+      compact: (step: Step<AgentInput, AgentData>) => compactStep(step, agent),
       act: (step: Step<AgentInput, AgentData>) => actStep(step),
       answer: (step: Step<AgentInput, AnswerData>) => answerStep(step),
     },
@@ -72,18 +77,6 @@ async function recallStep(step: Step<AgentInput>, remembers: boolean): Promise<M
   const history = await step.history();
   const messages: ModelMessage[] = [...history.map(asMessage), { role: 'user', content: [{ type: 'text', text: step.input.message }] }];
   return step.next('think', { messages: alternating(messages), turns: 0, memories: recall?.text ?? '', trace: recall?.trace ?? null });
-}
-
-async function thinkStep(step: Step<AgentInput, AgentData>, options: AgentOptions, tools: readonly ModelTool[], limits: { maxTurns: number; maxTokens: number }): Promise<Move> {
-  const { messages, turns, memories } = step.data;
-  if (turns >= limits.maxTurns) throw new MainstayError('turns_exhausted', `The agent took ${turns} turns without an answer.`);
-  step.progress(Math.min(0.9, (turns + 1) / limits.maxTurns), `turn ${turns + 1}`);
-  const turn = await step.model({ model: step.run.model, system: options.instructions, context: contextOf(step, memories), messages, ...(tools.length > 0 ? { tools } : {}), maxTokens: limits.maxTokens });
-  if (turn.stopReason === 'refusal') throw new MainstayError('model_refused', 'The model declined to answer.');
-  const grown: AgentData = { ...step.data, messages: [...messages, { role: 'assistant', content: turn.content }], turns: turns + 1 };
-  if (turn.stopReason === 'tool_use') return step.next('act', grown);
-  if (turn.stopReason === 'pause_turn') return step.next('think', grown);
-  return step.next('answer', { ...grown, answer: textOf(turn.content) });
 }
 
 /** All tools of a turn at once; each result, or error, goes back to the model. */
@@ -105,10 +98,10 @@ async function callForModel(step: Step<AgentInput, AgentData>, use: ToolUseBlock
 }
 
 async function answerStep(step: Step<AgentInput, AnswerData>): Promise<Move> {
-  const { answer, trace } = step.data;
+  const { answer, trace, partial } = step.data;
   const cited = citedIn(answer);
   if (trace !== null && cited.length > 0) await step.cite(trace, cited);
-  return step.done({ answer, cited: cited.map((id) => `mem_${id.replaceAll('-', '')}`) }, [{ role: 'user', content: step.input.message }, { role: 'assistant', content: answer }]);
+  return step.done({ answer, cited: cited.map((id) => `mem_${id.replaceAll('-', '')}`), ...(partial ? { partial } : {}) }, [...asked(step.input, step.data), { role: 'assistant', content: answer }]);
 }
 
 /** Ids of the memories an answer names, as uuids, each once. */
@@ -117,25 +110,7 @@ export function citedIn(text: string): string[] {
   return [...new Set(ids)].map((digits) => digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'));
 }
 
-/** What changes from run to run, after the cached prefix. */
-function contextOf(step: Step<AgentInput, AgentData>, memories: string): string {
-  const lines = [`user: ${step.run.user ?? 'unknown'}`];
-  if (memories !== '') lines.push('What is known from earlier conversations. Where you use one of these, cite it literally as [m:<id>]:', memories);
-  return lines.join('\n');
-}
-
 const asMessage = ({ role, content }: SessionMessage): ModelMessage => ({ role, content: [{ type: 'text', text: content }] });
-
-/** The API wants turns to alternate, beginning with the user: neighbours of one role are joined. */
-function alternating(messages: readonly ModelMessage[]): ModelMessage[] {
-  const joined: { role: 'user' | 'assistant'; content: ContentBlock[] }[] = [];
-  for (const message of messages) {
-    const last = joined.at(-1);
-    if (last?.role === message.role) last.content.push(...message.content);
-    else if (joined.length > 0 || message.role === 'user') joined.push({ role: message.role, content: [...message.content] });
-  }
-  return joined;
-}
 
 function schemaOf(tool: Tool): Record<string, unknown> {
   const schema = z.toJSONSchema(tool.input, { io: 'input' }) as Record<string, unknown>;

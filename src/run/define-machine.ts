@@ -1,6 +1,6 @@
 // `defineMachine`: what a user writes becomes a Machine with every default in place.
 import type { z } from 'zod';
-import type { Machine, Migration, Move, RunInfo, Step } from '../domain/machine.ts';
+import type { Machine, Migration, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -31,6 +31,8 @@ export interface MachineOptions<I> {
   readonly model?: string;
   readonly pool?: string;
   readonly visible?: boolean;
+  /** What stays in the session of a run that another message interrupted, told from the last checkpoint's data. */
+  readonly interrupted?: (input: I, data: never) => readonly SessionMessage[];
 }
 
 export function defineMachine<I>(options: MachineOptions<I>): Machine {
@@ -57,5 +59,6 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
     locks: options.locks,
     budgetMicroUsd: options.budgetMicroUsd,
     model: options.model,
+    interrupted: options.interrupted,
   };
 }

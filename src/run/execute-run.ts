@@ -10,7 +10,9 @@ import { isTerminal, type RunStatus } from '../domain/status.ts';
 import type { Tool } from '../domain/tool.ts';
 import { BACKOFF_CAP_MS, BACKOFF_MS, CRASH_LIMIT, LOCK_RETRY_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
+import { publicId } from '../ids.ts';
 import type { JobStates } from '../limits/job-state.ts';
+import type { LiveText } from '../limits/live-text.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
 import type { SessionStates } from '../limits/session-state.ts';
 import type { Log } from '../log.ts';
@@ -21,13 +23,15 @@ import type { Commit } from '../store/engine/commit.ts';
 import { sessionRow } from '../store/engine/context.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { recordedCalls } from '../store/engine/ledger.ts';
+import { interruptedBy } from '../store/engine/multitask.ts';
 import type { Park, ToolDeps } from '../tools/call-tool.ts';
 import { keepValue, readValue } from '../values.ts';
 import type { ModelDeps } from './call-model.ts';
 import type { Registry } from './registry.ts';
 import type { Recaller } from './recaller.ts';
 import { stepCalls, type CallDeps, type InboxRead } from './step-calls.ts';
-import { Exit, StepScope, type Left } from './step-scope.ts';
+import { whenAborted, type Outcome } from './step-outcome.ts';
+import { Exit, StepScope } from './step-scope.ts';
 import type { SubmitRun } from './submit-run.ts';
 
 export interface ExecuteDeps {
@@ -40,6 +44,7 @@ export interface ExecuteDeps {
   readonly submit: SubmitRun;
   readonly sessions: SessionStates;
   readonly jobs: JobStates;
+  readonly live: LiveText;
   readonly locks: Locks;
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
@@ -54,6 +59,8 @@ export interface Hold {
   readonly incarnation: string;
   /** Aborts with reason `cancelled`, `drain`, or whatever fenced the worker. */
   readonly signal: AbortSignal;
+  /** Aborts when another message takes the run's place: it ends at the next safe point. */
+  readonly interrupt: AbortSignal;
   draining(): boolean;
   /** False once the worker's lease may be over: asked right before each commit, tool and model call. */
   alive(): boolean;
@@ -65,8 +72,6 @@ export interface Hold {
 
 /** `wakeInMs` null: no time wakes it. */
 export interface Ended { readonly status: RunStatus | 'fenced'; readonly wakeInMs: number | null }
-
-type Outcome = { readonly move: Move } | Left;
 
 export async function executeRun(deps: ExecuteDeps, run: ClaimedRun, hold: Hold): Promise<Ended> {
   const machine = deps.registry.forRun(run.agent, run.version);
@@ -136,6 +141,7 @@ class Execution {
   /** Commits what came of a step; undefined = the same worker goes on. */
   async #settle(machine: Machine, outcome: Outcome, durationMs: number): Promise<Ended | undefined> {
     if (this.#hold.signal.aborted) return this.#stopped();
+    if (this.#hold.interrupt.aborted && !('move' in outcome)) return this.cancel(); // what a tool has done in this step is on record
     if ('park' in outcome) return this.#park(outcome.park);
     if ('error' in outcome) return this.#failed(machine, outcome.error, durationMs);
     const { move } = outcome;
@@ -170,6 +176,8 @@ class Execution {
     const stop = new AbortController();
     const { signal } = stop;
     const unfollow = follow(this.#hold.signal, stop);
+    const model = new AbortController();
+    const unfollowModel = [follow(signal, model), follow(this.#hold.interrupt, model)];
     const deadline = setTimeout(() => stop.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const exit = new Exit();
     this.#inbox = { seq: undefined, children: false };
@@ -177,7 +185,7 @@ class Execution {
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
       tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])),
-      calls: stepCalls(this.#callDeps, run, { signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
+      calls: stepCalls(this.#callDeps, run, { signal, modelSignal: model.signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
     }, exit);
     this.#show('running', undefined);
     const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
@@ -187,13 +195,16 @@ class Execution {
         const move = await step(scope);
         await exit.settled(); // calls the step did not wait for are waited for here
         return exit.wanted ?? { move };
-      })().catch((error: unknown): Outcome => exit.wanted ?? { error });
+      })().catch(async (error: unknown): Promise<Outcome> => {
+        if (this.#hold.interrupt.aborted) await exit.settled(); // a tool beside the call that was aborted is let finish
+        return exit.wanted ?? { error };
+      });
       return await Promise.race([code, exit.left, whenAborted(signal, code)]);
     } catch (error) {
       return { error };
     } finally {
       clearTimeout(deadline);
-      unfollow();
+      for (const end of [unfollow, ...unfollowModel]) end();
     }
   }
 
@@ -221,8 +232,19 @@ class Execution {
     return this.#commit({ status: 'failed', errorCode: code, errorMessage: message, event: { type: 'run.failed', data: JSON.stringify({ step: this.#step, code, message }) } });
   }
 
-  cancel(): Promise<Ended> {
-    return this.#commit({ status: 'cancelled', errorCode: 'cancelled', errorMessage: null, event: { type: 'run.cancelled', data: JSON.stringify({ step: this.#step }) } });
+  /** Ends as cancelled. Where it was the session's next message that wanted it, what was said so far stays in the session. */
+  async cancel(): Promise<Ended> {
+    const { tenant, id } = this.#run;
+    const by = await interruptedBy(this.#deps.engine.pool, tenant, id);
+    const end = { status: 'cancelled' as const, errorMessage: null, event: { type: 'run.cancelled', data: JSON.stringify({ step: this.#step, ...(by === null ? {} : { interruptedBy: publicId('run', by) }) }) } };
+    if (by === null) return this.#commit({ ...end, errorCode: 'cancelled' });
+    return this.#commit({ ...end, errorCode: 'interrupted', errorMessage: `${publicId('run', by)} took its place.`, messages: await this.#messagesSoFar() });
+  }
+
+  async #messagesSoFar(): Promise<readonly SessionMessage[]> {
+    const { tenant, dataBlob, stepSeq } = this.#run;
+    if (dataBlob !== null && this.#seq === stepSeq && this.#data === null) this.#data = await readValue(this.#deps.blobs, tenant, dataBlob).catch(() => null);
+    return this.#machine?.interrupted?.(this.#input as never, this.#data as never) ?? [];
   }
 
   /** A child that ended while this run was about to park did not wake it: whoever commits last looks. */
@@ -260,7 +282,7 @@ class Execution {
     const answer = await this.#send(commit);
     if (answer.fenced) return this.#fenced('commit');
     if (answer.cancelRequested && answer.status === 'running') {
-      if (commit.step) { this.#seq++; this.#step = commit.step.next ?? this.#step; }
+      if (commit.step) { this.#seq++; this.#step = commit.step.next ?? this.#step; this.#data = commit.step.data === null ? this.#data : JSON.parse(commit.step.data); }
       return this.cancel();
     }
     if (session && run.user !== null && run.session !== null) await this.#deps.sessions.put(run.tenant, run.user, run.session, session);
@@ -300,8 +322,8 @@ class Execution {
   }
 
   get #callDeps(): CallDeps {
-    const { engine, tools, models, recaller, blobs, submit } = this.#deps;
-    return { pool: engine.pool, tools, models, recaller, blobs, submit };
+    const { engine, tools, models, recaller, blobs, submit, live } = this.#deps;
+    return { pool: engine.pool, tools, models, recaller, blobs, submit, live };
   }
 
   async #loadSession(): Promise<SessionState | undefined> {
@@ -364,16 +386,4 @@ function checkedData(machine: Machine, step: string, data: unknown): unknown {
   if (!parsed) return data ?? null;
   if (parsed.success) return parsed.data;
   throw new MainstayError('data_invalid', `The data for step "${step}" does not match the schema of ${machine.name}: ${parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(whole)'}: ${issue.message}`).join('; ')}`);
-}
-
-/** A step that heeds its signal gets this long to return after an abort; then it is left behind. */
-const ABORT_GRACE_MS = 500;
-
-async function whenAborted(signal: AbortSignal, code: Promise<Outcome>): Promise<Outcome> {
-  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-  const left = new AbortController();
-  const outcome = await Promise.race([code, pause(ABORT_GRACE_MS, left.signal).then(() => undefined)]);
-  left.abort();
-  if (outcome && 'move' in outcome) return outcome;
-  return { error: signal.reason instanceof Error ? signal.reason : new MainstayError('step_timeout', 'The step was aborted.') };
 }

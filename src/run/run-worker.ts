@@ -17,6 +17,7 @@ import type { Claimer } from '../store/engine/engine.ts';
 import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
 import { readyRun, type Ready } from '../store/engine/sweeps.ts';
 import { cancelledRuns } from '../store/engine/workers.ts';
+import { tellRuns, type Active } from './active-run.ts';
 import { EarlyTake } from './early-take.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
@@ -41,14 +42,6 @@ export interface WorkerDeps extends ExecuteDeps {
   readonly onEnded: (run: ClaimedRun, status: string) => Promise<void>;
 }
 
-/** One claim of a run: after a fence the run may be here a second time, while its first step still winds up. */
-interface Active {
-  readonly run: ClaimedRun; readonly lease: Lease; readonly stop: AbortController; readonly taken: Taken | undefined; readonly sinceMs: number;
-  /** By the take and by renewals. */
-  chargedMs: number;
-  /** Until when its slot time is counted. */
-  countedMs: number;
-}
 type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
@@ -95,7 +88,7 @@ export class RunWorker implements Service {
     this.#early = new EarlyTake(deps.queue.ready);
     this.#liveness = new Liveness({
       engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
-      onCancelled: (runs) => { for (const run of runs) this.#cancel(run); },
+      onCancelled: (runs) => { for (const told of runs) tellRuns(this.#active, told); },
       onAble: ring,
       onRenewed: () => this.#chargeLongRuns(),
       onOrphans: (runs) => this.#offerOrphans(runs),
@@ -226,7 +219,7 @@ export class RunWorker implements Service {
       const { lease } = this.#liveness;
       if (!lease || this.#active.size === 0) continue;
       const runs = await cancelledRuns(this.#deps.engine.pool, lease.incarnation).catch(() => []); // the next renewal says that Postgres is away
-      for (const run of runs) this.#cancel(run);
+      for (const told of runs) tellRuns(this.#active, told);
     }
   }
 
@@ -283,7 +276,7 @@ export class RunWorker implements Service {
   async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<number> {
     const { log, metrics } = this.#deps;
     const sinceMs = monoMs();
-    const active: Active = { run, lease, stop: new AbortController(), taken, sinceMs, chargedMs: taken?.chargedMs ?? 0, countedMs: sinceMs };
+    const active: Active = { run, lease, stop: new AbortController(), interrupt: new AbortController(), taken, sinceMs, chargedMs: taken?.chargedMs ?? 0, countedMs: sinceMs };
     this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
@@ -327,7 +320,7 @@ export class RunWorker implements Service {
   }
 
   /** Admits the run (a suspect only where it harms no other) and moves it on. */
-  async #execute({ lease, run, stop }: Active, show: Show): Promise<Ended> {
+  async #execute({ lease, run, stop, interrupt }: Active, show: Show): Promise<Ended> {
     const key = claimKey(run);
     const ends = run.cancelRequested || run.crashesAlone >= CRASH_LIMIT; // no step of it will run
     const admission = await this.#suspects.admit({ id: key, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
@@ -343,7 +336,7 @@ export class RunWorker implements Service {
       if ((admission.alone || admission.waited) && !(await setAloneIfHeld(pool, held, admission.alone, this.#stepMs))) return { status: 'fenced', wakeInMs: null };
       if (window) void this.#openAfter(run, held, admission, window.signal);
       return await executeRun(this.#deps, run, {
-        incarnation: lease.incarnation, signal: stop.signal, show, alive: () => lease.alive,
+        incarnation: lease.incarnation, signal: stop.signal, interrupt: interrupt.signal, show, alive: () => lease.alive,
         draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(key),
         checkpoint: () => { if (this.#suspects.clear(key)) window?.abort(); },
       });
@@ -391,10 +384,9 @@ export class RunWorker implements Service {
 
   async #listen(): Promise<void> {
     const { subscriber, keys } = this.#deps;
-    subscriber.on('message', (_channel, run) => this.#cancel(run));
+    subscriber.on('message', (_channel, told) => tellRuns(this.#active, told));
     await subscriber.subscribe(keys.cancelChannel);
   }
 
-  #cancel(run: string): void { for (const active of this.#active) if (active.run.id === run) active.stop.abort('cancelled'); }
   #idled(): Promise<void> { return this.#active.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve)); }
 }

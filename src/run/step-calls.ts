@@ -5,14 +5,17 @@ import type { BlobStore } from '../domain/blob.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
 import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
+import type { StopReason } from '../domain/model.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
 import { faultPoint } from '../fault-points.ts';
 import { newId } from '../ids.ts';
+import type { LiveText, LiveTurn } from '../limits/live-text.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import { sessionMessages } from '../store/engine/context.ts';
 import { recordResultIfHeld, type Place } from '../store/engine/ledger.ts';
+import { takeSteersIfHeld } from '../store/engine/multitask.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { settleOrOpenWaitIfHeld, type WaitResult, type WaitSpec } from '../store/engine/waits.ts';
 import { callTool, Park, type ToolDeps } from '../tools/call-tool.ts';
@@ -29,26 +32,53 @@ export interface CallDeps {
   readonly recaller: Recaller;
   readonly blobs: BlobStore;
   readonly submit: SubmitRun;
+  readonly live: LiveText;
 }
+
+/** Turns that are asked for again, or declined: their text was none. */
+const CUT_OFF: ReadonlySet<StopReason> = new Set(['max_tokens', 'model_context_window_exceeded', 'refusal']);
 
 /** The least a wait of this step has read of the inbox, undefined = none has looked; and whether one of them is for children, whose ends are no news. */
 export interface InboxRead { seq: number | undefined; children: boolean }
 
 /** While `alive` says so the step's calls may leave this worker. */
-export interface CallHold { readonly signal: AbortSignal; alive(): boolean }
+export interface CallHold {
+  readonly signal: AbortSignal;
+  /** Aborts with `signal`, and also when another message takes the run's place: calls of the model end then, tools go on. */
+  readonly modelSignal: AbortSignal;
+  alive(): boolean;
+}
 
-export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, modelSignal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
   const { pool, tools, recaller, blobs } = deps;
   const held = (): void => { if (!alive()) throw fenced(); };
+  /** A run whose place another takes begins no further call. */
+  const wanted = (): void => { if (modelSignal.aborted) throw new MainstayError('cancelled', 'The run is to end.'); };
   // Asked again right before the call leaves: the process may have stood still since the intent was written.
-  const models: ModelDeps = { ...deps.models, model: { turn: async (request, options) => { held(); return deps.models.model.turn(request, options); } } };
+  const models = (shown?: LiveTurn): ModelDeps =>
+    ({ ...deps.models, model: { turn: async (request, options) => { held(); return deps.models.model.turn(request, shown ? { ...options, onText: (text) => shown.push(text) } : options); } } });
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
   return {
     held,
-    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
-    model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
+    tool: async (tool, args, argsHash, place, recorded) => {
+      wanted();
+      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) });
+    },
+    model: async (request, argsHash, place, attempt, live) => {
+      wanted();
+      const shown = live ? deps.live.open(run.id, `${place.stepSeq}/${place.path}/${attempt}`) : undefined;
+      try {
+        const turn = await callModel(models(shown), place, request, argsHash, attempt, modelSignal);
+        if (turn instanceof Park || CUT_OFF.has(turn.stopReason)) shown?.withdraw();
+        else shown?.settle();
+        return turn;
+      } catch (error) {
+        shown?.withdraw();
+        throw error;
+      }
+    },
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);
       if (!(await recordResultIfHeld(pool, place, name, argsHash, stored))) throw fenced();
@@ -61,6 +91,13 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, alive }: Ca
     recall: (query, place) => recaller.recall({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, signal }),
     cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
     history: async () => (run.session === null || run.user === null ? [] : sessionMessages(pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
+    steered: async (argsHash, place) => {
+      if (run.session === null || run.user === null) return [];
+      const taken = await takeSteersIfHeld(pool, place, { user: run.user, session: run.session, agent: run.agent }, argsHash);
+      if (taken === 'fenced') throw fenced();
+      if (taken.length > 0) faultPoint('steers-taken');
+      return taken;
+    },
     progress,
   };
 }

@@ -19,7 +19,7 @@ export interface StepCalls {
   /** Throws `fenced` once the worker's lease may be over. */
   held(): void;
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
-  model(request: ModelRequest, argsHash: string, place: Place, attempt: number): Promise<ModelTurn | Park>;
+  model(request: ModelRequest, argsHash: string, place: Place, attempt: number, live: boolean): Promise<ModelTurn | Park>;
   record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
   /** The result of a recorded call, wherever it lies. */
   recorded(call: RecordedCall): Promise<unknown>;
@@ -32,6 +32,8 @@ export interface StepCalls {
   recall(query: string, place: Place): Promise<Recall>;
   cite(trace: string, memories: readonly string[]): Promise<void>;
   history(): Promise<readonly SessionMessage[]>;
+  /** Inputs that wait to be heard, taken and on record. */
+  steered(argsHash: string, place: Place): Promise<readonly unknown[]>;
   progress(fraction: number, note: string | undefined): void;
 }
 
@@ -109,9 +111,9 @@ export class StepScope implements Step<unknown, unknown> {
     });
   }
 
-  model(request: ModelRequest): Promise<ModelTurn> {
+  model(request: ModelRequest, { live = false }: { readonly live?: boolean } = {}): Promise<ModelTurn> {
     const hash = hashOf(request);
-    return this.#call('model', request.model, hash, false, (place, recorded) => this.#state.calls.model(request, hash, place, (recorded?.attempts ?? 0) + 1));
+    return this.#call('model', request.model, hash, false, (place, recorded) => this.#state.calls.model(request, hash, place, (recorded?.attempts ?? 0) + 1, live));
   }
 
   record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -159,6 +161,12 @@ export class StepScope implements Step<unknown, unknown> {
   async #wait(spec: Omit<WaitSpec, 'argsHash'>): Promise<WaitResult> {
     const hash = hashOf(spec);
     return this.#state.calls.outputs(await this.#call('record', `${spec.kind}:${spec.name}`, hash, false, (place) => this.#state.calls.wait({ ...spec, argsHash: hash }, place)));
+  }
+
+  /** What was not there when the step ran first is not heard now: its later calls are on record with what they were told. */
+  steered(): Promise<readonly unknown[]> {
+    const hash = hashOf('steered');
+    return this.#call('record', 'steered', hash, false, (place) => (this.#state.recorded.size > 0 ? Promise.resolve([]) : this.#state.calls.steered(hash, place)));
   }
 
   recall(query: string): Promise<Recall> {

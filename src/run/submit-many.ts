@@ -2,6 +2,7 @@
 // them. A refusal names each item it is about, as `runs.17.input.word`, and changes nothing. An item with `reject` is refused,
 // and with it the rest, when its session has an unfinished run or an earlier item of the same bulk.
 import { isMainstayError, MainstayError, messageOf, type ErrorCode } from '../domain/errors.ts';
+import type { MultitaskStrategy } from '../domain/status.ts';
 import { FIELDS_MAX } from '../domain/tunables.ts';
 import type { Submitted } from '../store/engine/submit.ts';
 import { readyRuns } from '../store/engine/sweeps.ts';
@@ -10,9 +11,9 @@ import { orUnavailable, prepareRun, type SubmitDeps, type SubmitRequest, type Su
 /** All of one tenant; answers in their order. */
 export type SubmitMany = (tenant: string, requests: readonly Omit<SubmitRequest, 'tenant' | 'debounce'>[]) => Promise<SubmitResult[]>;
 
-export function makeSubmitMany(deps: SubmitDeps): SubmitMany {
+export function makeSubmitMany(deps: Omit<SubmitDeps, 'tell'>): SubmitMany {
   return async (tenant, requests) => {
-    const runs = checkEach(requests, (request) => prepareRun(deps, { ...request, tenant }));
+    const runs = checkEach(requests, (request) => prepareRun(deps, { ...request, multitaskStrategy: alone(request.multitaskStrategy), tenant }));
     const rejecting = runs.filter((run, at) => run.session !== null && requests[at]?.multitaskStrategy === 'reject').map(({ id }) => id);
     const { submitted, busy } = await orUnavailable(deps.engine.submitTogether(runs, rejecting));
     const where = (holds: (at: number) => boolean): number[] => [...runs.keys()].filter(holds);
@@ -24,6 +25,13 @@ export function makeSubmitMany(deps: SubmitDeps): SubmitMany {
     await offerMade(deps, tenant, submitted);
     return submitted.map(({ id, created, status }) => ({ id, created, status }));
   };
+}
+
+/** An interruption cannot be taken back when another of the bulk is refused, and a bulk is not said to a run under way. */
+function alone(strategy: MultitaskStrategy | undefined): MultitaskStrategy | undefined {
+  if (strategy !== 'interrupt' && strategy !== 'steer') return strategy;
+  const message = `\`${strategy}\` is for a run submitted by itself`;
+  throw new MainstayError('bad_request', `${message}.`, { fields: [{ path: 'multitask_strategy', message }] });
 }
 
 /** What `check` makes of each. Throws the error of the first that is refused, with the fields of all of them. */
@@ -50,7 +58,7 @@ function refuseAt(code: ErrorCode, field: string, message: string, places: reado
 }
 
 /** Commit, then look: only heads of sessions are offered. Never rejects. */
-async function offerMade({ engine, dispatcher, log }: SubmitDeps, tenant: string, submitted: readonly Submitted[]): Promise<void> {
+async function offerMade({ engine, dispatcher, log }: Omit<SubmitDeps, 'tell'>, tenant: string, submitted: readonly Submitted[]): Promise<void> {
   const made = submitted.filter(({ created }) => created).map(({ id }) => id);
   try {
     if (made.length > 0) await dispatcher.offerMany(await readyRuns(engine.pool, tenant, made));

@@ -1,7 +1,7 @@
 // Submit a run: the one use case behind every door. Checks everything first, so that bad input changes nothing; commits one
 // row; then offers it. Accepted means the row is committed, whether or not Redis is there.
 import { createHash } from 'node:crypto';
-import { MainstayError } from '../domain/errors.ts';
+import { MainstayError, messageOf } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
 import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy, type RunStatus } from '../domain/status.ts';
@@ -13,8 +13,10 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { isConnectionError, isTimeout } from '../store/engine/pool.ts';
+import { submitInterrupting, submitSteering } from '../store/engine/multitask.ts';
 import type { NewRun, Submitted } from '../store/engine/submit.ts';
 import { readyRun, sessionHead } from '../store/engine/sweeps.ts';
+import { INTERRUPT } from '../store/engine/workers.ts';
 import type { Dispatcher } from './offer-run.ts';
 import type { Registry } from './registry.ts';
 
@@ -66,6 +68,8 @@ export interface SubmitDeps {
   readonly engine: Engine;
   readonly registry: Registry;
   readonly dispatcher: Dispatcher;
+  /** Says to all workers which run somebody wants ended. */
+  readonly tell: (told: string) => Promise<unknown>;
   readonly metrics: Metrics;
   readonly log: Log;
   /** Model of agents that name none. */
@@ -100,8 +104,23 @@ export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
 async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy): Promise<Submitted> {
   if (run.debounceKey !== null) return deps.engine.submitDebounced(run); // folded in, it is not offered again: the wake-up of its first submit comes early and is delayed by the rest
   if (strategy === 'enqueue' || run.session === null) return deps.engine.submit(run);
+  if (strategy === 'steer') return submitSteering(deps.engine.pool, run);
+  if (strategy === 'interrupt') return interrupt(deps, run);
   const { submitted: [submitted], busy } = await deps.engine.submitTogether([run], [run.id]);
   if (!submitted || busy.size > 0) throw new MainstayError('session_busy', `The session "${run.session}" has an unfinished run.`);
+  return submitted;
+}
+
+/** The run under way is asked to end: its worker is told, or it is offered so that one ends it. Both are hints. */
+async function interrupt({ engine, dispatcher, tell, log }: SubmitDeps, run: NewRun): Promise<Submitted> {
+  const { submitted, head, children } = await submitInterrupting(engine.pool, run);
+  try {
+    for (const told of [...(head?.status === 'running' ? [head.id + INTERRUPT] : []), ...children]) await tell(told);
+    const ready = head?.status === 'queued' ? await readyRun(engine.pool, run.tenant, head.id) : undefined;
+    if (ready) await dispatcher.offer(ready, 0);
+  } catch (error) {
+    log.debug({ run: head?.id, error: messageOf(error) }, 'interrupted, but nobody was told: the lease and maintenance tell');
+  }
   return submitted;
 }
 
@@ -201,7 +220,7 @@ function debounceOf({ debounce, user, session, idempotencyKey, startAt, delayMs,
   const key = name('debounce.key', debounce.key);
   if (idempotencyKey !== undefined) throw refuse('debounce', 'Give debounce or an idempotency key, not both: many submits are one run.');
   if (startAt !== undefined || delayMs !== undefined) throw refuse('debounce', 'Give debounce, or startAt or delayMs: the window is the delay.');
-  if (multitaskStrategy === 'reject') throw refuse('debounce', 'Give debounce or multitask_strategy `reject`: the run that waits for more would make its session busy.');
+  if (multitaskStrategy !== undefined && multitaskStrategy !== 'enqueue') throw refuse('debounce', `Give debounce or multitask_strategy \`${multitaskStrategy}\`: the run waits for more before it stands in its session.`);
   if (!Number.isFinite(windowMs) || windowMs < 1 || windowMs > YEAR_MS) throw refuse('debounce.windowMs', 'debounce.windowMs must be from 1 to a year.');
   if (maxMs !== undefined && (!Number.isFinite(maxMs) || maxMs < windowMs || maxMs > YEAR_MS)) throw refuse('debounce.maxMs', 'debounce.maxMs must be from windowMs to a year.');
   const hash = createHash('sha256').update(canonicalJson([agent, user ?? null, session ?? null, key])).digest('hex');

@@ -1,7 +1,7 @@
 // Preload of every process of the fleet (node --import): obeys the harness, word by word, on standard input, and says on
 // standard output what has really happened. `block MS` blocks the event loop; `clock MS` shifts the wall clock (the monotonic
-// one goes on, as with a stepped system clock); `arm POINT ACTION` makes the next pass of a fault point kill, stop, fail or block
-// this process; `disarm` takes that back. The process ends with the harness. What it says is written at once, because the
+// one goes on, as with a stepped system clock); `arm POINT ACTION` makes the next pass of a fault point (or the PASS-th from now, with
+// a third word) kill, stop, fail or block this process; `disarm` takes that back. The process ends with the harness. What it says is written at once, because the
 // next thing may be its end.
 import { writeSync } from 'node:fs';
 import { flushCompileCache, registerHooks } from 'node:module';
@@ -17,11 +17,11 @@ const FLUSH_AFTER_MS = 3_000;
 const say = (what: string): void => { writeSync(1, `${LANDED} ${what}\n`); };
 const blockFor = (ms: number): void => { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms); };
 
-let armed: { readonly point: string; readonly action: PointAction } | undefined;
+let armed: { readonly point: string; readonly action: PointAction; passes: number } | undefined;
 
 /** What src/fault-points.ts calls here. */
 export function pass(point: FaultPoint): void {
-  if (armed?.point !== point) return;
+  if (armed?.point !== point || --armed.passes > 0) return;
   const { action } = armed;
   armed = undefined;
   say(`point ${point} ${action}`);
@@ -45,11 +45,11 @@ class ShiftedDate extends TrueDate {
 globalThis.Date = ShiftedDate as DateConstructor;
 
 function obey(line: string): void {
-  const [word, first = '', second = ''] = line.split(' ');
+  const [word, first = '', second = '', third = '1'] = line.split(' ');
   switch (word) {
     case 'block': blockFor(Number(first)); say(`block ${first}`); return;
     case 'clock': offsetMs = Number(first); say(`clock ${first}`); return;
-    case 'arm': armed = { point: first, action: second as PointAction }; return;
+    case 'arm': armed = { point: first, action: second as PointAction, passes: Number(third) }; return;
     case 'disarm': armed = undefined; return;
   }
 }

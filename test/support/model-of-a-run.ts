@@ -9,7 +9,7 @@ export const MEETING_STATES = ['queued', 'running', 'told', 'dead', 'pausing', '
 export const STATES = [...MEETING_STATES, 'timer', 'due', 'child', 'batch', 'budget', 'rate', 'restored', 'failed', 'cancelled', 'expired'] as const;
 export type State = (typeof STATES)[number];
 
-export const MOVES = ['claim', 'reclaim', 'checkpoint', 'wait', 'finish', 'send', 'read', 'cancel', 'pause', 'resume', 'fill', 'decide', 'intent', 'settle'] as const;
+export const MOVES = ['claim', 'reclaim', 'checkpoint', 'wait', 'finish', 'send', 'read', 'cancel', 'interrupt', 'pause', 'resume', 'fill', 'decide', 'intent', 'settle'] as const;
 /** `reclaim`: the holder's lease ends and another claims. `intent`, `fill`, `read` and the commits come from the first holder. */
 export type Move = (typeof MOVES)[number];
 /** Which of two statements: each has workers, a wait and a decision of its own, but the key of their signal is the same. */
@@ -66,6 +66,7 @@ export function moved(image: RunImage, move: Move, side: Side, read: InboxRead):
     case 'send': return sent(image);
     case 'read': return readBy(image, side);
     case 'cancel': return cancelled(image);
+    case 'interrupt': return interrupted(image);
     case 'pause': return paused(image);
     case 'resume': return resumed(image);
     case 'fill': return filled(image);
@@ -134,6 +135,13 @@ function cancelled(image: RunImage): Told {
   if (image.status === 'running') return { image: noted(asked, 'run.cancelling'), answer: 'running' };
   const withdrawn = image.approval === 'pending' ? 'withdrawn' : image.approval;
   return { image: noted({ ...asked, status: 'cancelled', finished: true, approval: withdrawn }, 'run.cancelled'), answer: 'cancelled' };
+}
+
+/** Another message takes its place: held, it is told; parked, it becomes due so that a worker ends it. */
+function interrupted(image: RunImage): Told {
+  if (image.finished || !image.started || image.cancelRequested) return { image, answer: 'left alone' };
+  const asked = noted({ ...image, cancelRequested: true, inboxSeq: image.inboxSeq + 1, waitReason: null, resume: null, pauseRequested: false }, 'run.interrupting');
+  return image.status === 'running' ? { image: asked, answer: 'running' } : { image: { ...asked, status: 'queued', wake: 'now' }, answer: 'queued' };
 }
 
 function paused(image: RunImage): Told {

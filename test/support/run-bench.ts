@@ -10,6 +10,7 @@ import { commitRunsIfHeld, type Commit } from '../../src/store/engine/commit.ts'
 import { cancelRun, pauseRun, resumeRun } from '../../src/store/engine/control.ts';
 import { fillToolResult, openToolCallIfHeld, type Place, type ToolIntent, type ToolOutcome } from '../../src/store/engine/ledger.ts';
 import { settleToolCall } from '../../src/store/engine/outcomes.ts';
+import { interruptRun } from '../../src/store/engine/multitask.ts';
 import { openEnginePool, type EnginePool } from '../../src/store/engine/pool.ts';
 import { submitRuns, type NewRun } from '../../src/store/engine/submit.ts';
 import { expireUnstarted } from '../../src/store/engine/sweeps.ts';
@@ -105,6 +106,7 @@ async function makeMove(door: EnginePool, workers: ReadonlyMap<string, string>, 
       return answer === 'fenced' ? answer : 'result' in answer ? 'received' : `nothing, inbox ${answer.inboxSeq}`;
     }
     case 'cancel': { const answer = await cancelRun(door, target); return answer ? (answer.already ? `already ${answer.status}` : answer.status) : 'no run'; }
+    case 'interrupt': return await interruptRun(door, { tenant: TENANT, id: subject.id, by: subject.id }) ?? 'left alone';
     case 'pause': return await pauseRun(door, target) ?? 'no run';
     case 'resume': return await resumeRun(door, target) ?? 'no run';
     case 'fill': return (await fillToolResult(door, placeOf(subject, 'call'), RESULT)) ? 'filled' : 'not filled';

@@ -30,13 +30,14 @@ export async function cancelRun(pool: EnginePool, target: Target, tries = 3): Pr
   }
 }
 
-async function cancelTree(pool: EnginePool, target: Target): Promise<Cancelled | undefined> {
+/** One try of `cancelRun`, also inside a transaction. */
+export async function cancelTree(pool: Pick<EnginePool, 'query'>, target: Target): Promise<Cancelled | undefined> {
   const { rows } = await pool.query<{ status: string; already: boolean; ended: boolean; runs: Cancelled['runs'] | null }>(`
     WITH RECURSIVE root AS MATERIALIZED (SELECT tenant_id, id, status, finished_at FROM agent_runs WHERE ${OWN} FOR UPDATE), -- locked, so that the answer is not older than the wait for it
     tree AS (SELECT tenant_id, id FROM root UNION SELECT c.tenant_id, c.id FROM tree t JOIN agent_runs c ON c.tenant_id = t.tenant_id AND c.parent_id = t.id AND c.parent_path IS NOT NULL),
     held AS (SELECT r.tenant_id, r.id FROM agent_runs r JOIN tree t ON t.tenant_id = r.tenant_id AND t.id = r.id WHERE ${guarded('finish-first', 'r.finished_at IS NULL')} ORDER BY 1, 2 FOR UPDATE OF r),
     u AS (
-      UPDATE agent_runs r SET cancel_requested_at = coalesce(r.cancel_requested_at, now()), inbox_seq = r.inbox_seq + 1,
+      UPDATE agent_runs r SET cancel_requested_at = coalesce(r.cancel_requested_at, now()), interrupted_by = NULL, inbox_seq = r.inbox_seq + 1,
         status = CASE WHEN r.status = 'running' THEN r.status ELSE 'cancelled' END, wait_reason = NULL,
         finished_at = CASE WHEN r.status = 'running' THEN NULL ELSE now() END, holds_session = r.holds_session AND r.status = 'running',
         error_code = CASE WHEN r.status = 'running' THEN r.error_code ELSE 'cancelled' END, event_seq = r.event_seq + 1

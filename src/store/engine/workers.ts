@@ -26,8 +26,10 @@ export async function registerWorker(pool: EnginePool, worker: NewWorker): Promi
   return rows[0] as WorkerRow;
 }
 
+/** Behind the id of a run that is to end because another message takes its place, where a bare one is cancelled. */
+export const INTERRUPT = ':interrupt';
 const RUNNING = `r.claimed_by = $1 AND r.status = 'running'`;
-const CANCELLED = `(SELECT coalesce(array_agg(r.id::text), '{}') FROM agent_runs r WHERE ${RUNNING} AND r.cancel_requested_at IS NOT NULL) AS cancelled`;
+const CANCELLED = `(SELECT coalesce(array_agg(r.id || CASE WHEN r.interrupted_by IS NULL THEN '' ELSE '${INTERRUPT}' END), '{}') FROM agent_runs r WHERE ${RUNNING} AND r.cancel_requested_at IS NOT NULL) AS cancelled`;
 
 /** Renews the lease; also answers which of the worker's runs somebody wants cancelled. Undefined = no longer a worker: a lease
  *  that is over is never renewed. */

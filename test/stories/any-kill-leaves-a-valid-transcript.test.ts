@@ -1,0 +1,96 @@
+// A worker process is killed at every place of the agent's loop where something is half done: between a call and its record, a
+// record and its checkpoint, a checkpoint and the next step. Another goes on, and whatever the place: the transcript is one the
+// provider accepts, each attempt of a model call is one row with one charge, each keyed effect is there once, and what the user
+// said meanwhile is heard once.
+import { expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { costMicroUsd } from '../../src/domain/prices.ts';
+import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
+import { wallMs } from '../../src/clock.ts';
+import { askedOf, expectSound, ledgerOf } from '../support/agents.ts';
+import { startFleet } from '../support/fleet.ts';
+import { startJournal, type Journal } from '../support/journal.ts';
+import { looper } from '../support/loop-agent.ts';
+import { atFileEnd, useStack } from '../support/stack.ts';
+
+const stack = await useStack();
+const fleet = await startFleet(stack, [looper]);
+
+/** How often one run passes each place, one after the other: a kill at each pass is a case of its own. Parallel calls pass together. */
+const PASSES: Partial<Record<FaultPoint, number>> = {
+  'run-claimed': 1, 'steers-taken': 1, 'model-reserved': 3, 'model-answered': 3, 'model-settled': 3, 'intent-written': 3, 'call-answered': 3, 'result-written': 3, 'step-returned': 7, 'checkpoint-committed': 6, 'run-left': 1,
+};
+/** Not of this loop: other stories kill there. */
+const ELSEWHERE: readonly FaultPoint[] = ['run-submitted', 'wait-opened', 'child-submitted', 'orphans-found', 'verdicts-stored', 'vectors-written', 'occurrence-fired'];
+const CASES = Object.entries(PASSES).flatMap(([point, passes]) => Array.from({ length: passes }, (_, at) => [point as FaultPoint, at + 1] as const));
+
+test('every place of the product is killed at here, or named as another story’s', () => {
+  expect([...Object.keys(PASSES), ...ELSEWHERE].sort()).toEqual(Object.keys(FAULT_POINTS).sort());
+});
+
+/** Resolves when the process has killed itself at the place. */
+async function killedAt(point: FaultPoint, pass: number, ready: () => Promise<void>): Promise<void> {
+  const env = { ...process.env, NODE_OPTIONS: '', ...stack.env, LEASE_MS: '2000', LOG_LEVEL: 'info', EMBEDDER: 'lexical', AGENTS_MODULE: 'test/support/loop-agent.ts', ANTHROPIC_BASE_URL: fleet.stub.url, ANTHROPIC_API_KEY: 'stub' };
+  const child = spawn(process.execPath, ['--import', './test/chaos/in-process.ts', 'workers/agent.ts'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
+  const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  atFileEnd(async () => { child.kill('SIGKILL'); await ended; });
+  child.stdin.write(`arm ${point} kill ${pass}\n`);
+  const lines: string[] = [];
+  const registered = new Promise<void>((resolve) => createInterface({ input: child.stdout }).on('line', (line) => { lines.push(line); if (line.includes('worker registered')) resolve(); }));
+  await Promise.race([registered, ended]);
+  await ready();
+  const [, signal] = await Promise.race([ended, new Promise<never>((_, reject) => { setTimeout(() => reject(new Error(`${point} was not passed ${pass} times`)), 15_000).unref(); })]);
+  expect([signal, lines.some((line) => line.includes(`point ${point} kill`))]).toEqual(['SIGKILL', true]);
+}
+
+let cases = 0;
+async function begin(journal: Journal): Promise<{ run: string; steer: string; words: string }> {
+  const words = `case ${++cases} `;
+  const write = (line: string): { name: string; input: unknown } => ({ name: 'write_keyed', input: { journal: journal.url, line } });
+  fleet.stub.tell({ when: words, turns: [{ thinking: 'Two lines first.', toolUses: [write('one'), write('two')] }, { toolUses: [write('three')] }, { text: 'Written.' }] });
+  const who = { tenant: 'acme', door: 'test', agent: 'looper', user: 'ada', session: `s${cases}` };
+  const { id: run } = await fleet.base.submit({ ...who, input: { message: `${words}write` } });
+  const { id: steer } = await fleet.base.submit({ ...who, input: { message: 'and neatly' }, multitaskStrategy: 'steer' });
+  return { run, steer, words };
+}
+
+test.each(CASES)('%s, pass %i', async (point, pass) => {
+  const journal = await startJournal();
+  const callsBefore = fleet.stub.calls().length;
+  let begun: Awaited<ReturnType<typeof begin>> | undefined;
+  await killedAt(point, pass, async () => { begun = await begin(journal); });
+  const { run, steer, words } = begun ?? { run: '', steer: '', words: '' };
+  const rescue = await fleet.worker();
+  expect(await fleet.ended('acme', run)).toMatchObject({ status: 'completed', output: { answer: 'Written.' } });
+  await rescue.stop();
+
+  await expectSound(fleet, run);
+  expect(journal.lines.map(({ line }) => line).sort()).toEqual(['one', 'three', 'two']);
+  expect(await fleet.run('acme', steer)).toMatchObject({ status: 'completed', started_at: null });
+  const last = askedOf(fleet, words).at(-1)?.request?.messages ?? [];
+  expect(JSON.stringify(last).split('and neatly')).toHaveLength(2);
+  const messages = await fleet.rows<{ content: string }>(`SELECT content FROM messages WHERE run_id = $1 ORDER BY seq`, [run]);
+  expect(messages.map(({ content }) => content)).toEqual([`${words}write`, 'and neatly', 'Written.']);
+  await expectChargedOnce(run, fleet.stub.calls().slice(callsBefore));
+  await journal.close();
+});
+
+/** Each answer of the model is settled once with what it used, or was never learnt and is booked at its reserve. */
+async function expectChargedOnce(run: string, answers: ReturnType<typeof fleet.stub.calls>): Promise<void> {
+  const ledger = await ledgerOf(fleet, run);
+  const settled = ledger.filter(({ status }) => status === 'settled');
+  const booked = ledger.filter(({ status }) => status === 'booked');
+  expect(settled).toHaveLength(3);
+  expect(new Set(settled.map(({ request_id: id }) => id)).size).toBe(3);
+  for (const { request_id: id, cost } of settled) {
+    const usage = answers.find(({ requestId }) => requestId === id)?.usage;
+    expect(usage).toBeDefined();
+    if (usage) expect(cost).toBe(Number(costMicroUsd('claude-haiku-4-5', { inputTokens: usage.input_tokens, cacheWrite5mTokens: usage.cache_creation.ephemeral_5m_input_tokens, cacheWrite1hTokens: 0, cacheReadTokens: usage.cache_read_input_tokens, outputTokens: usage.output_tokens }, wallMs())));
+  }
+  for (const { cost, reserved } of booked) expect(cost).toBe(reserved);
+  expect(answers.length - settled.length).toBeLessThanOrEqual(booked.length);
+  expect(ledger.filter(({ status }) => status === 'open')).toEqual([]);
+  expect(Number((await fleet.run('acme', run)).cost_micro_usd)).toBe(ledger.reduce((sum, { cost }) => sum + cost, 0));
+}
