@@ -9,6 +9,7 @@ import { BOARD_LISTS, boardLog, boardRun, countBoard, listBoard } from '../src/s
 import { claimDue, claimRuns } from '../src/store/engine/claim.ts';
 import { commitRunsIfHeld } from '../src/store/engine/commit.ts';
 import { fillToolResult, openToolCallIfHeld, recordedCalls, recordResultIfHeld } from '../src/store/engine/ledger.ts';
+import { takeSteersIfHeld } from '../src/store/engine/multitask.ts';
 import { refusedRun, seatRunning } from '../src/store/engine/permits.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
@@ -46,6 +47,7 @@ const ALLOWED = {
   'tool intent': [KEY],
   'fill result': [KEY, 'tool_calls_pkey'],
   'record': [KEY],
+  'steers': ['agent_runs_steers'],
   'recorded calls': ['step_records_pkey', 'tool_calls_pkey', 'model_calls_pkey'],
   'signal': [KEY],
   'renew': ['agent_runs_held'],
@@ -89,6 +91,7 @@ beforeAll(async () => {
   await fillToolResult(door('fill result'), placeOf(held, '0'), RESULT);
   await recordResultIfHeld(door('record'), placeOf(held, '1'), 'r', HASH, { json: '1', blob: null });
   await recordedCalls(door('recorded calls'), TENANT, run.id, 1);
+  await takeSteersIfHeld(door('steers'), placeOf(held, '2'), { user: 'ann', session: 's1', agent: 'still' }, HASH);
   await sendSignal(door('signal'), { tenant: TENANT, run: run.id, user: undefined, id: randomUUID(), name: 'go', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
   await renewLeaseIfHeld(door('renew'), holder, 60_000);
   const limited = newRun({ concurrencyKey: 'k', concurrencyLimit: 2 });

@@ -74,7 +74,7 @@ export async function erase(deps: EraseDeps, erasure: Erasure, signal: AbortSign
   for (let runs = await runsToErase(pool, erasure, ERASE_PAGE); runs.length > 0; runs = await runsToErase(pool, erasure, ERASE_PAGE)) {
     if (signal.aborted) return false;
     await forgetEmbeddings(redis, keys, deps.fingerprint, await textsOf(pool, erasure, runs));
-    for (const id of runs) await redis.del(keys.job(id));
+    for (const id of runs) for (const key of [keys.job(id), keys.text(id)]) await redis.del(key);
     await eraseRuns(pool, erasure, runs);
   }
   await forgetEmbeddings(redis, keys, deps.fingerprint, await textsOf(pool, erasure, []));

@@ -95,6 +95,16 @@ test('a call that has not begun is not begun any more', async () => {
   expect(await fleet.rows(`SELECT tool, status::text AS status FROM tool_calls WHERE run_id = $1`, [id])).toEqual([{ tool: 'slow', status: 'succeeded' }]);
 });
 
+test('parked until its provider takes calls again: it ends now, with its words', async () => {
+  fleet.stub.addFault({ kind: 'rate_limit', retryAfterS: 3_600, when: 'use it slowly' });
+  const id = await say('seven', 'use it slowly');
+  await fleet.until('acme', id, ({ status, wait_reason: reason }) => status === 'waiting' && reason === 'rate');
+  const next = await say('seven', 'Then not', { multitaskStrategy: 'interrupt' });
+  expect(await fleet.ended('acme', id)).toMatchObject({ status: 'cancelled', error_code: 'interrupted' });
+  await fleet.ended('acme', next);
+  expect(JSON.stringify(askedOf(fleet, 'Then not')[0]?.request?.messages)).toContain('use it slowly');
+});
+
 test('parked, with children: it and they end, no worker is needed by them', async () => {
   const id = await say('three', 'wait', { agent: 'parent' });
   await fleet.until('acme', id, ({ status, wait_reason: reason }) => status === 'waiting' && reason === 'child');
