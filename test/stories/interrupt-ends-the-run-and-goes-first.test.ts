@@ -123,11 +123,18 @@ test('with nothing under way it goes before what may not start yet, and ends not
   expect(await fleet.run('acme', later)).toMatchObject({ status: 'queued', error_code: null });
 });
 
-test('of two at once the later goes first, and the run under way ends once', async () => {
-  fleet.stub.addFault({ kind: 'stall_with_pings', when: 'another endless' });
-  const id = await say('five', 'another endless question');
-  await fleet.until('acme', id, () => fleet.stub.calls().length === 1);
-  const both = await Promise.all([say('five', 'first', { multitaskStrategy: 'interrupt' }), say('five', 'second', { multitaskStrategy: 'interrupt' })]);
-  for (const run of both) expect(await fleet.ended('acme', run)).toMatchObject({ status: 'completed' });
-  expect((await fleet.rows<{ type: string }>(`SELECT type FROM run_events WHERE run_id = $1 ORDER BY seq`, [id])).map(({ type }) => type).filter((type) => type !== 'step.completed').slice(-2)).toEqual(['run.interrupting', 'run.cancelled']);
+test('of two the later goes first, and the run under way is asked once', async () => {
+  fleet.stub.tell({ when: 'be patient', turns: [{ toolUses: [{ name: 'slow', input: {} }] }, { text: 'Now for this.' }] });
+  gate = new Promise((resolve) => { open = resolve; });
+  const inside = new Promise<void>((resolve) => { entered = resolve; });
+  const id = await say('five', 'be patient');
+  await inside;
+  const [first, second] = [await say('five', 'one', { multitaskStrategy: 'interrupt' }), await say('five', 'two', { multitaskStrategy: 'interrupt' })];
+  open();
+  for (const run of [first, second]) expect(await fleet.ended('acme', run)).toMatchObject({ status: 'completed' });
+  expect(await startedMs(second)).toBeLessThanOrEqual(await startedMs(first));
+  expect(askedOf(fleet, 'two')[0]?.request?.messages.map(({ content }) => JSON.stringify(content)).filter((content) => content.includes('one'))).toEqual([]);
+  const events = await fleet.rows<{ type: string }>(`SELECT type FROM run_events WHERE run_id = $1 AND type IN ('run.interrupting', 'run.cancelled') ORDER BY seq`, [id]);
+  expect(events.map(({ type }) => type)).toEqual(['run.interrupting', 'run.cancelled']);
+  expect(await fleet.run('acme', id)).toMatchObject({ error_message: `${publicId('run', first)} took its place.` });
 });
