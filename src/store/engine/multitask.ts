@@ -3,6 +3,7 @@
 // that have not started, and the run under way is asked to end. Locks are taken in one order: the run under way, the session,
 // the runs that wait.
 import type { Json } from '../../domain/json.ts';
+import { publicId } from '../../ids.ts';
 import { cancelTree } from './control.ts';
 import { lockHeld, type Place } from './ledger.ts';
 import { inTransaction, isDeadlock, type EnginePool } from './pool.ts';
@@ -36,10 +37,10 @@ export async function takeSteersIfHeld(pool: EnginePool, place: Place, session: 
     const { rows } = await client.query<{ id: string; input: Json }>(`
       WITH d AS (SELECT tenant_id, id, session_seq FROM agent_runs WHERE ${WAITING_THEIR_TURN} ORDER BY session_seq LIMIT ${TAKEN_AT_ONCE} FOR UPDATE),
       u AS (
-        UPDATE agent_runs r SET status = 'completed', finished_at = now(), wake_at = NULL, event_seq = r.event_seq + 1, output = json_build_object('deliveredTo', 'run_' || replace($5::uuid::text, '-', ''))
+        UPDATE agent_runs r SET status = 'completed', finished_at = now(), wake_at = NULL, event_seq = r.event_seq + 1, output = json_build_object('deliveredTo', $6::text)
         FROM d WHERE r.tenant_id = d.tenant_id AND r.id = d.id RETURNING r.tenant_id, r.id, r.event_seq, r.input, d.session_seq
       ), e AS (INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, 'run.delivered', json_build_object('to', $5::uuid) FROM u)
-      SELECT id, input FROM u ORDER BY session_seq`, [...who, place.run]);
+      SELECT id, input FROM u ORDER BY session_seq`, [...who, place.run, publicId('run', place.run)]);
     if (rows.length === 0) return [];
     const inputs = rows.map(({ input }) => input);
     await client.query(`INSERT INTO step_records (tenant_id, run_id, step_seq, path, fence, name, args_hash, result) VALUES ($1, $2, $3, $4, $5, 'steered', decode($6, 'hex'), $7::json)`,
