@@ -177,7 +177,7 @@ class Execution {
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
       tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])),
-      calls: stepCalls(this.#callDeps, run, { signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
+      calls: stepCalls(this.#callDeps, run, machine, { signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
     }, exit);
     this.#show('running', undefined);
     const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
