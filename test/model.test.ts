@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { signatureOf } from '../src/dev/model-stub/signature.ts';
 import { startModelStub, type ModelStub } from '../src/dev/model-stub/server.ts';
 import type { FaultKind, StubScript, WireRequest } from '../src/dev/model-stub/wire.ts';
 import { isUnbilled } from '../src/domain/model-failure.ts';
@@ -70,7 +71,7 @@ describe('a whole turn', () => {
     const results: ModelMessage = { role: 'user', content: uses.map((use, index) => ({ type: 'tool_result', tool_use_id: use.id, content: 'done', ...(index === 1 && { is_error: true }) })) };
     await turn({ messages: [user('Find it'), { role: 'assistant', content: first.content }, results], tools: [tool('find'), tool('noop')] });
     const back = sent().messages[1]?.content as readonly unknown[];
-    expect(back[0]).toEqual({ type: 'thinking', thinking: 'Let me see.', signature: 'c3R1Yg==' });
+    expect(back[0]).toEqual({ type: 'thinking', thinking: 'Let me see.', signature: signatureOf('Let me see.') });
     expect(sent().messages[2]?.content).toMatchObject([{ type: 'tool_result', content: 'done' }, { is_error: true }]);
   });
 

@@ -52,6 +52,11 @@ export const DELAYED_JOB_MS = 60_000;
 export const SWEEP_MS = 1_000;
 /** Runs that one sweep ends as `expired`: a statement of a few milliseconds; the rest is the next sweep's. */
 export const EXPIRE_MAX = 1_000;
+/** Parents nobody looked after are looked for this often: 10 µs for each one that waits (measured), and only a worker that dies
+ *  between a child's end and its look leaves one. */
+export const PARENTS_MS = 10_000;
+/** Parents that one sweep wakes because nobody looked after their last child had ended; there are as many as workers have died just then. */
+export const PARENTS_MAX = 1_000;
 /** Items of one grouped statement at most; two groups of a kind are in flight. */
 export const GROUP_MAX = 200;
 export const GROUP_LANES = 2;

@@ -18,7 +18,7 @@ export interface Offer {
   readonly run: string;
   /** Lower goes first among the runs of the tenant; see `orderOf`. */
   readonly order: number;
-  /** Share of the tenant against others, > 0; 1 unless told. The last offer's weight and cap hold. */
+  /** Share of the tenant against others, > 0; 1 unless told. Weight and cap are the tenant's: those of the last group of offers hold, in a group its first's. */
   readonly weight?: number;
   /** Runs of the tenant at the same time at most. */
   readonly cap?: number | undefined;

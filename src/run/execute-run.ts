@@ -21,7 +21,7 @@ import type { Commit } from '../store/engine/commit.ts';
 import { sessionRow } from '../store/engine/context.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { recordedCalls } from '../store/engine/ledger.ts';
-import type { ToolDeps } from '../tools/call-tool.ts';
+import type { Park, ToolDeps } from '../tools/call-tool.ts';
 import { keepValue, readValue } from '../values.ts';
 import type { ModelDeps } from './call-model.ts';
 import type { Registry } from './registry.ts';
@@ -91,7 +91,7 @@ class Execution {
   #session: SessionState | undefined;
   #progress = 0;
   /** What the waits of the current step have read of the inbox. */
-  #inbox: InboxRead = { seq: undefined };
+  #inbox: InboxRead = { seq: undefined, children: false };
 
   constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: Machine | undefined) {
     this.#deps = deps;
@@ -136,7 +136,7 @@ class Execution {
   /** Commits what came of a step; undefined = the same worker goes on. */
   async #settle(machine: Machine, outcome: Outcome, durationMs: number): Promise<Ended | undefined> {
     if (this.#hold.signal.aborted) return this.#stopped();
-    if ('park' in outcome) return this.#commit({ status: 'waiting', waitReason: outcome.park.reason, wakeInMs: outcome.park.delayMs ?? null });
+    if ('park' in outcome) return this.#park(outcome.park);
     if ('error' in outcome) return this.#failed(machine, outcome.error, durationMs);
     const { move } = outcome;
     try {
@@ -172,7 +172,7 @@ class Execution {
     const unfollow = follow(this.#hold.signal, stop);
     const deadline = setTimeout(() => stop.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const exit = new Exit();
-    this.#inbox = { seq: undefined };
+    this.#inbox = { seq: undefined, children: false };
     const scope = new StepScope({
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
@@ -225,6 +225,14 @@ class Execution {
     return this.#commit({ status: 'cancelled', errorCode: 'cancelled', errorMessage: null, event: { type: 'run.cancelled', data: JSON.stringify({ step: this.#step }) } });
   }
 
+  /** A child that ended while this run was about to park did not wake it: whoever commits last looks. */
+  async #park({ reason, delayMs }: Park): Promise<Ended> {
+    const ended = await this.#commit({ status: 'waiting', waitReason: reason, wakeInMs: delayMs ?? null });
+    if (ended.status !== 'waiting' || !this.#inbox.children) return ended;
+    const woken = await this.#deps.engine.wakeIfAnswered(this.#run.tenant, this.#run.id).catch(() => false); // the sweep looks too
+    return woken ? { status: 'queued', wakeInMs: 0 } : ended;
+  }
+
   /** The worker's signal ended the step: a cancel ends the run, a drain hands it back, a lost lease writes nothing. */
   #stopped(): Promise<Ended> | Ended {
     const reason: unknown = this.#hold.signal.reason;
@@ -245,7 +253,7 @@ class Execution {
     const session = ends ? this.#endSession() : undefined;
     const { messages, wakeInMs, ...rest } = change;
     const commit: Commit = {
-      tenant: run.tenant, id: run.id, parent: run.parentPath === null ? null : run.parent, version: this.#machine?.version ?? run.version, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
+      tenant: run.tenant, id: run.id, version: this.#machine?.version ?? run.version, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
       inboxSeq: this.#inbox.seq ?? run.inboxSeq, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
       wakeInMs: wakeInMs === undefined ? 0 : wakeInMs, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
     };

@@ -4,7 +4,7 @@
 import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
-import { EXPIRE_MAX, GAUGES_MS, SWEEP_MS } from '../domain/tunables.ts';
+import { EXPIRE_MAX, GAUGES_MS, PARENTS_MAX, PARENTS_MS, SWEEP_MS } from '../domain/tunables.ts';
 import { isGuarded } from '../guards.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -15,6 +15,7 @@ import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, FIRST_DUE, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
 import { statusCounts, workOf } from '../store/engine/work.ts';
+import { wakeAllAnswered } from '../store/engine/waits.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import type { PoolQueue } from './offer-run.ts';
 import { fillQueue, offerSomeDue } from './rebuild-queue.ts';
@@ -44,7 +45,8 @@ export class Maintenance implements Service {
   #loop: Promise<void> = Promise.resolve();
   /** How far the backlog of each pool was offered. */
   readonly #swept = new Map<string, typeof FIRST_DUE>();
-  #gaugeAtMs = 0;
+  /** When each of the rarer parts is due again, monotonic. */
+  readonly #dueMs = new Map<string, number>();
 
   constructor(deps: MaintainDeps) { this.#deps = deps; }
 
@@ -83,13 +85,22 @@ export class Maintenance implements Service {
       ['permits', () => seatRunning(this.#deps.engine.pool)], // of runs claimed while their limit was being set
       ['budgets', () => wakeForRoom(this.#deps.engine.pool)], // the offers take them with the rest
       ['schedules', () => this.#deps.fire()],
+      ['parents', this.#every('parents', PARENTS_MS, () => wakeAllAnswered(this.#deps.engine.pool, PARENTS_MAX))],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
-      ['memory', () => this.#remember()], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', () => this.#gauge()],
+      ['memory', () => this.#remember()], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', this.#every('gauges', GAUGES_MS, () => this.#gauge())],
     ];
     for (const [name, part] of parts) {
       if (this.#stopping.signal.aborted) return;
       await part().catch((error: unknown) => this.#deps.log.warn({ part: name, error: messageOf(error) }, 'a part of the sweep failed'));
     }
+  }
+
+  #every(name: string, periodMs: number, part: () => Promise<unknown>): () => Promise<unknown> {
+    return async () => {
+      if (monoMs() < (this.#dueMs.get(name) ?? 0)) return;
+      this.#dueMs.set(name, monoMs() + periodMs);
+      await part();
+    };
   }
 
   async #expire(): Promise<void> {
@@ -119,8 +130,6 @@ export class Maintenance implements Service {
   async #index(): Promise<void> { if (isGuarded('owed-is-swept')) await this.#deps.index(); }
 
   async #gauge(): Promise<void> {
-    if (monoMs() < this.#gaugeAtMs) return;
-    this.#gaugeAtMs = monoMs() + GAUGES_MS;
     const { metrics, engine, queues } = this.#deps;
     const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
     for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);

@@ -24,30 +24,25 @@ type Place = typeof FIRST_DUE;
 /** What a sweep offers: runs of dead workers, those that became due last, and so much of the backlog from `after` on, which a long one
  *  is not read whole every second. Answers how many runs the ready queue did not hold, and where the next sweep goes on. */
 export async function offerSomeDue(pool: EnginePool, name: string, queue: PoolQueue, after: Place): Promise<{ readonly found: number; readonly after: Place }> {
-  const offer = (runs: readonly Ready[]): Promise<number> => queue.ready.offerMany(runs.map(asOffer));
-  let found = await offer(await abandonedRuns(pool, name)) + await offer(await latestDue(pool, name, READY_OFFER_MAX));
-  for (let pages = 0; pages < SWEEP_PAGES; pages++) {
+  const latest = await offerAll(queue, await latestDue(pool, name, READY_OFFER_MAX));
+  const rest = await offerDue(pool, name, queue, after, SWEEP_PAGES);
+  return { found: latest + rest.found, after: rest.after };
+}
+
+/** Offers runs of dead workers, then at most so many pages of what is due; `after` begins anew once all is read. */
+async function offerDue(pool: EnginePool, name: string, queue: PoolQueue, after: Place, pages: number, signal?: AbortSignal): Promise<{ readonly found: number; readonly after: Place }> {
+  let found = await offerAll(queue, await abandonedRuns(pool, name));
+  for (let read = 0; read < pages && !signal?.aborted; read++) {
     const page = await duePage(pool, name, after, READY_OFFER_MAX);
-    found += await offer(page);
-    after = page.length < READY_OFFER_MAX ? FIRST_DUE : page.at(-1) ?? FIRST_DUE;
-    if (after === FIRST_DUE) break;
+    found += await offerAll(queue, page);
+    const last = page.at(-1);
+    if (!last || page.length < READY_OFFER_MAX) return { found, after: FIRST_DUE };
+    after = last;
   }
   return { found, after };
 }
 
-/** Offers every run of the pool that some worker could move now; answers how many there were for the ready queue. Ends early when
- *  `signal` aborts. */
-async function offerDueRuns(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<number> {
-  let found = await queue.ready.offerMany((await abandonedRuns(pool, name)).map(asOffer));
-  for (let after: Place = FIRST_DUE; !signal?.aborted;) {
-    const page = await duePage(pool, name, after, READY_OFFER_MAX);
-    found += await queue.ready.offerMany(page.map(asOffer));
-    const last = page.at(-1);
-    if (!last || page.length < READY_OFFER_MAX) break;
-    after = last;
-  }
-  return found;
-}
+const offerAll = ({ ready }: PoolQueue, runs: readonly Ready[]): Promise<number> => ready.offerMany(runs.map(asOffer));
 
 /** Slots first, then runs, then the mark that says it is whole. Rejects when Redis or Postgres does not answer. */
 export async function fillQueue(pool: EnginePool, name: string, queue: PoolQueue, signal?: AbortSignal): Promise<Pick<Rebuilt, 'offered' | 'slots' | 'isKnown'>> {
@@ -58,7 +53,7 @@ export async function fillQueue(pool: EnginePool, name: string, queue: PoolQueue
       await queue.ready.holdSlots(tenant, held);
       slots += held.length;
     }
-    offered = await offerDueRuns(pool, name, queue, signal);
+    offered = (await offerDue(pool, name, queue, FIRST_DUE, Infinity, signal)).found;
   });
   await queue.ready.ring();
   return { offered, slots, isKnown };

@@ -20,8 +20,8 @@ const NOTHING: Refusal = { keepSlot: false, instead: [] };
 /** A store was away: the slots run out by themselves, should nobody hold them. */
 export const UNANSWERED: Refusal = { keepSlot: true, instead: [] };
 
-/** A run of another build goes back into the ready queue at once: while a deploy is under way half of the workers know it. A run that is under a limit, and that these machines could run but for it, goes back into the ready queue, which learns first
- *  who holds its permits. */
+/** A run of another build goes back into the ready queue at once: while a deploy is under way half of the workers know it. So
+ *  does a run under a limit that these machines could run but for it; the ready queue learns first who holds its permits. */
 export async function answerRefusal(pool: EnginePool, { ready }: PoolQueue, { tenant, run }: Taken, machines: readonly string[]): Promise<Refusal> {
   const refused = await refusedRun(pool, tenant, run, machines);
   if (!refused) return NOTHING;

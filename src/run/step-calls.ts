@@ -31,8 +31,8 @@ export interface CallDeps {
   readonly submit: SubmitRun;
 }
 
-/** The least a wait of this step has read of the inbox; undefined = none has looked. */
-export interface InboxRead { seq: number | undefined }
+/** The least a wait of this step has read of the inbox, undefined = none has looked; and whether one of them is for children, whose ends are no news. */
+export interface InboxRead { seq: number | undefined; children: boolean }
 
 /** While `alive` says so the step's calls may leave this worker. */
 export interface CallHold { readonly signal: AbortSignal; alive(): boolean }
@@ -75,6 +75,7 @@ async function wait({ pool }: CallDeps, spec: WaitSpec, place: Place, inbox: Inb
   if ('result' in answer) return answer.result;
   faultPoint('wait-opened');
   note(inbox, answer.inboxSeq);
+  inbox.children ||= spec.kind === 'child';
   return new Park(spec.kind, answer.dueInMs ?? undefined);
 }
 

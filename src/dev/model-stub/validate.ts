@@ -1,5 +1,6 @@
 // Refuses what the Messages API refuses, so that a request our tests accept would also be accepted by the real one: the
-// orphaned tool call that poisons a conversation, the empty text, the prefilled answer, the knobs that are gone.
+// orphaned tool call that poisons a conversation, the changed thinking, the empty text, the prefilled answer, the knobs that are gone.
+import { signatureOf } from './signature.ts';
 import type { WireBlock, WireMessage, WireRequest } from './wire.ts';
 
 const GONE = ['temperature', 'top_p', 'top_k'];
@@ -33,6 +34,7 @@ function faultOfMessages(messages: readonly WireMessage[]): string | undefined {
     const content = blocksOf(message);
     if (content.length === 0) return `messages.${index}: content must not be empty`;
     if (content.some((block) => block.type === 'text' && !block.text)) return `messages.${index}: text content blocks must be non-empty`;
+    if (content.some((block) => block.type === 'thinking' && block.signature !== signatureOf(block.thinking ?? ''))) return `messages.${index}: thinking blocks cannot be modified; they must remain as they were in the original response`;
     const answered = content.filter((block) => block.type === 'tool_result').map((block) => block.tool_use_id ?? '');
     const unknown = answered.find((id) => !open.has(id));
     if (unknown !== undefined) return `messages.${index}: unexpected tool_use_id in tool_result blocks: ${unknown}`;

@@ -6,6 +6,8 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 export interface WireBlock {
   readonly type: string;
   readonly text?: string;
+  readonly thinking?: string;
+  readonly signature?: string;
   readonly id?: string;
   readonly name?: string;
   readonly input?: unknown;
@@ -35,28 +37,58 @@ export interface WireUsage {
   readonly cache_read_input_tokens: number;
   readonly cache_creation: { readonly ephemeral_5m_input_tokens: number; readonly ephemeral_1h_input_tokens: number };
   readonly output_tokens: number;
+  readonly output_tokens_details: { readonly thinking_tokens: number } | null;
+  readonly server_tool_use: null;
+  readonly service_tier: 'standard' | 'batch';
+  readonly inference_geo: string | null;
 }
 
 export const FAULT_KINDS = [
-  'overloaded', // 529 before the stream
-  'overloaded_in_stream', // 200, half a text, then an `error` event
-  'server_error', // 500
-  'rate_limit', // 429 with retry-after
-  'spend_limit', // 429 with error code enforced_spend_limit_reached and no retry-after
+  // refused, nothing generated
   'rejected', // 400
+  'unauthorized', // 401
+  'unpaid', // 402
+  'forbidden', // 403
+  'not_found', // 404
+  'timed_out', // 408
+  'conflict', // 409
+  'too_large', // 413
+  'unprocessable', // 422
+  'rate_limit', // 429 with retry-after
+  'ramp_limit', // 429 with retry-after and error code ramp_limit_exceeded
+  'spend_limit', // 429 with error code enforced_spend_limit_reached and no retry-after
+  'server_error', // 500
+  'unavailable', // 503
+  'gateway_timeout', // 504
+  'overloaded', // 529
+  // begun, and broken in the stream
+  'overloaded_in_stream', // 200, half a text, then an `error` event
+  'server_error_in_stream', // the same with an api_error
   'cut_after_partial_tool', // a tool call's arguments end in the middle and the stream ends cleanly
+  'cut_before_stop', // all of the answer and its stop reason, and the stream ends cleanly without message_stop
   'disconnect', // the connection is destroyed in the middle of the text
   'stall_with_pings', // half a text, then pings for ever
+  'stall_in_silence', // half a text, then nothing
+  // whole
   'slow', // the answer begins after delayMs
+  'answer_lost', // all was done as asked, and the connection is destroyed instead of an answer
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** Which requests a fault meets. */
+export const ROUTES = ['messages', 'count_tokens', 'batch_create', 'batch_retrieve', 'batch_list', 'batch_cancel', 'batch_delete', 'batch_results'] as const;
+export type Route = (typeof ROUTES)[number];
 
 export interface StubFault {
   readonly kind: FaultKind;
   /** For `slow`: before the first byte. For `stall_with_pings`: between pings. */
   readonly delayMs?: number;
-  /** For `rate_limit`. */
+  /** For `rate_limit` and `ramp_limit`. */
   readonly retryAfterS?: number;
+  /** `messages` unless told. */
+  readonly on?: Route;
+  /** Only a request whose body contains this text meets it. */
+  readonly when?: string;
 }
 
 /** What a script answers. `json` is the text of an answer under output_config.format. */
@@ -66,24 +98,39 @@ export interface StubReply {
   readonly toolUses?: readonly { readonly name: string; readonly input: unknown }[];
   readonly json?: unknown;
   readonly stopReason?: string;
+  /** With `refusal`: why. */
+  readonly stopCategory?: string;
+  /** A tool call whose arguments end in the middle, as one that max_tokens cut off. */
+  readonly cutTool?: { readonly name: string; readonly json: string };
   readonly usage?: Partial<WireUsage>;
 }
+
+/** In a batch a reply may also be an item that expired. */
+export type StubAnswer = StubReply | { readonly fault: StubFault } | { readonly expired: true };
 
 export interface StubScript {
   readonly name: string;
   matches(request: WireRequest): boolean;
-  reply(request: WireRequest): StubReply | { readonly fault: StubFault };
+  reply(request: WireRequest): StubAnswer;
+}
+
+/** A conversation told beforehand: the request whose messages contain `when` is in it, and its n-th turn answers the n-th one. */
+export interface StubConversation {
+  readonly when: string;
+  /** A turn's faults are met first, each once; after the last turn the last one is repeated. */
+  readonly turns: readonly (StubReply & { readonly faults?: readonly StubFault[] })[];
 }
 
 export interface StubCall {
   /** Wall clock. */
   readonly atMs: number;
-  readonly path: string;
+  readonly route: Route;
   readonly script: string | undefined;
   readonly fault: FaultKind | undefined;
   readonly status: number;
   /** As the answer's header said it; undefined where it was refused. */
   readonly requestId: string | undefined;
+  /** Of messages and token counts. */
   readonly request: WireRequest | undefined;
   readonly usage: WireUsage | undefined;
   readonly headers: Readonly<Record<string, string>>;

@@ -4,14 +4,12 @@
 // does not find as it expects it (fenced, to be paused) is left to the whole one.
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
-import { BY_NEWS, WOKEN } from './inbox.ts';
+import { BY_NEWS } from './inbox.ts';
 import { isConnectionError, type EnginePool } from './pool.ts';
 
 export interface Commit {
   readonly tenant: string;
   readonly id: string;
-  /** uuid of the run that spawned it: its row is changed by an end, so the two never share a group. */
-  readonly parent: string | null;
   readonly fence: bigint;
   readonly claimedBy: string;
   /** The step that was current when the commit was made. */
@@ -83,7 +81,7 @@ WITH c AS MATERIALIZED (
     output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
     cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}
-  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.parent_id, r.parent_path, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
+  RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
 ), s AS (
   INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
@@ -91,9 +89,6 @@ WITH c AS MATERIALIZED (
 ), e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq - paused, event, event_data FROM u WHERE event IS NOT NULL
   UNION ALL SELECT tenant_id, id, event_seq, 'run.paused', '{}' FROM u WHERE paused = 1
-), p AS ( -- a child's end is news for its parent; the parent counts for itself
-  UPDATE agent_runs r SET ${WOKEN} FROM (SELECT DISTINCT tenant_id, parent_id FROM u WHERE parent_path IS NOT NULL AND status IN ${ENDED}) u
-  WHERE r.tenant_id = u.tenant_id AND r.id = u.parent_id AND r.finished_at IS NULL
 ), w AS (
   UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
   FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
@@ -127,18 +122,9 @@ export const isCheckpoint = ({ status, step, event, errorCode }: Commit): boolea
 
 interface CommitRow { tenant: string; id: string; status: RunStatus; eventSeq: number; cancelRequested: boolean }
 
-/** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. One statement changes a row
- *  once: a run whose child is in the group is committed after it, by itself. */
-export async function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
-  if (commits.every(isCheckpoint)) return commitGroup(pool, commits, checkpointTogether);
-  const parents = new Set(commits.flatMap((one) => (one.parent === null ? [] : [`${one.tenant} ${one.parent}`])));
-  const isParent = (one: Commit): boolean => parents.size > 0 && parents.has(`${one.tenant} ${one.id}`);
-  if (!commits.some(isParent)) return commitGroup(pool, commits);
-  const [apart, together] = [commits.filter(isParent), commits.filter((one) => !isParent(one))];
-  const answers = new Map<Commit, Committed | Error>();
-  (await commitGroup(pool, together)).forEach((answer, at) => answers.set(together[at] as Commit, answer));
-  for (const one of apart) answers.set(one, (await commitGroup(pool, [one]))[0] as Committed | Error);
-  return commits.map((one) => answers.get(one) as Committed | Error);
+/** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. */
+export function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
+  return commits.every(isCheckpoint) ? commitGroup(pool, commits, checkpointTogether) : commitGroup(pool, commits);
 }
 
 async function commitGroup(pool: EnginePool, commits: readonly Commit[], together: (pool: EnginePool, commits: readonly Commit[]) => Promise<(Committed | Error)[]> = commitTogether): Promise<(Committed | Error)[]> {

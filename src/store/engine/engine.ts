@@ -7,6 +7,7 @@ import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './c
 import { reserveModelCallsIfHeld, settleModelCalls, type BudgetNews, type ModelIntent, type ModelSettlement, type Reserved } from './model-ledger.ts';
 import type { EnginePool } from './pool.ts';
 import { submitDebounced, submitRuns, submitTogether, type NewRun, type Submitted, type Together } from './submit.ts';
+import { wakeAnswered, type Parent } from './waits.ts';
 
 const GROUPS = { lanes: GROUP_LANES, max: GROUP_MAX };
 
@@ -17,6 +18,7 @@ export class Engine {
   readonly #checkpoints: Grouped<Commit, Committed | Error>;
   readonly #reserves: Grouped<ModelIntent, Reserved | Error>;
   readonly #settlements: Grouped<ModelSettlement, readonly BudgetNews[]>;
+  readonly #wakes: Grouped<Parent, boolean>;
 
   constructor(pool: EnginePool) {
     this.pool = pool;
@@ -25,6 +27,7 @@ export class Engine {
     this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), { ...GROUPS, lanes: 1 }); // they come in step with one another: two lanes make two groups of half the size
     this.#reserves = new Grouped((intents) => reserveModelCallsIfHeld(pool, intents), GROUPS);
     this.#settlements = new Grouped((settlements) => settleGroup(pool, settlements), GROUPS);
+    this.#wakes = new Grouped((runs) => wakeAnswered(pool, runs), { ...GROUPS, lanes: 1 }); // one at a time: a thousand ends become a few looks
   }
 
   /** Answered when it is durable; throws what the statement threw for this call alone. */
@@ -48,6 +51,9 @@ export class Engine {
     if (answer instanceof Error) throw answer;
     return answer;
   }
+
+  /** Looks whether the run's wait for children is answered, and wakes it; to be asked after the commit of whoever ended or parked. */
+  wakeIfAnswered(tenant: string, id: string): Promise<boolean> { return this.#wakes.add({ tenant, id }); }
 
   /** The claims of one worker: grouped among its slots. */
   claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {

@@ -1,11 +1,13 @@
 // Waits inside a step, and what is sent to a run. A wait is opened once, with its deadline by the database's clock; a signal
 // is kept until a wait consumes it, also when it came before. Whatever is sent raises `inbox_seq` on the run's row in the
 // statement that stores it; a wait reads that number under the row's lock *before* it looks, so that a commit which would
-// park past an unread message sees another number and becomes `queued` instead.
+// park past an unread message sees another number and becomes `queued` instead. The end of a child is the exception: a parent of
+// a thousand would be a row that everybody waits for. It changes nothing of the parent's; instead both sides commit, then look
+// (`wakeAnswered`): the worker of the child that ended, and the parent's that parked. One of the two always sees the other.
 import { guarded } from '../../guards.ts';
 import type { Json } from '../../domain/json.ts';
 import type { RunStatus } from '../../domain/status.ts';
-import { WOKEN } from './inbox.ts';
+import { BY_NEWS, WOKEN } from './inbox.ts';
 import { lockHeld, type Place } from './ledger.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
 
@@ -73,6 +75,31 @@ async function answered(client: Client, place: Place, spec: WaitSpec): Promise<W
     return { children: ended.map(({ run, status, output, errorCode, errorMessage, outputBlob }) => ({ run, status, output, errorCode, errorMessage, outputBlob })) };
   }
   return undefined;
+}
+
+// `r` waits for children, and all of them have ended, or one where one is enough.
+const IS_ANSWERED = `r.status = 'waiting' AND r.wait_reason IN ${BY_NEWS} AND EXISTS (SELECT FROM step_waits w
+  WHERE w.tenant_id = r.tenant_id AND w.run_id = r.id AND w.step_seq = r.step_seq + 1 AND w.kind = 'child' AND w.settled_at IS NULL AND CASE w.name
+    WHEN 'any' THEN EXISTS (SELECT FROM agent_runs c WHERE c.tenant_id = w.tenant_id AND c.id = ANY (w.targets) AND c.finished_at IS NOT NULL)
+    ELSE NOT EXISTS (SELECT FROM agent_runs c WHERE c.tenant_id = w.tenant_id AND c.id = ANY (w.targets) AND c.finished_at IS NULL) END)`;
+const WAKE_ANSWERED = (of: string): string => `WITH a AS MATERIALIZED (SELECT r.tenant_id, r.id FROM agent_runs r WHERE ${of} AND ${IS_ANSWERED} ORDER BY 1, 2 LIMIT $1 FOR UPDATE OF r)
+  UPDATE agent_runs r SET ${WOKEN} FROM a WHERE r.tenant_id = a.tenant_id AND r.id = a.id RETURNING r.tenant_id AS tenant, r.id`;
+const WAKE_THESE = WAKE_ANSWERED(`(r.tenant_id, r.id) IN (SELECT * FROM unnest($2::text[], $3::uuid[]))`);
+const WAKE_ANY = WAKE_ANSWERED(`(r.tenant_id, r.id) IN (SELECT tenant_id, run_id FROM step_waits WHERE kind = 'child' AND settled_at IS NULL)`);
+
+export interface Parent { readonly tenant: string; readonly id: string }
+
+/** Wakes those of the runs whose wait for children is answered; tells of each whether it did. Its snapshot is younger than the
+ *  commit it follows: that is what it is for. */
+export async function wakeAnswered(pool: EnginePool, runs: readonly Parent[]): Promise<boolean[]> {
+  const { rows } = await pool.query<Parent>({ name: 'wake-answered', text: WAKE_THESE, values: [runs.length, runs.map(({ tenant }) => tenant), runs.map(({ id }) => id)] });
+  const woken = new Set(rows.map(({ tenant, id }) => `${tenant} ${id}`));
+  return runs.map(({ tenant, id }) => woken.has(`${tenant} ${id}`));
+}
+
+/** The same of whatever waits, for the sweep: the worker that should have looked died before it could. */
+export async function wakeAllAnswered(pool: EnginePool, limit: number): Promise<number> {
+  return (await pool.query(WAKE_ANY, [limit])).rowCount ?? 0;
 }
 
 export interface NewSignal {
