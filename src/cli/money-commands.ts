@@ -6,7 +6,7 @@ import type { Budget } from '../domain/wire.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { money, printJson, printPage, printTable, shortTime } from './output.ts';
 
-interface SetWords extends ApiOptions { readonly agent?: string; readonly user?: string; readonly run?: string; readonly window: BudgetWindow; readonly limit: number | null }
+interface SetWords extends ApiOptions { readonly agent?: string; readonly user?: string; readonly run?: string; readonly window: BudgetWindow; readonly limit: number | 'none' }
 
 export function addMoneyCommands(program: Command): void {
   withApiOptions(program.command('usage')).description('model calls, tokens and cost by day, agent, model and lane; the last 30 days unless told')
@@ -21,8 +21,8 @@ export function addMoneyCommands(program: Command): void {
     .option('--agent <agent>', 'of this agent').option('--user <user>', 'of this user').option('--run <run>', 'of this run and what it spawned, run_…')
     .addOption(new Option('--window <window>', 'counted anew each day or month, UTC').choices(BUDGET_WINDOWS).default('total'))
     .action(async (options: SetWords) => {
-      const { agent, user, run, window, limit: limitMicroUsd } = options;
-      printPage(options.json, await apiClient(options).budgets.set({ agent, user, run, window, limitMicroUsd }), HEADINGS, line);
+      const { agent, user, run, window, limit } = options;
+      printPage(options.json, await apiClient(options).budgets.set({ agent, user, run, window, limitMicroUsd: limit === 'none' ? null : limit }), HEADINGS, line);
     });
 }
 
@@ -41,9 +41,9 @@ async function usage(options: ApiOptions & UsageQuery): Promise<void> {
   ]);
 }
 
-/** Micro-dollars; null = no limit. */
-function dollars(text: string): number | null {
-  if (text === 'none') return null;
+/** Micro-dollars. */
+function dollars(text: string): number | 'none' {
+  if (text === 'none') return text;
   if (!/^\d{1,9}(\.\d{1,6})?$/.test(text)) throw new InvalidArgumentError('It must be dollars, such as 12.50, or `none`.');
   return Math.round(Number(text) * 1_000_000);
 }
