@@ -29,8 +29,6 @@ export interface BreakerOptions {
   readonly openMs?: number;
   readonly openCapMs?: number;
   readonly probeMs?: number;
-  /** How old the knowledge that a breaker is open may be before Redis is asked whether a person has closed it. */
-  readonly trustOpenMs?: number;
   /** How old the knowledge that a breaker is closed may be, which saves a trip to Redis per call. */
   readonly trustClosedMs?: number;
 }
@@ -39,6 +37,9 @@ export interface BreakerOptions {
 const CALLEE_AT_FAULT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'model_unavailable', 'model_cut_off', 'model_stalled', 'tool_failed', 'tool_timeout', 'embedder_failed', 'index_unavailable', 'unavailable',
 ]);
+
+/** What a callee says to everybody, with the time it lasts. */
+const FOR_ALL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'spend_limit']);
 
 /** Redis is not asked again for this long after it failed to answer: calls must not each wait for it. */
 const REDIS_REST_MS = 1_000;
@@ -49,8 +50,6 @@ interface Circuit {
   readonly shared: SharedCircuit;
   state: BreakerState;
   openUntilMs: number;
-  /** Until when Redis need not be asked whether it is still open. */
-  trustedUntilMs: number;
   /** What the callee itself refuses everybody with, while it is open for that. */
   why: ErrorCode;
   closedUntilMs: number;
@@ -101,8 +100,8 @@ export class Breakers {
 
   async #admit(circuit: Circuit, token: string): Promise<'closed' | 'probe' | 'alone'> {
     const nowMs = monoMs();
+    // An open breaker is asked about each time: a person may have closed it, and who is refused parks for long.
     const alone = (): 'alone' => { if (nowMs < circuit.openUntilMs) throw this.#openError(circuit, circuit.openUntilMs - nowMs); return 'alone'; };
-    if (nowMs < circuit.trustedUntilMs) alone();
     if (circuit.tripping) return 'alone'; // Redis may not know of our opening yet
     if (nowMs < circuit.redisRestsUntilMs) return alone();
     if (nowMs < circuit.closedUntilMs && circuit.local.closed) return 'closed';
@@ -154,7 +153,7 @@ export class Breakers {
   /** A callee that says for how long it will refuse everybody (a spend limit) opens the breaker for that time, at once, or until a
    *  person closes it. */
   async #obey(circuit: Circuit, error: unknown): Promise<void> {
-    if (!isMainstayError(error) || error.code !== 'spend_limit' || error.retryAfterMs === undefined || error instanceof OpenError) return;
+    if (!isMainstayError(error) || !FOR_ALL.has(error.code) || error.retryAfterMs === undefined || error instanceof OpenError) return;
     this.#opened(circuit, error.retryAfterMs, error.code);
     await circuit.shared.trip({ forcedMs: error.retryAfterMs, code: error.code }).catch(() => undefined); // this process obeys; the others will be told by the callee
   }
@@ -176,7 +175,7 @@ export class Breakers {
       errorFilter: (error: unknown) => !atFault(error),
     });
     const shared = new SharedCircuit(redis, keys.breaker(name), { openMs, openCapMs, probeMs });
-    const circuit: Circuit = { name, local, shared, state: 'closed', openUntilMs: 0, trustedUntilMs: 0, why: 'breaker_open', closedUntilMs: 0, redisRestsUntilMs: 0, tripping: undefined, untold: false };
+    const circuit: Circuit = { name, local, shared, state: 'closed', openUntilMs: 0, why: 'breaker_open', closedUntilMs: 0, redisRestsUntilMs: 0, tripping: undefined, untold: false };
     local.on('open', () => this.#trip(circuit));
     local.on('halfOpen', () => { if (monoMs() < circuit.redisRestsUntilMs) this.#show(circuit, 'half_open'); });
     local.on('close', () => this.#show(circuit, 'closed'));
@@ -205,7 +204,6 @@ export class Breakers {
 
   #opened(circuit: Circuit, waitMs: number, why: ErrorCode = 'breaker_open'): void {
     circuit.openUntilMs = monoMs() + waitMs;
-    circuit.trustedUntilMs = monoMs() + (this.#options.trustOpenMs ?? 5_000);
     circuit.why = why;
     circuit.closedUntilMs = 0;
     this.#show(circuit, 'open');

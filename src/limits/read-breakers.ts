@@ -34,5 +34,5 @@ export async function openBreakers(redis: Redis, keys: RedisKeys): Promise<OpenB
   }
 }
 
-/** Closes one for the fleet; processes that know it open learn it within seconds. False = it was not open. */
+/** Closes one for the fleet, at once. False = it was not open. */
 export const closeBreaker = async (redis: Redis, keys: RedisKeys, name: string): Promise<boolean> => (await redis.del(keys.breaker(name))) === 1;

@@ -14,7 +14,7 @@ const MEMORY_MS = 600_000;
 
 const NOW = "local time = redis.call('TIME')\n  local now = time[1] * 1000 + math.floor(time[2] / 1000)";
 
-// May I call? ARGV: token, probe life in ms. Output: {'closed', 0}, {'open', ms to wait, code of the callee's own or ''} or {'probe', 0}.
+// May I call? ARGV: token, probe life in ms, ms after which to look again while another's probe is out. Output: {'closed', 0}, {'open', ms to wait, code of the callee's own or ''} or {'probe', 0}.
 const admitScript = script(`
   ${NOW}
   local state = redis.call('HMGET', KEYS[1], 'openUntil', 'probeUntil', 'why')
@@ -22,7 +22,7 @@ const admitScript = script(`
   if not openUntil then return {'closed', 0} end
   if now < openUntil then return {'open', openUntil - now, state[3] or ''} end
   local probeUntil = tonumber(state[2]) or 0
-  if now < probeUntil then return {'open', probeUntil - now, ''} end
+  if now < probeUntil then return {'open', math.min(probeUntil - now, tonumber(ARGV[3])), ''} end
   redis.call('HSET', KEYS[1], 'probe', ARGV[1], 'probeUntil', now + ARGV[2])
   return {'probe', 0}`);
 
@@ -69,7 +69,7 @@ export class SharedCircuit {
 
   /** `token`: names this caller, should it become the probe. */
   async admit(token: string): Promise<Admission> {
-    const [state, waitMs, why = ''] = (await admitScript(this.#redis, this.#key, [token, this.#times.probeMs])) as ['closed' | 'probe' | 'open', number, string?];
+    const [state, waitMs, why = ''] = (await admitScript(this.#redis, this.#key, [token, this.#times.probeMs, this.#times.openMs])) as ['closed' | 'probe' | 'open', number, string?];
     return state === 'open' ? { state, waitMs, why } : { state };
   }
 

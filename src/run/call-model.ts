@@ -1,5 +1,5 @@
 // One model call of a step: reserve the worst case in every budget → governor → breaker → call → settle with true usage. An
-// attempt whose usage nobody learnt stays booked at its reserve. No room in a budget, the provider's limits, a spend limit and
+// attempt whose usage nobody learnt stays booked at its reserve. A turn is handed on while its settlement is under way. No room in a budget, the provider's limits, a spend limit and
 // open breakers park the run; nothing waits in a worker. An outage that has opened the breaker is no failure of the step.
 import { monoMs, wallMs } from '../clock.ts';
 import { whoseBudget } from '../domain/budget.ts';
@@ -38,6 +38,10 @@ export interface ModelCall {
   readonly signal: AbortSignal;
   /** Whether a run without room in a budget of its own ends (`budget_exceeded`) instead of asking. */
   readonly failsOverBudget: boolean;
+  /** Whether this worker may still hold the run. */
+  readonly alive: () => boolean;
+  /** Takes the settlement of a turn that is under way: it must be durable before anything is that came of the turn. */
+  readonly settling: (settled: Promise<void>) => void;
   /** Told how much of the run's inbox a call that found no room has read. */
   readonly sawInbox: (seq: number) => void;
 }
@@ -47,14 +51,14 @@ const PARKS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'rate_
 
 /** The turn, or a Park. Throws `model_unpriced`, `budget_exceeded`, `fenced` and what the model port throws. */
 export async function callModel(deps: ModelDeps, call: ModelCall): Promise<ModelTurn | Park> {
-  const { request, place, attempt, signal } = call;
+  const { request, place, attempt, signal, alive, settling } = call;
   const inputTokens = estimateInputTokens(request);
   const madeMs = wallMs();
   const reservedMicroUsd = isPriced(request.model) ? worstCaseMicroUsd(request.model, inputTokens, request.maxTokens, madeMs) : null;
   const parked = await reserve(deps, call, { place, attempt, model: request.model, argsHash: call.argsHash, reservedMicroUsd, lane: 'live' });
   if (parked) return parked;
   const startedMs = monoMs();
-  const settle = (outcome: Omit<ModelOutcome, 'durationMs'>): Promise<void> => deps.budgets.settle({ place, attempt, outcome: { ...outcome, durationMs: monoMs() - startedMs } });
+  const settle = (outcome: Omit<ModelOutcome, 'durationMs'>): Promise<void> => deps.budgets.settle({ place, attempt, outcome: { ...outcome, durationMs: monoMs() - startedMs } }, alive);
   const breaker = `model:${request.model}`;
   try {
     faultPoint('model-reserved');
@@ -62,7 +66,8 @@ export async function callModel(deps: ModelDeps, call: ModelCall): Promise<Model
       deps.breakers.run(breaker, (callSignal) => deps.model.turn(request, { signal: callSignal, onLimits }), { signal }));
     faultPoint('model-answered');
     const cost = isPriced(request.model) ? costMicroUsd(request.model, turn.usage, madeMs) : 0n;
-    await settle({ status: 'settled', response: storable(turn, 'the answer of the model', 4 * 1024 * 1024), stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost });
+    const response = storable(turn, 'the answer of the model', 4 * 1024 * 1024);
+    settling(settle({ status: 'settled', response, stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost }));
     observe(deps.metrics, turn, cost, monoMs() - startedMs);
     return turn;
   } catch (error) {

@@ -46,10 +46,16 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
+  let settled: Promise<unknown> = Promise.resolve();
+  const settling = (one: Promise<void>): void => {
+    settled = Promise.all([settled, one]);
+    settled.catch(() => undefined); // told to whoever waits for it
+  };
   return {
     held,
+    settled: async () => { await settled; },
     tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
-    model: (request, argsHash, place, attempt) => callModel(models, { place, request, argsHash, attempt, signal, failsOverBudget, sawInbox: (seq) => note(inbox, seq) }),
+    model: (request, argsHash, place, attempt) => callModel(models, { place, request, argsHash, attempt, signal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) }),
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);
       if (!(await recordResultIfHeld(pool, place, name, argsHash, stored))) throw fenced();
