@@ -24,7 +24,7 @@ export interface AgentOptions {
   readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
   readonly memory?: boolean;
-  readonly limits?: { readonly maxTurns?: number; readonly maxTokens?: number; readonly budgetMicroUsd?: bigint };
+  readonly limits?: { readonly maxTurns?: number; readonly maxTokens?: number; readonly budgetMicroUsd?: bigint; readonly overBudget?: 'ask' | 'fail' };
   /** Resources only one run at a time may work on. */
   readonly locks?: (input: AgentInput) => readonly string[];
 }
@@ -58,6 +58,7 @@ export function defineAgent(options: AgentOptions): Machine {
     ...(options.locks ? { locks: options.locks } : {}),
     ...(options.model === undefined ? {} : { model: options.model }),
     ...(options.limits?.budgetMicroUsd === undefined ? {} : { budgetMicroUsd: options.limits.budgetMicroUsd }),
+    ...(options.limits?.overBudget === undefined ? {} : { overBudget: options.limits.overBudget }),
     steps: {
       recall: (step) => recallStep(step, remembers),
       think: (step: Step<AgentInput, AgentData>) => thinkStep(step, options, offered, limits),

@@ -4,7 +4,7 @@
 import type { BlobStore } from '../domain/blob.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
-import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions, Machine } from '../domain/machine.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
 import { faultPoint } from '../fault-points.ts';
@@ -37,18 +37,25 @@ export interface InboxRead { seq: number | undefined; children: boolean }
 /** While `alive` says so the step's calls may leave this worker. */
 export interface CallHold { readonly signal: AbortSignal; alive(): boolean }
 
-export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { signal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
   const { pool, tools, recaller, blobs } = deps;
   const held = (): void => { if (!alive()) throw fenced(); };
   // Asked again right before the call leaves: the process may have stood still since the intent was written.
   const models: ModelDeps = { ...deps.models, model: { turn: async (request, options) => { held(); return deps.models.model.turn(request, options); } } };
+  const failsOverBudget = machine.overBudget === 'fail';
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
+  let settled: Promise<unknown> = Promise.resolve();
+  const settling = (one: Promise<void>): void => {
+    settled = Promise.all([settled, one]);
+    settled.catch(() => undefined); // told to whoever waits for it
+  };
   return {
     held,
+    settled: async () => { await settled; },
     tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
-    model: (request, argsHash, place, attempt) => callModel(models, place, request, argsHash, attempt, signal),
+    model: (request, argsHash, place, attempt) => callModel(models, { place, request, argsHash, attempt, signal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) }),
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);
       if (!(await recordResultIfHeld(pool, place, name, argsHash, stored))) throw fenced();
