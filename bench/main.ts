@@ -12,6 +12,7 @@ import { loadPeer, SIZES, WORKLOADS, type Workload } from './peer.ts';
 import { lineOf, rowsOf, tableOf, type Rounds } from './report.ts';
 import { startServers, type OwnServers } from './servers.ts';
 import type { Metrics } from './work.ts';
+import { measureTurns } from './turns.ts';
 import { workloads } from './workloads.ts';
 
 const say = (line: string): void => { process.stdout.write(`${line}\n`); };
@@ -21,14 +22,14 @@ const { values: args } = parseArgs({
     set: { type: 'string', multiple: true, default: [] }, profile: { type: 'string' },
   },
 });
-const workload = WORKLOADS.find((one) => one === args.workload);
+const workload = [...WORKLOADS, 'A1' as const].find((one) => one === args.workload);
 const rounds = Number(args.rounds);
 const sizes = Object.fromEntries(args.set.map((pair) => { const [name = '', value] = pair.split('='); return [name, Number(value)]; }));
 if (!workload || !Number.isInteger(rounds) || rounds < 1 || Object.entries(sizes).some(([name, value]) => !(name in SIZES) || !(value > 0))) {
-  say(`usage: npm run bench -- --workload ${WORKLOADS.join('|')} [--peers name[:variant],…] [--rounds N] [--json FILE] [--set ${Object.keys(SIZES).join('|')}=N]… [--profile DIR]`);
+  say(`usage: npm run bench -- --workload ${WORKLOADS.join('|')}|A1 [--peers name[:variant],…] [--rounds N] [--json FILE] [--set ${Object.keys(SIZES).join('|')}=N]… [--profile DIR]`);
   process.exit(64);
 }
-const names = args.peers.split(',').filter(Boolean);
+const names = workload === 'A1' ? ['mainstay'] : args.peers.split(',').filter(Boolean); // A1 has the bare call beside it
 if (names.some((name) => !name.startsWith('mainstay'))) installPeers();
 const subjects = await Promise.all(names.map(subjectOf));
 const measured: Rounds[] = subjects.map(({ name, variantName }) => ({ peer: name, variant: variantName, rounds: [] as Metrics[] }));
@@ -40,7 +41,7 @@ try {
   for (let round = 1; round <= rounds && !stopping; round++) {
     for (const [at, subject] of subjects.entries()) {
       if (stopping) break;
-      const outcome = await measure(servers, subject, workload).catch((error: unknown) => ({ failed: messageOf(error).slice(0, 1_000) }));
+      const outcome = await (workload === 'A1' ? measureTurns(servers, sizes['A1turns'] ?? SIZES.A1turns) : measure(servers, subject, workload)).catch((error: unknown) => ({ failed: messageOf(error).slice(0, 1_000) }));
       (measured[at]?.rounds as (typeof outcome)[]).push(outcome);
       say(`${workload} round ${round} ${subject.name}:${subject.variantName} ${'failed' in outcome ? `FAILED ${String(outcome.failed)}` : lineOf(outcome)}`);
     }

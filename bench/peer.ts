@@ -87,7 +87,7 @@ export interface Peer {
 export const WEIGHTS = { heavy: 3 };
 
 /** How much of each workload; `--set name=number` overrides. */
-export const SIZES = { W1jobs: 5_000, W2runs: 500, W3limitMs: 120_000, W4jobs: 200, W5runs: 10_000, W6jobs: 2_000, W6longRuns: 60 };
+export const SIZES = { W1jobs: 5_000, W2runs: 500, W3limitMs: 120_000, W4jobs: 200, W5runs: 10_000, W6jobs: 2_000, W6longRuns: 60, A1turns: 2_000 };
 export type SizeName = keyof typeof SIZES;
 
 /** `mainstay@DIR` is the product of another checkout, to measure a change beside what was before. */

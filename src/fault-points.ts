@@ -7,6 +7,7 @@ export const FAULT_POINTS = {
   'intent-written': 'The intent of a tool call is on record, the call has not left.',
   'call-answered': 'A tool has answered, its result is not on record.',
   'result-written': 'The result of a tool call is on record, the step has not returned.',
+  'budget-wanted': 'A call found no room in a budget and left word, its run is not parked.',
   'model-reserved': 'The reserve of a model call is booked, the call has not left.',
   'model-answered': 'The model has answered, its usage is not settled.',
   'model-settled': 'The usage of a model call and its answer are on record, the step has not returned.',

@@ -11,6 +11,7 @@ export const GUARDS = {
   'commit-inbox': 'A wait is not entered past a message that was not read.',
   'ledger-held': 'Ledger rows and records are written only while the claim holds.',
   'result-once': 'The result of a call is filled once.',
+  'budget-room': 'A call is reserved only where every budget it falls under has room.',
   'record-returned': 'A recorded call is returned and not made again.',
   'key-of-place': 'The key of a call is made of its place: the same over every try.',
   'unknown-asks': 'An unkeyed call whose outcome is unknown is not made again.',

@@ -52,6 +52,8 @@ export const redisKeys = (prefix: string) => ({
   job: (run: string): string => `${prefix}:job:${run}`,
   /** Text of a turn while it streams. */
   text: (run: string): string => `${prefix}:text:${run}`,
+  /** The provider's limits of one API key (named by a digest) and model. */
+  provider: (account: string, model: string): string => `${prefix}:provider:${part(account)}:${part(model)}`,
   breaker: (name: string): string => `${prefix}:breaker:${part(name)}`,
   toolCache: (tenant: string, digest: string): string => `${prefix}:tool:${part(tenant)}:${digest}`,
   embedding: (model: string, digest: string): string => `${prefix}:embedding:${part(model)}:${digest}`,

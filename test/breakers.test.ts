@@ -134,8 +134,8 @@ describe('breakers', () => {
 
   test('a callee that names its own time (a spend limit) opens it at once for that long', async () => {
     const [one, two] = [fleetMember(), fleetMember()];
-    const error = await one.breakers.run('model:m', failing('breaker_open', 900_000)).catch((thrown: unknown) => thrown as MainstayError);
-    expect(error).toMatchObject({ code: 'breaker_open', retryAfterMs: 900_000 });
+    const error = await one.breakers.run('model:m', failing('spend_limit', 900_000)).catch((thrown: unknown) => thrown as MainstayError);
+    expect(error).toMatchObject({ code: 'spend_limit', retryAfterMs: 900_000 });
     for (const { breakers } of [one, two]) expect(await openMsLeft(breakers)).toBeGreaterThan(890_000);
   });
 
@@ -174,7 +174,7 @@ describe('breakers', () => {
       expect(stub.calls()).toHaveLength(7); // four of one process, three of the other
       stub.reset();
       stub.addFault({ kind: 'spend_limit' }, 10);
-      for (let call = 0; call < 6; call++) expect(await ask(call % 2 ? one : two, 'model:poor')).toBe('breaker_open');
+      for (let call = 0; call < 6; call++) expect(await ask(call % 2 ? one : two, 'model:poor')).toBe('spend_limit');
       expect(stub.calls()).toHaveLength(1);
     } finally {
       await stub.stop();

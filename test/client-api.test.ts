@@ -70,7 +70,7 @@ test('client: waiting at the submission, and errors with their fields', async ()
   await expect(new Mainstay({ baseUrl: api.url, apiKey: 'mk_wrong' }).agents.list()).rejects.toMatchObject({ code: 'unauthenticated', status: 401 });
 });
 
-test('client: sessions, memories, agents, usage, audit, keys, permissions and limits', async () => {
+test('client: sessions, memories, agents, usage, budgets, audit, keys, permissions and limits', async () => {
   expect((await client.sessions.list({ user: 'ada' })).data.map(({ id }) => id)).toEqual(['s1']);
   expect(await client.sessions.get('s1', { user: 'ada' })).toMatchObject({ id: 's1', version: 1 });
   expect((await client.sessions.messages('s1', { user: 'ada' })).data.map(({ role }) => role)).toEqual(['assistant', 'user']);
@@ -78,6 +78,15 @@ test('client: sessions, memories, agents, usage, audit, keys, permissions and li
   await expect(client.memories.get('mem_nothing')).rejects.toMatchObject({ code: 'not_found' });
   expect((await client.agents.list()).data).toEqual([expect.objectContaining({ name: 'echo', version: 1 })]);
   expect(await client.usage.get()).toMatchObject({ total: { calls: 0, costMicroUsd: 0 } });
+
+  expect(await client.budgets.list()).toEqual({ data: [], nextCursor: null });
+  expect((await client.budgets.set({ agent: 'echo', window: 'day', limitMicroUsd: 5_000_000 })).data).toEqual([{
+    of: 'agent', name: 'echo', window: 'day', limitMicroUsd: 5_000_000, spentMicroUsd: 0, reservedMicroUsd: 0, leftMicroUsd: 5_000_000, waiting: 0, since: expect.any(String), endsAt: expect.stringMatching(/T00:00:00\.000Z$/), warnedAt: null,
+  }]);
+  await expect(client.budgets.set({ agent: 'nobody', limitMicroUsd: 1 })).rejects.toMatchObject({ code: 'agent_unknown' });
+  await expect(client.budgets.set({ agent: 'echo', user: 'ada', limitMicroUsd: 1 })).rejects.toMatchObject({ code: 'bad_request' });
+  await expect(client.budgets.set({ run: 'run_nothing', limitMicroUsd: 1 })).rejects.toMatchObject({ code: 'not_found' });
+  await expect(client.budgets.set({ limitMicroUsd: -1 })).rejects.toMatchObject({ code: 'bad_request' });
 
   const made = await client.keys.create({ name: 'reader', scopes: ['runs:read'], user: 'ada' });
   await expect(new Mainstay({ baseUrl: api.url, apiKey: made.key }).runs.create({ agent: 'echo', input: { message: 'no' } })).rejects.toMatchObject({ code: 'forbidden', status: 403 });
@@ -127,7 +136,11 @@ test('command line: --wait, bad input, and the other lists, for people and as JS
   expect(await parsed(['memories', 'list', '--user', 'bob', '--superseded', '--type', 'fact'])).toEqual({ data: [], nextCursor: null });
   expect((await mainstay(['sessions', 'list'])).out).toMatch(/^session +user +runs +updated \(UTC\)\n/);
   expect((await mainstay(['agents', 'list'])).out).toMatch(/\necho +1 +default +no\n$/);
-  expect((await mainstay(['usage', '--user', 'bob'])).out).toMatch(/\ntotal +0 +0 +0 +0 +\$0\.0000\n$/);
+  expect((await mainstay(['usage', '--user', 'bob'])).out).toMatch(/\ntotal +0 +0 +0 +0 +0 +\$0\.0000\n$/);
+  expect((await mainstay(['budgets', 'set', '--user', 'bob', '--window', 'month', '--limit', '12.5'])).out).toMatch(/\nuser bob +month +\$12\.5000 +\$0\.0000 +\$0\.0000 +\$12\.5000 +0 +\d{4}-\d\d-01 00:00:00\n$/);
+  expect((await parsed(['budgets', 'list'])).data.map(({ of, name }: { of: string; name: string }) => `${of} ${name}`)).toEqual(['agent echo', 'user bob']);
+  expect((await parsed(['budgets', 'set', '--user', 'bob', '--window', 'month', '--limit', 'none'])).data).toEqual([]);
+  expect(await mainstay(['budgets', 'set', '--limit', '1e3'])).toMatchObject({ code: 2, err: expect.stringContaining('12.50') });
   expect((await mainstay(['audit', '--action', 'session.read', '--user', 'bob'])).out).toContain('session.read');
   expect(await parsed(['permissions', 'set', 'bob', '--datasets', 'sales,payroll'])).toMatchObject({ datasets: ['sales', 'payroll'], roles: [] });
   expect(await parsed(['permissions', 'set', 'bob', '--roles', 'analyst'])).toMatchObject({ datasets: ['sales', 'payroll'], roles: ['analyst'] });

@@ -24,6 +24,7 @@ const PROOFS: Readonly<Record<Guard, Proof>> = {
   'commit-inbox': moves('told wait'),
   'ledger-held': moves('signal intent'),
   'result-once': statement('a result that is there is not filled again'),
+  'budget-room': statement('a call that a budget has no room for is not reserved, alone or in a group'),
   'record-returned': call('a recorded call is returned when its step runs again'),
   'key-of-place': call('every try of a call carries the same key'),
   'unknown-asks': call('a call whose outcome is unknown is not made again by a run that is woken'),

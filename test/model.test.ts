@@ -8,7 +8,7 @@ import { isUnbilled } from '../src/domain/model-failure.ts';
 import { textOf, type Model, type ModelMessage, type ModelRequest, type ModelTool, type ModelTurn } from '../src/domain/model.ts';
 import { makeLog } from '../src/log.ts';
 import { makeAnthropicModel, type AnthropicOptions } from '../src/model/anthropic.ts';
-import { RETRY_AFTER_CAP_MS, SPEND_LIMIT_RETRY_MS } from '../src/model/provider-errors.ts';
+import { RETRY_AFTER_CAP_MS } from '../src/model/provider-errors.ts';
 
 const log = makeLog('silent', 'test');
 const long = 'You are a patient assistant of a small company. '.repeat(60);
@@ -128,7 +128,7 @@ describe('every fault of the provider has one meaning, and each costs one reques
     ['overloaded_in_stream', 'model_unavailable', false],
     ['server_error', 'model_unavailable', false],
     ['rate_limit', 'rate_limited', true],
-    ['spend_limit', 'breaker_open', true],
+    ['spend_limit', 'spend_limit', true],
     ['rejected', 'model_rejected', true],
     ['cut_after_partial_tool', 'model_cut_off', false],
     ['disconnect', 'model_cut_off', false],
@@ -157,13 +157,16 @@ describe('every fault of the provider has one meaning, and each costs one reques
     expect(textOf((await turn()).content)).toBe('You said: Hello'); // the next call is not disturbed
   });
 
-  test('an ordered wait is taken over and capped; a spend limit is asked about again much later', async () => {
+  test('an ordered wait of hours is taken over, one of days is capped; a spend limit lasts until the month turns', async () => {
     stub.addFault({ kind: 'rate_limit', retryAfterS: 7 });
     expect((await failureOf(turn())).retryAfterMs).toBe(7_000);
     stub.addFault({ kind: 'rate_limit', retryAfterS: 3_600 });
+    expect((await failureOf(turn())).retryAfterMs).toBe(3_600_000);
+    stub.addFault({ kind: 'rate_limit', retryAfterS: 3_600_000 });
     expect((await failureOf(turn())).retryAfterMs).toBe(RETRY_AFTER_CAP_MS);
     stub.addFault({ kind: 'spend_limit' });
-    expect((await failureOf(turn())).retryAfterMs).toBe(SPEND_LIMIT_RETRY_MS);
+    const turns = new Date(Date.now() + ((await failureOf(turn())).retryAfterMs ?? NaN) + 1_000);
+    expect([turns.getUTCDate(), turns.getUTCHours(), turns.getUTCMinutes()]).toEqual([1, 0, 0]);
   });
 
   test('pings are no content: a stalled stream ends after the idle time', async () => {

@@ -36,14 +36,14 @@ export interface Api {
 }
 
 export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeatMs'>> = {}): Api {
-  const { config, log, keys, redis, engine, registry, dispatcher, submit, metrics, blobs } = base;
+  const { config, log, keys, redis, engine, registry, dispatcher, submit, budgets, metrics, blobs } = base;
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
   const limitsRedis = openLimitsRedis(config.REDIS_URL, log);
   const sources = intakeSources(config);
   const board = boardQueues({ redis, keys, pools: POOLS, sources: sources.map(({ source }) => source), log });
   const control = { store, engine, registry, dispatcher, redis, keys, metrics, log };
   const server = makeApiServer({
-    pool: engine.pool, store, log, metrics, registry, submit, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
+    pool: engine.pool, store, log, metrics, registry, submit, budgets, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
     blobs, ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },

@@ -1,5 +1,6 @@
 // Builds the parts of a process from its configuration. Nothing here decides anything; each root picks what it needs and
 // starts it. Closing goes in reverse and never hangs: what cannot be closed is left to the end of the process.
+import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Redis } from 'ioredis';
@@ -7,7 +8,8 @@ import { openBlobStore } from '../src/artifacts/open.ts';
 import type { Config } from '../src/config.ts';
 import type { BlobStore } from '../src/domain/blob.ts';
 import type { Machine } from '../src/domain/machine.ts';
-import { Breakers } from '../src/limits/breakers.ts';
+import { Breakers, type BreakerOptions } from '../src/limits/breakers.ts';
+import { Governor } from '../src/limits/governor.ts';
 import { JobStates } from '../src/limits/job-state.ts';
 import { LiveText } from '../src/limits/live-text.ts';
 import { Locks } from '../src/limits/locks.ts';
@@ -22,6 +24,7 @@ import { ReadyQueue } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
 import { openRedis, redisKeys, redisReady, type RedisKeys } from '../src/redis.ts';
 import type { ExecuteDeps } from '../src/run/execute-run.ts';
+import { BudgetKeeper } from '../src/run/keep-budgets.ts';
 import { Dispatcher, type PoolQueue } from '../src/run/offer-run.ts';
 import type { Recaller } from '../src/run/recaller.ts';
 import { Registry } from '../src/run/registry.ts';
@@ -54,6 +57,7 @@ export interface Base extends Ground {
   readonly queues: ReadonlyMap<string, PoolQueue>;
   readonly dispatcher: Dispatcher;
   readonly submit: SubmitRun;
+  readonly budgets: BudgetKeeper;
   close(): Promise<void>;
 }
 
@@ -86,7 +90,7 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
   const dispatcher = new Dispatcher(queues, log);
   const submit = makeSubmitRun({ engine, registry, dispatcher, tell: (told) => redis.publish(keys.cancelChannel, told), metrics, log, defaultModel: config.MODEL });
   return {
-    ...ground, engine, registry, queues, dispatcher, submit,
+    ...ground, engine, registry, queues, dispatcher, submit, budgets: new BudgetKeeper({ engine, dispatcher, log }),
     async close() {
       for (const queue of queues.values()) await queue.wakeUps.close();
       ground.redisPolicy.stop();
@@ -99,14 +103,15 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
 /** For processes whose machines need nothing of the ground. */
 export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
-export interface Limits { readonly breakers: Breakers; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
+export interface Limits { readonly breakers: Breakers; readonly governor: Governor; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
 
-export function assembleLimits({ config, log, keys, metrics }: Base): Limits {
+export function assembleLimits({ config, log, keys, metrics }: Base, change: Partial<BreakerOptions> = {}): Limits {
   const redis = openLimitsRedis(config.REDIS_URL, log);
   const STATES = { closed: 0, half_open: 1, open: 2 } as const;
-  const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]) });
+  const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]), ...change });
+  const account = createHash('sha256').update(config.ANTHROPIC_API_KEY ?? 'none').digest('hex').slice(0, 16);
   return {
-    breakers, locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
+    breakers, governor: new Governor({ redis, keys, account }), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
     close() { breakers.close(); redis.disconnect(); },
   };
 }
@@ -117,11 +122,11 @@ export function assembleModel({ config, log }: Base): Model {
 
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
-  const { engine, registry, keys, metrics, log, blobs, submit } = base;
-  const { breakers, locks, sessions, jobs, live } = limits;
+  const { engine, registry, keys, metrics, log, blobs, submit, budgets } = base;
+  const { breakers, governor, locks, sessions, jobs, live } = limits;
   return {
     engine, registry, sessions, jobs, live, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
     tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
-    models: { pool: engine.pool, model: assembleModel(base), breakers, metrics },
+    models: { engine, model: assembleModel(base), governor, breakers, budgets, metrics },
   };
 }

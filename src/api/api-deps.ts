@@ -14,6 +14,7 @@ import type { DecideApproval } from '../run/decide-approval.ts';
 import type { ForkRun, RetryRun } from '../run/fork-run.ts';
 import type { PauseRun, ResumeRun } from '../run/pause-run.ts';
 import type { ExplainRun } from '../run/explain-run.ts';
+import type { BudgetKeeper } from '../run/keep-budgets.ts';
 import type { ScheduleDeps } from '../run/make-schedule.ts';
 import type { Registry } from '../run/registry.ts';
 import type { SettleCall } from '../run/settle-call.ts';
@@ -33,6 +34,7 @@ export interface BoardOptions {
 
 export interface ApiDeps extends AccessDeps {
   readonly submit: SubmitRun;
+  readonly budgets: BudgetKeeper;
   readonly submitMany: SubmitMany;
   readonly cancel: CancelRun;
   readonly signal: SignalRun;

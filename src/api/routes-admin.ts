@@ -1,15 +1,14 @@
-// What runs an installation: the agents there are, what was used, who did what, API keys, what users may do, and limits. A key hands
+// What runs an installation: the agents there are, who did what, API keys, what users may do, and limits. A key hands
 // on only what it has, sees only the keys of whom it acts for, and never changes the rights of the one user it is bound to.
 import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { refuseEscalation, type Bearer } from '../domain/api-key.ts';
 import { MainstayError } from '../domain/errors.ts';
-import { agentLimitSchema, agentSchema, auditSchema, createdKeySchema, keySchema, limitsSchema, name, newKeySchema, newPermissionSchema, pageOf, permissionSchema, usageSchema } from '../domain/wire.ts';
+import { agentLimitSchema, agentSchema, auditSchema, createdKeySchema, keySchema, limitsSchema, name, newKeySchema, newPermissionSchema, pageOf, permissionSchema } from '../domain/wire.ts';
 import { audit, listAudit } from '../store/audit.ts';
 import { createKey, findKey, listKeys, revokeKey } from '../store/engine/api-keys.ts';
 import { noTenant, setAgentLimit, tenantLimits, type TenantLimits } from '../store/engine/limits.ts';
 import { getPermission, putPermission } from '../store/permissions.ts';
-import { usage } from '../store/read-usage.ts';
 import { actingUser, actorOf, bearerOf, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { answers, noQuery } from './openapi.ts';
@@ -20,30 +19,10 @@ export function addAdminRoutes(app: ApiApp, deps: RouteDeps): void {
   app.get('/v1/agents', {
     config: { needs: 'any' }, schema: { summary: 'List the agents', tags: ['agents'], querystring: noQuery, response: answers({ 200: pageOf(agentSchema) }) },
   }, () => ({ data: deps.registry.visible().map(views.agent), nextCursor: null }));
-  addUsage(app, deps);
   addAudit(app, deps);
   addKeys(app, deps);
   addPermissions(app, deps);
   addLimits(app, deps);
-}
-
-const DAY_MS = 86_400_000;
-const time = z.union([z.iso.date(), z.iso.datetime({ offset: true })]);
-const usageQuery = z.strictObject({ from: time.optional().describe('From this day or time on; 30 days before `to`'), to: time.optional().describe('Before this day or time; now'), user: name.optional() });
-
-function addUsage(app: ApiApp, { store }: RouteDeps): void {
-  app.get('/v1/usage', {
-    config: { needs: 'usage:read' }, schema: { summary: 'Sum up tokens and cost by day, agent and model', tags: ['usage'], querystring: usageQuery, response: answers({ 200: usageSchema }) },
-  }, async (request) => {
-    const { from: first, to: last, user } = request.query;
-    const to = new Date(last ?? wallMs());
-    const from = new Date(first ?? to.getTime() - 30 * DAY_MS);
-    if (from >= to) throw new MainstayError('bad_request', '`from` must be before `to`.', { fields: [{ path: 'from', message: 'not before to' }] });
-    const data = (await store.withTenant(scopeOf(bearerOf(request), user), (tx) => usage(tx, { from, to, user }))).map(views.usageRow);
-    const sum = (of: 'calls' | 'inputTokens' | 'cacheReadTokens' | 'cacheWriteTokens' | 'outputTokens' | 'costMicroUsd'): number => data.reduce((total, row) => total + row[of], 0);
-    const total = { calls: sum('calls'), inputTokens: sum('inputTokens'), cacheReadTokens: sum('cacheReadTokens'), cacheWriteTokens: sum('cacheWriteTokens'), outputTokens: sum('outputTokens'), costMicroUsd: sum('costMicroUsd') };
-    return { from: from.toISOString(), to: to.toISOString(), total, data };
-  });
 }
 
 const auditQuery = z.strictObject({ ...pageQuery, action: name.optional(), objectType: name.optional(), objectId: name.optional(), user: name.optional().describe('Whose data it was') });

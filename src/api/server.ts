@@ -17,6 +17,7 @@ import { addAdminRoutes } from './routes-admin.ts';
 import { addExplainRoutes } from './routes-explain.ts';
 import { addApprovalRoutes } from './routes-approvals.ts';
 import { addControlRoutes } from './routes-control.ts';
+import { addMoneyRoutes } from './routes-money.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
@@ -99,6 +100,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
+  addMoneyRoutes(app, deps);
   addAdminRoutes(app, deps);
   addOperationRoutes(app, deps);
   addWrongMethods(app, methods);

@@ -6,6 +6,7 @@ import { publicId, type IdKind } from '../ids.ts';
 import type * as wire from '../domain/wire.ts';
 import type { Erasure } from '../store/erasures.ts';
 import type { AuditEvent } from '../store/audit.ts';
+import type { BudgetRow } from '../store/engine/budgets.ts';
 import type { ListedKey } from '../store/engine/api-keys.ts';
 import type { OpenCall } from '../store/engine/outcomes.ts';
 import type { Permission } from '../store/permissions.ts';
@@ -107,8 +108,26 @@ export const agent = (machine: Machine): wire.Agent => ({
   inputSchema: z.toJSONSchema(machine.input, { io: 'input', unrepresentable: 'any' }),
 });
 
-export const usageRow = ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd }: UsageRow): wire.Usage['data'][number] =>
-  ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd });
+export const usageRow = ({ day, agent: name, model, lane, runs, calls, bookedCalls, inputTokens, cacheReadTokens, cacheWrite5mTokens, cacheWrite1hTokens, outputTokens, costMicroUsd }: UsageRow): wire.Usage['data'][number] =>
+  ({ day, agent: name, model, lane, runs, calls, bookedCalls, inputTokens, cacheReadTokens, cacheWriteTokens: cacheWrite5mTokens + cacheWrite1hTokens, cacheWrite5mTokens, cacheWrite1hTokens, outputTokens, costMicroUsd });
+
+/** The sum of the rows. */
+export function usageTotal(rows: readonly wire.Usage['data'][number][]): wire.Usage['total'] {
+  const sum = (of: keyof wire.Usage['total']): number => rows.reduce((total, row) => total + row[of], 0);
+  return {
+    calls: sum('calls'), bookedCalls: sum('bookedCalls'), inputTokens: sum('inputTokens'), cacheReadTokens: sum('cacheReadTokens'), cacheWriteTokens: sum('cacheWriteTokens'), cacheWrite5mTokens: sum('cacheWrite5mTokens'),
+    cacheWrite1hTokens: sum('cacheWrite1hTokens'), outputTokens: sum('outputTokens'), costMicroUsd: sum('costMicroUsd'),
+  };
+}
+
+export function budget({ subject, window, limitMicroUsd, spentMicroUsd, reservedMicroUsd, waiting, since, endsAt, warnedAt }: BudgetRow): wire.Budget {
+  const [of = '', ...rest] = subject.split(':');
+  const named = rest.length === 0 ? null : rest.join(':');
+  return {
+    of: of as wire.Budget['of'], name: of === 'run' && named !== null ? publicId('run', named) : named, window, limitMicroUsd, spentMicroUsd, reservedMicroUsd, leftMicroUsd: limitMicroUsd - spentMicroUsd - reservedMicroUsd,
+    waiting, since: iso(since), endsAt: isoOrNull(endsAt), warnedAt: isoOrNull(warnedAt),
+  };
+}
 
 export const erasure = ({ id, kind, subject, requestedBy, requestedAt, finishedAt, counts, receipt }: Erasure): wire.Erasure => ({
   id: publicId('erasure', id), kind, subject: kind === 'memory' || kind === 'run' ? publicId(kind, subject) : subject, requestedBy, requestedAt: iso(requestedAt), finishedAt: isoOrNull(finishedAt), erased: counts as Record<string, number>, receipt,

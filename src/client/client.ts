@@ -52,6 +52,7 @@ export class Mainstay {
   readonly memories: ReturnType<typeof memoryCalls>;
   readonly agents: ReturnType<typeof agentCalls>;
   readonly usage: ReturnType<typeof usageCalls>;
+  readonly budgets: ReturnType<typeof budgetCalls>;
   readonly audit: ReturnType<typeof auditCalls>;
   readonly keys: ReturnType<typeof keyCalls>;
   readonly permissions: ReturnType<typeof permissionCalls>;
@@ -67,6 +68,7 @@ export class Mainstay {
     this.memories = memoryCalls(http);
     this.agents = agentCalls(http);
     this.usage = usageCalls(http);
+    this.budgets = budgetCalls(http);
     this.audit = auditCalls(http);
     this.keys = keyCalls(http);
     this.permissions = permissionCalls(http);
@@ -106,6 +108,13 @@ const agentCalls = (http: Http) => ({
 
 const usageCalls = (http: Http) => ({
   get: ({ signal, ...query }: UsageQuery & Aborting = {}): Promise<wire.Usage> => http.json('/v1/usage', { query, signal }),
+});
+
+const budgetCalls = (http: Http) => ({
+  /** In one page: those of the tenant, its agents and users, or that of a run (run_…). */
+  list: ({ signal, ...query }: { readonly run?: string | undefined } & Aborting = {}): Promise<wire.Page<wire.Budget>> => http.json('/v1/budgets', { query, signal }),
+  /** Sets a limit, or with null takes it away; setting it twice is as good as once. Answers the budgets of that subject. */
+  set: (body: wire.NewBudgetBody, { signal }: Aborting = {}): Promise<wire.Page<wire.Budget>> => http.json('/v1/budgets', { method: 'PUT', body, signal }),
 });
 
 function auditCalls(http: Http) {

@@ -1,13 +1,14 @@
 // "Why is it not moving": one cause out of what is known of a run. The first that applies in a fixed order is the answer, so
 // that two people who ask are told the same; each says since when, what it is about and which command moves it. Pure: the
 // facts come in with the database's clock, and nothing here looks anything up.
+import { whoseBudget } from './budget.ts';
 import { ERRORS } from './errors.ts';
 import type { RunStatus, WaitReason } from './status.ts';
 import { STEP_GRACE_MS } from './tunables.ts';
 
 /** In the order in which they are looked for. */
 export const CAUSES = [
-  'ended', 'cancelling', 'expiring', 'paused', 'restored', 'approval', 'signal', 'child', 'outcome', 'timer', 'batch', 'budget', 'breaker', 'rate_limited', 'lock', 'rate',
+  'ended', 'cancelling', 'expiring', 'paused', 'restored', 'approval', 'signal', 'child', 'outcome', 'timer', 'batch', 'budget', 'breaker', 'spend_limit', 'rate_limited', 'lock', 'rate',
   'running', 'overdue', 'retry', 'not_due', 'no_worker', 'version', 'session', 'tenant_limit', 'agent_limit', 'key_limit', 'orphaned', 'suspect', 'ready', 'parked', 'not_offered', 'queue_silent',
 ] as const;
 export type Cause = (typeof CAUSES)[number];
@@ -77,7 +78,10 @@ export interface RunFacts {
   readonly children: readonly { readonly run: string; readonly status: RunStatus }[];
   /** Effects whose end nobody knows. */
   readonly unsettled: readonly { readonly stepSeq: number; readonly path: string; readonly tool: string; readonly sinceMs: number }[];
-  readonly budgets: readonly { readonly subject: string; readonly roomMicroUsd: number }[];
+  /** Those it is paid from, the one it waits for first. */
+  readonly budgets: readonly { readonly key: string; readonly roomMicroUsd: number; readonly limitMicroUsd: number }[];
+  /** What its next call needs of the first of them. */
+  readonly wantsMicroUsd: number | null;
   /** The last call of its step that was refused without being made. */
   readonly refused: { readonly callee: string; readonly code: string; readonly endedMs: number } | null;
   readonly failure: { readonly attempt: number; readonly code: string; readonly message: string } | null;
@@ -179,15 +183,26 @@ function effects(facts: RunFacts): Explanation | undefined {
 }
 
 function timed(facts: RunFacts): Explanation | undefined {
-  const { waitReason, wakeMs, movedMs, budgets } = facts;
+  const { waitReason, wakeMs, movedMs, budgets, wantsMicroUsd } = facts;
   if (!parks(facts)) return undefined;
   const details = { until: wakeMs === null ? null : iso(wakeMs) };
   if (waitReason === 'timer') return { because: 'timer', sentence: `It waits${until(wakeMs)}, as its step asked.`, sinceMs: movedMs, details, command: null };
   if (waitReason === 'batch') return { because: 'batch', sentence: 'Its model call is part of a batch that has not come back.', sinceMs: movedMs, details, command: null };
   if (waitReason !== 'budget') return undefined;
   const [tight] = budgets;
-  const which = tight === undefined ? 'A budget' : `The budget of ${tight.subject === 'tenant' ? 'the tenant' : tight.subject.replace(':', ' ')} has ${tight.roomMicroUsd} micro-dollars left, which`;
-  return { because: 'budget', sentence: `${which} is too little for its next model call: raise it. It looks again${wakeMs === null ? '' : ` at ${iso(wakeMs)}`}.`, sinceMs: movedMs, details: { ...details, budgets }, command: null };
+  const which = tight === undefined ? 'A budget' : `The budget of ${whoseBudget(tight.key)} has ${tight.roomMicroUsd} micro-dollars left, which`;
+  const need = wantsMicroUsd === null ? '' : `, which may cost ${wantsMicroUsd}`;
+  return {
+    because: 'budget', sentence: `${which} is too little for its next call${need}: raise it, and it goes on at once.${wakeMs === null ? '' : ` By itself it goes on when the budget begins anew, at ${iso(wakeMs)}.`}`,
+    sinceMs: movedMs, details: { ...details, budgets, wantsMicroUsd }, command: tight === undefined ? null : raising(tight.key),
+  };
+}
+
+/** The command that raises a budget; the person names the limit. */
+function raising(key: string): string {
+  const [, kind = '', name = '', window = ''] = /^(tenant|agent|user|run):?(.*)\/(.+)$/.exec(key) ?? [];
+  const whose = kind === 'tenant' ? '' : ` --${kind} ${quoted(kind === 'run' ? `run_${name.replaceAll('-', '')}` : name)}`;
+  return `mainstay budgets set${whose}${window === 'total' ? '' : ` --window ${window}`} --limit DOLLARS`;
 }
 
 function refusedCall(facts: RunFacts): Explanation | undefined {
@@ -197,6 +212,9 @@ function refusedCall(facts: RunFacts): Explanation | undefined {
   const callee = refused.callee.replace(':', ' ');
   const details = { callee: refused.callee, until: wakeMs === null ? null : iso(wakeMs), breakerUntil: breakerUntilMs === null ? null : iso(breakerUntilMs) };
   if (refused.code === 'rate_limited') return { because: 'rate_limited', sentence: `The ${callee} limits how often it is called: the run calls again at ${iso(wakeMs ?? facts.nowMs)}.`, sinceMs: refused.endedMs, details, command: null };
+  if (refused.code === 'spend_limit') {
+    return { because: 'spend_limit', sentence: `The provider’s spend limit is reached, so the ${callee} is not called until ${iso(wakeMs ?? facts.nowMs)}: raise the limit there and close the breaker, and the run goes on at once.`, sinceMs: refused.endedMs, details, command: `mainstay breakers close ${refused.callee}` };
+  }
   return { because: 'breaker', sentence: `The ${callee} fails too often: its breaker is ${breakerUntilMs === null ? 'closed again' : `open until ${iso(breakerUntilMs)}`}, the run calls again at ${iso(wakeMs ?? facts.nowMs)}.`, sinceMs: refused.endedMs, details, command: null };
 }
 

@@ -165,8 +165,10 @@ export interface Machine {
   readonly remembers: boolean;
   /** Resources held while a step runs; other runs that declare the same wait. */
   readonly locks: ((input: never, run: RunInfo) => readonly string[]) | undefined;
-  /** The most a run may spend on the model, micro-dollars; undefined = no limit of its own. */
+  /** The most a run and what it spawns may spend, micro-dollars; undefined = no limit of its own. */
   readonly budgetMicroUsd: bigint | undefined;
+  /** What a call does that finds no room in it: ask for more and wait, or end the run with `budget_exceeded`. */
+  readonly overBudget: 'ask' | 'fail';
   readonly model: string | undefined;
   /** What stays in the session of a run that another message interrupted, told from the last checkpoint. Pure. */
   readonly interrupted: ((input: never, data: never) => readonly SessionMessage[]) | undefined;

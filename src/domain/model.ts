@@ -1,5 +1,6 @@
 // The model port: what the engine and the memory gate ask of a language model. One adapter implements it (src/model/).
 // A turn exists only with a stop reason; a stream that ended before is an error, never a shorter answer.
+import type { ProviderLimits } from './provider-limits.ts';
 
 export interface TextBlock { readonly type: 'text'; readonly text: string }
 export interface ToolUseBlock { readonly type: 'tool_use'; readonly id: string; readonly name: string; readonly input: unknown }
@@ -57,12 +58,14 @@ export interface ModelTurn {
 
 export interface ModelOptions {
   readonly signal: AbortSignal;
+  /** Called with what the provider says of its limits, with an answer or a refusal. */
+  readonly onLimits?: (limits: ProviderLimits) => void;
   /** Called with each piece of text as it streams. */
   readonly onText?: (text: string) => void;
 }
 
 export interface Model {
-  /** One turn. Throws MainstayError: model_unavailable, model_cut_off, model_stalled, rate_limited (with retryAfterMs),
+  /** One turn. Throws MainstayError: model_unavailable, model_cut_off, model_stalled, rate_limited and spend_limit (with retryAfterMs),
    *  model_rejected, context_exceeded; model_refused is not thrown (it is a stop reason); `cancelled` when the signal aborts. */
   turn(request: ModelRequest, options: ModelOptions): Promise<ModelTurn>;
 }

@@ -67,9 +67,9 @@ export function costMicroUsd(model: string, usage: Usage, atMs: number, lane: Pr
 
 /** The most a call can cost: the whole prompt written to the five-minute cache (the only one our adapter writes), the
  *  whole answer used. In micro-dollars, rounded up. Throws model_unpriced. */
-export function worstCaseMicroUsd(model: string, estimatedInputTokens: number, maxTokens: number, atMs: number): bigint {
+export function worstCaseMicroUsd(model: string, estimatedInputTokens: number, maxTokens: number, atMs: number, lane: PriceLane = 'live'): bigint {
   const rates = ratesOf(model, estimatedInputTokens, atMs);
-  return ceilDivide(pico(Math.max(rates.in, rates.write5m), estimatedInputTokens) + pico(rates.out, maxTokens), PICO_PER_MICRO);
+  return ceilDivide(pico(Math.max(rates.in, rates.write5m), estimatedInputTokens) + pico(rates.out, maxTokens), PICO_PER_MICRO * (lane === 'batch' ? 2n : 1n));
 }
 
 /** A prompt's tokens, guessed high without asking the provider: one per two bytes (English has three to four bytes a token
@@ -77,12 +77,17 @@ export function worstCaseMicroUsd(model: string, estimatedInputTokens: number, m
 export function estimateInputTokens(request: Pick<ModelRequest, 'system' | 'context' | 'messages' | 'tools' | 'outputSchema'>): number {
   const text = JSON.stringify([request.system, request.context ?? '', request.messages, request.tools ?? [], request.outputSchema ?? null]);
   const blocks = request.messages.reduce((sum, message) => sum + message.content.length, 0) + (request.tools?.length ?? 0);
-  return Math.ceil(new TextEncoder().encode(text).length / 2) + 16 * blocks + 512;
+  return Math.ceil(Buffer.byteLength(text) / 2) + 16 * blocks + 512;
 }
+
+/** Whether the table knows the model; what it does not know is refused where a budget must count. */
+export const isPriced = (model: string): boolean => PRICES.some((row) => row.model === aliasOf(model));
+
+const aliasOf = (model: string): string => model.replace(/-20\d{6}$/, '');
 
 /** The rates of a model for a prompt of this size at this time. A dated id (`…-20251001`) has its alias' prices. */
 export function ratesOf(model: string, promptTokens: number, atMs: number): Rates {
-  const alias = model.replace(/-20\d{6}$/, '');
+  const alias = aliasOf(model);
   const rows = PRICES.filter((row) => row.model === alias).sort((a, b) => a.effectiveFrom.localeCompare(b.effectiveFrom));
   const row = rows.filter((candidate) => Date.parse(candidate.effectiveFrom) <= atMs).at(-1) ?? rows[0];
   const band = row?.bands.find((candidate) => promptTokens <= candidate.promptUpToTokens);

@@ -2,6 +2,7 @@
 // inferred from them. Ids carry their prefix, times are ISO 8601, money is in millionths of a US dollar. A field may be
 // added; none is renamed or given another meaning.
 import { z } from 'zod';
+import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
 import { CAUSES } from './explain.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
@@ -219,10 +220,22 @@ export const messageSchema = z.object({ seq: z.number().int(), run: z.string(), 
 
 export const agentSchema = z.object({ name: z.string(), version: z.number().int(), description: z.string(), model: z.string().nullable(), tools: z.array(z.string()), remembers: z.boolean(), inputSchema: z.unknown() });
 
-const sums = { calls: z.number().int(), inputTokens: z.number().int(), cacheReadTokens: z.number().int(), cacheWriteTokens: z.number().int(), outputTokens: z.number().int(), costMicroUsd: microUsd };
+const sums = {
+  calls: z.number().int(), bookedCalls: z.number().int().describe('whose usage nobody learnt: they count as their reserve'), inputTokens: z.number().int().describe('neither written to a cache nor read from one'), cacheReadTokens: z.number().int(),
+  cacheWriteTokens: z.number().int().describe('the two below'), cacheWrite5mTokens: z.number().int(), cacheWrite1hTokens: z.number().int(), outputTokens: z.number().int(), costMicroUsd: microUsd,
+};
 export const usageSchema = z.object({
   from: time, to: time, total: z.object(sums),
-  data: z.array(z.object({ day: z.string(), agent: z.string(), model: z.string(), runs: z.number().int(), ...sums })),
+  data: z.array(z.object({ day: z.string(), agent: z.string(), model: z.string(), lane: z.string().describe('`live`, or `batch` at half price'), runs: z.number().int(), ...sums })),
+});
+
+export const budgetSchema = z.object({
+  of: z.enum(['tenant', 'agent', 'user', 'run']), name: z.string().nullable().describe('of the agent, user or run'), window: z.enum(BUDGET_WINDOWS), limitMicroUsd: microUsd, spentMicroUsd: microUsd, reservedMicroUsd: microUsd.describe('by calls under way'),
+  leftMicroUsd: z.number().int().describe('below zero after a limit was lowered'), waiting: z.number().int().describe('runs that wait for room in it'), since: time, endsAt: time.nullable().describe('when it begins anew'), warnedAt: time.nullable().describe('when four fifths of it were spent'),
+});
+export const newBudgetSchema = z.strictObject({
+  agent: name.optional(), user: name.optional(), run: z.string().optional().describe('run_…; none of the three: the tenant'), window: z.enum(BUDGET_WINDOWS).default('total').describe('`day` and `month` begin anew by UTC'),
+  limitMicroUsd: z.int().min(0).max(MAX_BUDGET_MICRO_USD).nullable().describe('null: no limit any more'),
 });
 
 export const auditSchema = z.object({
@@ -289,6 +302,8 @@ export type Session = z.infer<typeof sessionSchema>;
 export type Message = z.infer<typeof messageSchema>;
 export type Agent = z.infer<typeof agentSchema>;
 export type Usage = z.infer<typeof usageSchema>;
+export type Budget = z.infer<typeof budgetSchema>;
+export type NewBudgetBody = z.input<typeof newBudgetSchema>;
 export type AuditLine = z.infer<typeof auditSchema>;
 export type ApiKey = z.infer<typeof keySchema>;
 export type NewKeyBody = z.input<typeof newKeySchema>;

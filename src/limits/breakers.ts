@@ -38,6 +38,9 @@ const CALLEE_AT_FAULT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'model_unavailable', 'model_cut_off', 'model_stalled', 'tool_failed', 'tool_timeout', 'embedder_failed', 'index_unavailable', 'unavailable',
 ]);
 
+/** What a callee says to everybody, with the time it lasts. */
+const FOR_ALL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'spend_limit']);
+
 /** Redis is not asked again for this long after it failed to answer: calls must not each wait for it. */
 const REDIS_REST_MS = 1_000;
 
@@ -47,6 +50,8 @@ interface Circuit {
   readonly shared: SharedCircuit;
   state: BreakerState;
   openUntilMs: number;
+  /** What the callee itself refuses everybody with, while it is open for that. */
+  why: ErrorCode;
   closedUntilMs: number;
   redisRestsUntilMs: number;
   /** The opening that is on its way to Redis. */
@@ -79,6 +84,12 @@ export class Breakers {
     }
   }
 
+  /** Milliseconds for which this process knows it to be open; 0 = it is not. */
+  openForMs(name: string): number {
+    const circuit = this.#circuits.get(name);
+    return circuit?.state === 'open' ? Math.max(1, circuit.openUntilMs - monoMs()) : 0;
+  }
+
   /** As this process last saw it. */
   stateOf(name: string): BreakerState { return this.#circuits.get(name)?.state ?? 'closed'; }
 
@@ -89,14 +100,16 @@ export class Breakers {
 
   async #admit(circuit: Circuit, token: string): Promise<'closed' | 'probe' | 'alone'> {
     const nowMs = monoMs();
-    if (nowMs < circuit.openUntilMs) throw this.#openError(circuit, circuit.openUntilMs - nowMs);
-    if (circuit.tripping || nowMs < circuit.redisRestsUntilMs) return 'alone'; // Redis may not know of our opening yet
+    // An open breaker is asked about each time: a person may have closed it, and who is refused parks for long.
+    const alone = (): 'alone' => { if (nowMs < circuit.openUntilMs) throw this.#openError(circuit, circuit.openUntilMs - nowMs); return 'alone'; };
+    if (circuit.tripping) return 'alone'; // Redis may not know of our opening yet
+    if (nowMs < circuit.redisRestsUntilMs) return alone();
     if (nowMs < circuit.closedUntilMs && circuit.local.closed) return 'closed';
     try {
       if (circuit.untold) await this.#tell(circuit);
       const admission = await circuit.shared.admit(token);
       if (admission.state === 'open') {
-        this.#opened(circuit, admission.waitMs);
+        this.#opened(circuit, admission.waitMs, admission.why === 'spend_limit' ? admission.why : 'breaker_open');
         throw this.#openError(circuit, admission.waitMs);
       }
       if (admission.state === 'probe') this.#show(circuit, 'half_open');
@@ -105,7 +118,7 @@ export class Breakers {
     } catch (error) {
       if (isMainstayError(error)) throw error;
       circuit.redisRestsUntilMs = monoMs() + REDIS_REST_MS;
-      return 'alone';
+      return alone();
     }
   }
 
@@ -137,11 +150,12 @@ export class Breakers {
     }
   }
 
-  /** A callee that says for how long it will refuse everybody (a spend limit) opens the breaker for that time, at once. */
+  /** A callee that says for how long it will refuse everybody (a spend limit) opens the breaker for that time, at once, or until a
+   *  person closes it. */
   async #obey(circuit: Circuit, error: unknown): Promise<void> {
-    if (!isMainstayError(error) || error.code !== 'breaker_open' || error.retryAfterMs === undefined || error instanceof OpenError) return;
-    this.#opened(circuit, error.retryAfterMs);
-    await circuit.shared.trip({ forcedMs: error.retryAfterMs }).catch(() => undefined); // this process obeys; the others will be told by the callee
+    if (!isMainstayError(error) || !FOR_ALL.has(error.code) || error.retryAfterMs === undefined || error instanceof OpenError) return;
+    this.#opened(circuit, error.retryAfterMs, error.code);
+    await circuit.shared.trip({ forcedMs: error.retryAfterMs, code: error.code }).catch(() => undefined); // this process obeys; the others will be told by the callee
   }
 
   #circuit(name: string): Circuit {
@@ -161,7 +175,7 @@ export class Breakers {
       errorFilter: (error: unknown) => !atFault(error),
     });
     const shared = new SharedCircuit(redis, keys.breaker(name), { openMs, openCapMs, probeMs });
-    const circuit: Circuit = { name, local, shared, state: 'closed', openUntilMs: 0, closedUntilMs: 0, redisRestsUntilMs: 0, tripping: undefined, untold: false };
+    const circuit: Circuit = { name, local, shared, state: 'closed', openUntilMs: 0, why: 'breaker_open', closedUntilMs: 0, redisRestsUntilMs: 0, tripping: undefined, untold: false };
     local.on('open', () => this.#trip(circuit));
     local.on('halfOpen', () => { if (monoMs() < circuit.redisRestsUntilMs) this.#show(circuit, 'half_open'); });
     local.on('close', () => this.#show(circuit, 'closed'));
@@ -188,8 +202,9 @@ export class Breakers {
     this.#opened(circuit, waitMs);
   }
 
-  #opened(circuit: Circuit, waitMs: number): void {
+  #opened(circuit: Circuit, waitMs: number, why: ErrorCode = 'breaker_open'): void {
     circuit.openUntilMs = monoMs() + waitMs;
+    circuit.why = why;
     circuit.closedUntilMs = 0;
     this.#show(circuit, 'open');
   }
@@ -207,9 +222,10 @@ export class Breakers {
     this.#options.onState?.(circuit.name, state);
   }
 
-  /** Up to a fifth more than the time to wait, so that not all who wait come back in the same moment. */
-  #openError({ name }: Circuit, waitMs: number): OpenError {
-    return new OpenError('breaker_open', `${name} fails too often and is not called for now.`, { retryAfterMs: Math.ceil(waitMs * (1 + Math.random() / 5)) });
+  /** Up to a fifth more than the time to wait, a minute at most, so that not all who wait come back in the same moment. */
+  #openError({ name, why }: Circuit, waitMs: number): OpenError {
+    const said = why === 'spend_limit' ? `The spend limit behind ${name} is reached.` : `${name} fails too often and is not called for now.`;
+    return new OpenError(why, said, { retryAfterMs: Math.ceil(waitMs + Math.random() * Math.min(waitMs / 5, 60_000)) });
   }
 }
 

@@ -16,3 +16,23 @@ export async function heldLocks(redis: Redis, lockKeys: readonly string[]): Prom
   const values = await inTime(Promise.all(lockKeys.map((key) => redis.exists(key))));
   return lockKeys.filter((_key, at) => values[at] === 1);
 }
+
+export interface OpenBreaker { readonly name: string; /** `spend_limit`, or `failures`. */ readonly why: string; readonly waitMs: number }
+
+/** All breakers that are not closed, by name. */
+export async function openBreakers(redis: Redis, keys: RedisKeys): Promise<OpenBreaker[]> {
+  const prefix = keys.breaker('');
+  const found: OpenBreaker[] = [];
+  for (let cursor = '0'; ;) {
+    const [next, some] = await redis.scan(cursor, 'MATCH', `${prefix}*`, 'COUNT', 1_000);
+    for (const key of some) {
+      const name = decodeURIComponent(key.slice(prefix.length));
+      const [waitMs, why] = await Promise.all([breakerWaitMs(redis, keys, name), redis.hget(key, 'why')]);
+      if (waitMs > 0) found.push({ name, why: why ?? 'failures', waitMs });
+    }
+    if ((cursor = next) === '0') return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+}
+
+/** Closes one for the fleet, at once. False = it was not open. */
+export const closeBreaker = async (redis: Redis, keys: RedisKeys, name: string): Promise<boolean> => (await redis.del(keys.breaker(name))) === 1;

@@ -14,19 +14,19 @@ const MEMORY_MS = 600_000;
 
 const NOW = "local time = redis.call('TIME')\n  local now = time[1] * 1000 + math.floor(time[2] / 1000)";
 
-// May I call? ARGV: token, probe life in ms. Output: {'closed', 0}, {'open', ms to wait} or {'probe', 0}.
+// May I call? ARGV: token, probe life in ms, ms after which to look again while another's probe is out. Output: {'closed', 0}, {'open', ms to wait, code of the callee's own or ''} or {'probe', 0}.
 const admitScript = script(`
   ${NOW}
-  local state = redis.call('HMGET', KEYS[1], 'openUntil', 'probeUntil')
+  local state = redis.call('HMGET', KEYS[1], 'openUntil', 'probeUntil', 'why')
   local openUntil = tonumber(state[1])
   if not openUntil then return {'closed', 0} end
-  if now < openUntil then return {'open', openUntil - now} end
+  if now < openUntil then return {'open', openUntil - now, state[3] or ''} end
   local probeUntil = tonumber(state[2]) or 0
-  if now < probeUntil then return {'open', probeUntil - now} end
+  if now < probeUntil then return {'open', math.min(probeUntil - now, tonumber(ARGV[3])), ''} end
   redis.call('HSET', KEYS[1], 'probe', ARGV[1], 'probeUntil', now + ARGV[2])
   return {'probe', 0}`);
 
-// Open it. ARGV: first time in ms, cap in ms, memory in ms, probe's token or '', forced time in ms or 0.
+// Open it. ARGV: first time in ms, cap in ms, memory in ms, probe's token or '', forced time in ms or 0, the code that forced it.
 // Output: ms until it may be tried again. A probe that was given up changes nothing.
 const tripScript = script(`
   ${NOW}
@@ -41,6 +41,7 @@ const tripScript = script(`
   openMs = math.floor(openMs)
   redis.call('HSET', KEYS[1], 'openUntil', now + openMs, 'trips', math.min(trips + 1, 20))
   redis.call('HDEL', KEYS[1], 'probe', 'probeUntil')
+  if forced > 0 then redis.call('HSET', KEYS[1], 'why', ARGV[6]) else redis.call('HDEL', KEYS[1], 'why') end
   redis.call('PEXPIRE', KEYS[1], openMs + ARGV[3])
   return openMs`);
 
@@ -50,7 +51,7 @@ const probedScript = script(`
   if ARGV[2] == 'closed' then redis.call('DEL', KEYS[1]) else redis.call('HDEL', KEYS[1], 'probe', 'probeUntil') end
   return 1`);
 
-export type Admission = { readonly state: 'closed' | 'probe' } | { readonly state: 'open'; readonly waitMs: number };
+export type Admission = { readonly state: 'closed' | 'probe' } | { readonly state: 'open'; readonly waitMs: number; /** The code by which the callee itself refuses everybody; empty = calls fail. */ readonly why: string };
 
 export interface SharedTimes { readonly openMs: number; readonly openCapMs: number; readonly probeMs: number }
 
@@ -68,14 +69,14 @@ export class SharedCircuit {
 
   /** `token`: names this caller, should it become the probe. */
   async admit(token: string): Promise<Admission> {
-    const [state, waitMs] = (await admitScript(this.#redis, this.#key, [token, this.#times.probeMs])) as ['closed' | 'probe' | 'open', number];
-    return state === 'open' ? { state, waitMs } : { state };
+    const [state, waitMs, why = ''] = (await admitScript(this.#redis, this.#key, [token, this.#times.probeMs, this.#times.openMs])) as ['closed' | 'probe' | 'open', number, string?];
+    return state === 'open' ? { state, waitMs, why } : { state };
   }
 
   /** Opens it, because calls fail, because the probe failed (`token`) or for a time the callee named. Milliseconds to wait. */
-  async trip(why: { token?: string; forcedMs?: number } = {}): Promise<number> {
+  async trip(why: { token?: string; forcedMs?: number; code?: string } = {}): Promise<number> {
     const { openMs, openCapMs } = this.#times;
-    return (await tripScript(this.#redis, this.#key, [openMs, openCapMs, MEMORY_MS, why.token ?? '', Math.ceil(why.forcedMs ?? 0)])) as number;
+    return (await tripScript(this.#redis, this.#key, [openMs, openCapMs, MEMORY_MS, why.token ?? '', Math.ceil(why.forcedMs ?? 0), why.code ?? ''])) as number;
   }
 
   /** `closed`: the callee works again. `unclear`: the probe said nothing about it, so the next caller may be one. */

@@ -6,6 +6,7 @@ import { monoMs, wallMs } from '../clock.ts';
 import type { Model, ModelOptions, ModelRequest, ModelTurn } from '../domain/model.ts';
 import type { Log } from '../log.ts';
 import { failure, mainstayErrorOf } from './provider-errors.ts';
+import { limitsOf } from './rate-headers.ts';
 import { requestParams } from './request-params.ts';
 import { TurnReader } from './turn-reader.ts';
 
@@ -41,13 +42,14 @@ export function makeAnthropicModel(options: AnthropicOptions): Model {
     openTelemetry: false,
   });
   return {
-    async turn(request, { signal, onText }) {
+    async turn(request, { signal, onText, onLimits }) {
       const watch = new Watch(limits, signal);
       const startedMs = monoMs();
       try {
-        return await streamTurn(client, request, watch, onText);
+        return await streamTurn(client, request, watch, { onText, onLimits });
       } catch (error) {
         const mapped = watch.failure() ?? mainstayErrorOf(error, wallMs());
+        if (error instanceof Anthropic.APIError && error.headers) onLimits?.(limitsOf(error.headers as Headers, wallMs(), mapped.code === 'rate_limited' ? mapped.retryAfterMs : undefined));
         if (mapped.code !== 'cancelled') options.log.warn({ model: request.model, code: mapped.code, tookMs: Math.round(monoMs() - startedMs) }, 'model call failed');
         throw mapped;
       } finally {
@@ -57,8 +59,9 @@ export function makeAnthropicModel(options: AnthropicOptions): Model {
   };
 }
 
-async function streamTurn(client: Anthropic, request: ModelRequest, watch: Watch, onText: ModelOptions['onText']): Promise<ModelTurn> {
-  const { data: stream, request_id: requestId } = await client.messages.create(requestParams(request), { signal: watch.signal }).withResponse();
+async function streamTurn(client: Anthropic, request: ModelRequest, watch: Watch, { onText, onLimits }: { readonly onText: ModelOptions['onText']; readonly onLimits: ModelOptions['onLimits'] }): Promise<ModelTurn> {
+  const { data: stream, response, request_id: requestId } = await client.messages.create(requestParams(request), { signal: watch.signal }).withResponse();
+  onLimits?.(limitsOf(response.headers, wallMs()));
   const reader = new TurnReader(requestId ?? undefined, onText);
   watch.content(false);
   for await (const event of stream) { // the SDK swallows pings here, so every event is content

@@ -1,9 +1,9 @@
 // What a failure of the provider means to a run. Every error leaves here as a MainstayError whose cause holds safe facts
 // only; the SDK's own errors quote requests and headers and go no further.
 //
-//   429                       rate_limited, wait as told (capped): the run is parked, nothing sleeps on a worker
-//   429/402 spend limit       breaker_open for SPEND_LIMIT_RETRY_MS: no call of this key can succeed until money or the
-//                             month changes, so the breaker of the model opens for the fleet and one probe asks again
+//   429                       rate_limited, wait as told: the run is parked, nothing sleeps on a worker
+//   429/402 spend limit       spend_limit until the month turns: no call of this key can succeed until somebody raises it, so
+//                             the breaker of the model opens for the fleet, until then or until a person closes it
 //   529, 5xx, 408, 409, none  model_unavailable
 //   400 prompt is too long    context_exceeded: an agent makes its conversation shorter
 //   400, 401, 403, 404, …     model_rejected: sending it again changes nothing
@@ -11,12 +11,10 @@ import Anthropic, { type APIError } from '@anthropic-ai/sdk';
 import { MainstayError, type ErrorCode } from '../domain/errors.ts';
 import { ModelFailure } from '../domain/model-failure.ts';
 
-/** Longest wait a `retry-after` may order, and the one used where none is given. The header is obeyed without limit by
- *  the SDK, an hour and more; a run asks again after ten minutes at the latest. */
-export const RETRY_AFTER_CAP_MS = 600_000;
+/** Longest wait a `retry-after` may order, and the one used where none is given. Hours are obeyed, for a parked run costs
+ *  nothing; a day and more is a header gone wrong. */
+export const RETRY_AFTER_CAP_MS = 86_400_000;
 const RETRY_AFTER_DEFAULT_MS = 10_000;
-/** A spend limit ends when somebody raises it or the month turns: four questions an hour cost nothing. */
-export const SPEND_LIMIT_RETRY_MS = 900_000;
 /** Of the provider's sentence, which may repeat parts of the request. */
 const MESSAGE_CHARACTERS = 300;
 
@@ -58,7 +56,7 @@ function ofApiError(error: ProviderError, nowMs: number): MainstayError {
   const refused = error.status !== undefined && (error.status < 500 || error.status === 529);
   const facts = { httpStatus: error.status, requestId: error.requestID ?? undefined, billed: refused ? 'no' as const : 'unknown' as const };
   const said = `The model provider answered ${status}${error.type ? ` ${error.type}` : ''}${error.apiMessage ? `: ${error.apiMessage.slice(0, MESSAGE_CHARACTERS)}` : ''}`;
-  if (status === 402 || SPEND_LIMITS.has(error.errorCode ?? '')) return failure('breaker_open', `${said} (spend limit)`, facts, SPEND_LIMIT_RETRY_MS);
+  if (status === 402 || SPEND_LIMITS.has(error.errorCode ?? '')) return failure('spend_limit', `${said} (spend limit)`, facts, untilNextMonth(nowMs));
   if (status === 429) return failure('rate_limited', said, facts, retryAfterMs(error.headers, nowMs));
   if (status >= 500 || status === 408 || status === 409) return failure('model_unavailable', said, facts, optionalRetryAfterMs(error.headers, nowMs));
   return failure(status === 400 && TOO_LONG.test(error.apiMessage ?? '') ? 'context_exceeded' : 'model_rejected', said, facts);
@@ -66,6 +64,12 @@ function ofApiError(error: ProviderError, nowMs: number): MainstayError {
 
 export function failure(code: ErrorCode, detail: string, facts: { httpStatus?: number | undefined; requestId?: string | undefined; billed: 'no' | 'unknown' }, waitMs?: number): MainstayError {
   return new MainstayError(code, detail, { cause: new ModelFailure(detail, facts), ...(waitMs !== undefined && { retryAfterMs: waitMs }) });
+}
+
+/** A spend limit counts by calendar months, UTC. */
+function untilNextMonth(nowMs: number): number {
+  const now = new Date(nowMs);
+  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1) - nowMs;
 }
 
 const retryAfterMs = (headers: Headers | undefined, nowMs: number): number => optionalRetryAfterMs(headers, nowMs) ?? RETRY_AFTER_DEFAULT_MS;

@@ -1,56 +1,106 @@
-// One model call of a step: reserve the worst case → breaker → call → settle with true usage. An attempt whose usage nobody
-// learnt stays booked at its reserve. Out of budget, rate limited and open breakers park the run; nothing waits in a worker.
+// One model call of a step: reserve the worst case in every budget → governor → breaker → call → settle with true usage. An
+// attempt whose usage nobody learnt stays booked at its reserve. A turn is handed on while its settlement is under way. No room in a budget, the provider's limits, a spend limit and
+// open breakers park the run; nothing waits in a worker. An outage that has opened the breaker is no failure of the step.
 import { monoMs, wallMs } from '../clock.ts';
-import { codeOf, isMainstayError, MainstayError } from '../domain/errors.ts';
+import { whoseBudget } from '../domain/budget.ts';
+import { codeOf, isMainstayError, MainstayError, type ErrorCode } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
 import { NO_USAGE, type Model, type ModelRequest, type ModelTurn } from '../domain/model.ts';
 import { isUnbilled } from '../domain/model-failure.ts';
-import { costMicroUsd, estimateInputTokens, worstCaseMicroUsd } from '../domain/prices.ts';
+import { costMicroUsd, estimateInputTokens, isPriced, worstCaseMicroUsd } from '../domain/prices.ts';
+import { RATE_RETRY_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Breakers } from '../limits/breakers.ts';
+import type { Governor } from '../limits/governor.ts';
 import type { Metrics } from '../metrics.ts';
-import { reserveModelCallIfHeld, settleModelCall, type Place } from '../store/engine/ledger.ts';
-import type { EnginePool } from '../store/engine/pool.ts';
+import { wantBudgetIfHeld } from '../store/engine/budgets.ts';
+import type { Engine } from '../store/engine/engine.ts';
+import type { Place } from '../store/engine/ledger.ts';
+import type { ModelIntent, ModelOutcome } from '../store/engine/model-ledger.ts';
 import { Park } from '../tools/call-tool.ts';
+import type { BudgetKeeper } from './keep-budgets.ts';
 
 export interface ModelDeps {
-  readonly pool: EnginePool;
+  readonly engine: Engine;
   readonly model: Model;
+  readonly governor: Governor;
   readonly breakers: Breakers;
+  readonly budgets: BudgetKeeper;
   readonly metrics: Metrics;
 }
 
-/** How long a run waits before it asks again for room in a budget. */
-const BUDGET_RETRY_MS = 30_000;
-const RATE_RETRY_MS = 5_000;
+export interface ModelCall {
+  readonly place: Place;
+  readonly request: ModelRequest;
+  /** hex SHA-256 of the request */
+  readonly argsHash: string;
+  readonly attempt: number;
+  readonly signal: AbortSignal;
+  /** Whether a run without room in a budget of its own ends (`budget_exceeded`) instead of asking. */
+  readonly failsOverBudget: boolean;
+  /** Whether this worker may still hold the run. */
+  readonly alive: () => boolean;
+  /** Takes the settlement of a turn that is under way: it must be durable before anything is that came of the turn. */
+  readonly settling: (settled: Promise<void>) => void;
+  /** Told how much of the run's inbox a call that found no room has read. */
+  readonly sawInbox: (seq: number) => void;
+}
 
-export async function callModel(deps: ModelDeps, place: Place, request: ModelRequest, argsHash: string, attempt: number, signal: AbortSignal): Promise<ModelTurn | Park> {
-  const reservedMicroUsd = worstCaseMicroUsd(request.model, estimateInputTokens(request), request.maxTokens, wallMs());
-  const reserved = await reserveModelCallIfHeld(deps.pool, place, { attempt, model: request.model, argsHash, reservedMicroUsd });
-  if (reserved === 'fenced') throw new MainstayError('fenced', 'Another worker holds the run.');
-  if (reserved !== 'reserved') {
-    if (reserved.exhausted === 'run') throw new MainstayError('budget_exceeded', 'The run has no room left in its own budget.');
-    return new Park('budget', BUDGET_RETRY_MS);
-  }
+/** Parked for these: the run is well, and its worker is free. */
+const PARKS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'rate_limited', 'spend_limit']);
+
+/** The turn, or a Park. Throws `model_unpriced`, `budget_exceeded`, `fenced` and what the model port throws. */
+export async function callModel(deps: ModelDeps, call: ModelCall): Promise<ModelTurn | Park> {
+  const { request, place, attempt, signal, alive, settling } = call;
+  const inputTokens = estimateInputTokens(request);
+  const madeMs = wallMs();
+  const reservedMicroUsd = isPriced(request.model) ? worstCaseMicroUsd(request.model, inputTokens, request.maxTokens, madeMs) : null;
+  const parked = await reserve(deps, call, { place, attempt, model: request.model, argsHash: call.argsHash, reservedMicroUsd, lane: 'live' });
+  if (parked) return parked;
   const startedMs = monoMs();
-  const settle = (outcome: Parameters<typeof settleModelCall>[3]): Promise<void> => settleModelCall(deps.pool, place, attempt, outcome);
+  const settle = (outcome: Omit<ModelOutcome, 'durationMs'>): Promise<void> => deps.budgets.settle({ place, attempt, outcome: { ...outcome, durationMs: monoMs() - startedMs } }, alive);
+  const breaker = `model:${request.model}`;
   try {
     faultPoint('model-reserved');
-    const turn = await deps.breakers.run(`model:${request.model}`, (callSignal) => deps.model.turn(request, { signal: callSignal }), { signal });
+    const turn = await deps.governor.run(request.model, { inputTokens, outputTokens: request.maxTokens }, (onLimits) =>
+      deps.breakers.run(breaker, (callSignal) => deps.model.turn(request, { signal: callSignal, onLimits }), { signal }));
     faultPoint('model-answered');
-    const cost = costMicroUsd(request.model, turn.usage, wallMs());
-    await settle({ status: 'settled', response: storable(turn, 'the answer of the model', 4 * 1024 * 1024), stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost, durationMs: monoMs() - startedMs });
-    faultPoint('model-settled');
+    const cost = isPriced(request.model) ? costMicroUsd(request.model, turn.usage, madeMs) : 0n;
+    const response = storable(turn, 'the answer of the model', 4 * 1024 * 1024);
+    settling(settle({ status: 'settled', response, stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost }).then(() => faultPoint('model-settled')));
     observe(deps.metrics, turn, cost, monoMs() - startedMs);
     return turn;
   } catch (error) {
-    const unbilled = isUnbilled(error) || ['breaker_open', 'fenced'].includes(codeOf(error)); // refused before it left
-    await settle({ status: unbilled ? 'failed' : 'booked', response: null, stopReason: null, requestId: null, errorCode: codeOf(error), usage: NO_USAGE, costMicroUsd: unbilled ? 0n : reservedMicroUsd, durationMs: monoMs() - startedMs });
-    deps.metrics.modelSeconds.observe({ model: deps.metrics.bound('model', request.model), outcome: codeOf(error) }, (monoMs() - startedMs) / 1_000);
-    if (isMainstayError(error) && (error.code === 'breaker_open' || error.code === 'rate_limited')) return new Park('rate', error.retryAfterMs ?? RATE_RETRY_MS);
+    const code = codeOf(error);
+    const unbilled = isUnbilled(error) || PARKS.has(code) || code === 'fenced'; // refused before it left, or by the provider's door
+    await settle({ status: unbilled ? 'failed' : 'booked', response: null, stopReason: null, requestId: null, errorCode: code, usage: NO_USAGE, costMicroUsd: unbilled ? 0n : reservedMicroUsd ?? 0n });
+    deps.metrics.modelSeconds.observe({ model: deps.metrics.bound('model', request.model), outcome: code }, (monoMs() - startedMs) / 1_000);
+    if (isMainstayError(error) && PARKS.has(code)) return new Park('rate', error.retryAfterMs ?? RATE_RETRY_MS);
+    const openMs = isMainstayError(error) && !signal.aborted && error.kind.on === 'retry' ? deps.breakers.openForMs(breaker) : 0;
+    if (openMs > 0) return new Park('rate', openMs);
     throw error;
   }
 }
+
+/** Undefined = reserved. A call that finds no room leaves word and looks once more: what makes room after that wakes the run. */
+async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: ModelCall, intent: ModelIntent): Promise<Park | undefined> {
+  const { place, model } = intent;
+  let answer = await deps.engine.reserveModelCall(intent);
+  if (answer === 'reserved') return undefined;
+  if (answer === 'fenced') throw fenced();
+  if (intent.reservedMicroUsd === null) throw new MainstayError('model_unpriced', `There is no price for the model "${model}", and the budget of ${whoseBudget(answer.exhausted)} has to know it.`);
+  if (failsOverBudget && answer.exhausted.startsWith('run:')) throw new MainstayError('budget_exceeded', 'The run has no room left in its own budget.');
+  const word = await wantBudgetIfHeld(deps.engine.pool, place, answer.exhausted, intent.reservedMicroUsd);
+  if (!word) throw fenced();
+  answer = await deps.engine.reserveModelCall(intent);
+  if (answer === 'reserved') return undefined;
+  if (answer === 'fenced') throw fenced();
+  faultPoint('budget-wanted');
+  sawInbox(word.inboxSeq);
+  return new Park('budget', word.dueInMs ?? undefined);
+}
+
+const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
 
 function observe(metrics: Metrics, { usage, model }: ModelTurn, cost: bigint, durationMs: number): void {
   const label = metrics.bound('model', model);

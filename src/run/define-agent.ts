@@ -30,6 +30,7 @@ export interface AgentOptions {
     /** Of the conversation: beyond it, it is replaced by a summary. Well below the model's own limit. */
     readonly contextTokens?: number;
     readonly budgetMicroUsd?: bigint;
+    readonly overBudget?: 'ask' | 'fail';
   };
   /** Resources only one run at a time may work on. */
   readonly locks?: (input: AgentInput) => readonly string[];
@@ -62,6 +63,7 @@ export function defineAgent(options: AgentOptions): Machine {
     ...(options.locks ? { locks: options.locks } : {}),
     ...(options.model === undefined ? {} : { model: options.model }),
     ...(options.limits?.budgetMicroUsd === undefined ? {} : { budgetMicroUsd: options.limits.budgetMicroUsd }),
+    ...(options.limits?.overBudget === undefined ? {} : { overBudget: options.limits.overBudget }),
     steps: {
       recall: (step) => recallStep(step, remembers),
       think: (step: Step<AgentInput, AgentData>) => thinkStep(step, agent),

@@ -28,6 +28,8 @@ export interface MachineOptions<I> {
   /** Resources only one run at a time may work on. */
   readonly locks?: (input: I, run: RunInfo) => readonly string[];
   readonly budgetMicroUsd?: bigint;
+  /** `ask` unless told: a run without room in its own budget waits until a person raises it. */
+  readonly overBudget?: 'ask' | 'fail';
   readonly model?: string;
   readonly pool?: string;
   readonly visible?: boolean;
@@ -58,6 +60,7 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
     remembers: options.remembers ?? true,
     locks: options.locks,
     budgetMicroUsd: options.budgetMicroUsd,
+    overBudget: options.overBudget ?? 'ask',
     model: options.model,
     interrupted: options.interrupted,
   };

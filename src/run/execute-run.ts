@@ -31,7 +31,7 @@ import type { Registry } from './registry.ts';
 import type { Recaller } from './recaller.ts';
 import { stepCalls, type CallDeps, type InboxRead } from './step-calls.ts';
 import { whenAborted, type Outcome } from './step-outcome.ts';
-import { Exit, StepScope } from './step-scope.ts';
+import { Exit, StepScope, type StepCalls } from './step-scope.ts';
 import type { SubmitRun } from './submit-run.ts';
 
 export interface ExecuteDeps {
@@ -97,6 +97,7 @@ class Execution {
   #progress = 0;
   /** What the waits of the current step have read of the inbox. */
   #inbox: InboxRead = { seq: undefined, children: false };
+  #calls: StepCalls | undefined;
 
   constructor(deps: ExecuteDeps, run: ClaimedRun, hold: Hold, machine: Machine | undefined) {
     this.#deps = deps;
@@ -181,11 +182,12 @@ class Execution {
     const deadline = setTimeout(() => stop.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const exit = new Exit();
     this.#inbox = { seq: undefined, children: false };
+    this.#calls = stepCalls(this.#callDeps, run, machine, { signal, modelSignal: model.signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); });
     const scope = new StepScope({
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },
       tools: new Map(machine.tools.map((tool: Tool) => [tool.name, tool])), recorded: new Map(recorded.map((call) => [call.path, call])),
-      calls: stepCalls(this.#callDeps, run, { signal, modelSignal: model.signal, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); }),
+      calls: this.#calls,
     }, exit);
     this.#show('running', undefined);
     const step = machine.steps[this.#step] as ((step: Step) => Promise<Move>) | undefined;
@@ -279,7 +281,11 @@ class Execution {
       inboxSeq: this.#inbox.seq ?? run.inboxSeq, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
       wakeInMs: wakeInMs === undefined ? 0 : wakeInMs, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
     };
-    const answer = await this.#send(commit);
+    // A checkpoint and the settlement of its turn go side by side: should only the first be there after a crash, the next claim
+    // books the call at its reserve. Whatever else ends the claim comes after the settlement.
+    const settled = this.#calls?.settled();
+    if (change.status !== 'running') await settled;
+    const [answer] = await Promise.all([this.#send(commit), settled]);
     if (answer.fenced) return this.#fenced('commit');
     if (answer.cancelRequested && answer.status === 'running') {
       if (commit.step) { this.#seq++; this.#step = commit.step.next ?? this.#step; this.#data = commit.step.data === null ? this.#data : JSON.parse(commit.step.data); }

@@ -9,6 +9,7 @@ import { isGuarded } from '../guards.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
+import { wakeForRoom } from '../store/engine/budgets.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { asLeader } from '../store/engine/pool.ts';
 import { permitsOfTenants } from '../store/engine/limits.ts';
@@ -72,6 +73,7 @@ export class Maintenance implements Service {
     const parts: [string, () => Promise<unknown>][] = [
       ['expiry', () => this.#expire()], // before the offers: what stood behind an expired run is offered with the rest
       ['permits', () => seatRunning(this.#deps.engine.pool)], // of runs claimed while their limit was being set
+      ['budgets', () => wakeForRoom(this.#deps.engine.pool)], // the offers take them with the rest
       ['schedules', () => this.#deps.fire()],
       ['parents', this.#every('parents', PARENTS_MS, () => wakeAllAnswered(this.#deps.engine.pool, PARENTS_MAX))],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),

@@ -4,7 +4,7 @@
 import type { BlobStore } from '../domain/blob.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
-import type { ApprovalDecision, ApprovalRequest, ChildOptions } from '../domain/machine.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions, Machine } from '../domain/machine.ts';
 import type { StopReason } from '../domain/model.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -49,7 +49,7 @@ export interface CallHold {
   alive(): boolean;
 }
 
-export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, modelSignal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { signal, modelSignal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
   const { pool, tools, recaller, blobs } = deps;
   const held = (): void => { if (!alive()) throw fenced(); };
   /** A run whose place another takes begins no further call. */
@@ -57,11 +57,18 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, modelSignal
   // Asked again right before the call leaves: the process may have stood still since the intent was written.
   const models = (shown?: LiveTurn): ModelDeps =>
     ({ ...deps.models, model: { turn: async (request, options) => { held(); return deps.models.model.turn(request, shown ? { ...options, onText: (text) => shown.push(text) } : options); } } });
+  const failsOverBudget = machine.overBudget === 'fail';
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
+  let settled: Promise<unknown> = Promise.resolve();
+  const settling = (one: Promise<void>): void => {
+    settled = Promise.all([settled, one]);
+    settled.catch(() => undefined); // told to whoever waits for it
+  };
   return {
     held,
+    settled: async () => { await settled; },
     tool: async (tool, args, argsHash, place, recorded) => {
       wanted();
       return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) });
@@ -70,7 +77,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, { signal, modelSignal
       wanted();
       const shown = live ? deps.live.open(run.id, `${place.stepSeq}/${place.path}/${attempt}`) : undefined;
       try {
-        const turn = await callModel(models(shown), place, request, argsHash, attempt, modelSignal);
+        const turn = await callModel(models(shown), { place, request, argsHash, attempt, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
         if (turn instanceof Park || CUT_OFF.has(turn.stopReason)) shown?.withdraw();
         else shown?.settle();
         return turn;

@@ -18,6 +18,8 @@ import { Park } from '../tools/call-tool.ts';
 export interface StepCalls {
   /** Throws `fenced` once the worker's lease may be over. */
   held(): void;
+  /** Resolves when all that the step's calls were answered is on record. */
+  settled(): Promise<void>;
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
   model(request: ModelRequest, argsHash: string, place: Place, attempt: number, live: boolean): Promise<ModelTurn | Park>;
   record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
@@ -195,6 +197,7 @@ export class StepScope implements Step<unknown, unknown> {
     const same = recorded !== undefined && recorded.kind === kind && recorded.name === name && recorded.argsHash === hash;
     this.#exit.begin();
     try {
+      await this.#state.calls.settled(); // nothing is done about an answer that is not on record
       if (recorded && !same && !mayDiffer) {
         this.#exit.leave({ error: new MainstayError('step_diverged', `At ${path} the record holds ${recorded.kind} ${recorded.name}, the step now calls ${kind} ${name} or with other arguments.`) });
         return await NEVER;

@@ -24,7 +24,7 @@ const tools = [
   defineTool({ name: 'open_ticket', description: 'Opens a ticket.', input: z.strictObject({ subject: z.string(), description: z.string() }), effect: 'keyed', run: ({ subject }, context) => write('keyed', `ticket: ${subject}`, context) }),
 ];
 const agent = (name: string, budgetMicroUsd: bigint): Machine => defineAgent({
-  name, version: 1, instructions: 'You are the support agent of a software company. Look for tickets first, open one where there is none.', tools, limits: { maxTurns: 6, budgetMicroUsd },
+  name, version: 1, instructions: 'You are the support agent of a software company. Look for tickets first, open one where there is none.', tools, limits: { maxTurns: 6, budgetMicroUsd, overBudget: 'fail' },
 });
 
 export const machines: readonly Machine[] = [...faultMachines, agent(AGENT, 2_000_000n), agent(POOR_AGENT, POOR_MICRO_USD)];

@@ -3,12 +3,15 @@
 import { afterAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { askApprovalIfHeld } from '../../src/store/engine/approvals.ts';
+import { wantBudgetIfHeld, wakeForBudget } from '../../src/store/engine/budgets.ts';
 import { claimRuns } from '../../src/store/engine/claim.ts';
+import { commitRunsIfHeld } from '../../src/store/engine/commit.ts';
+import { reserveModelCallsIfHeld } from '../../src/store/engine/model-ledger.ts';
 import { settleToolCall } from '../../src/store/engine/outcomes.ts';
 import { submitRuns } from '../../src/store/engine/submit.ts';
 import { registerWorker, retireDeadWorkers } from '../../src/store/engine/workers.ts';
 import type { State } from '../support/model-of-a-run.ts';
-import { HASH, MACHINES, newRun, newWorker, openBench, placeOf, TENANT, type Subject } from '../support/run-bench.ts';
+import { commitOf, HASH, MACHINES, newRun, newWorker, openBench, placeOf, TENANT, type Subject } from '../support/run-bench.ts';
 import { useStack } from '../support/stack.ts';
 import { TwoSessions } from '../support/two-sessions.ts';
 
@@ -51,6 +54,27 @@ test('a result that is there is not filled again', async () => {
   const run = await one('running');
   expect(await bench.move(bench.pool, run, 'fill', 'a')).toBe('filled');
   expect(await bench.move(bench.pool, run, 'fill', 'b')).toBe('not filled');
+});
+
+test('a call that a budget has no room for is not reserved, alone or in a group', async () => {
+  const runs = await bench.make('running', 3);
+  await bench.pool.query(`INSERT INTO budgets (tenant_id, subject, limit_micro_usd) VALUES ($1, 'tenant', 25)`, [TENANT]);
+  const intents = runs.map((run) => ({ place: placeOf(run, '7'), attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 10n, lane: 'live' as const }));
+  expect((await reserveModelCallsIfHeld(bench.pool, intents)).map((answer) => (answer === 'reserved' ? answer : 'no'))).toEqual(expect.arrayContaining(['reserved', 'reserved', 'no']));
+  expect(await reserveModelCallsIfHeld(bench.pool, [{ ...intents[0]!, attempt: 2 }])).toEqual([{ exhausted: 'tenant/total' }]);
+  const { rows } = await bench.pool.query(`DELETE FROM budgets WHERE tenant_id = $1 RETURNING reserved_micro_usd::int AS reserved`, [TENANT]);
+  expect(rows).toEqual([{ reserved: 20 }]);
+});
+
+test('room that is made between the word a run leaves and its park takes it back to the queue', async () => {
+  const run = await one('running');
+  await bench.pool.query(`INSERT INTO budgets (tenant_id, subject, limit_micro_usd) VALUES ($1, 'tenant', 5)`, [TENANT]);
+  const word = await wantBudgetIfHeld(bench.pool, placeOf(run, '7'), 'tenant/total', 10n);
+  await bench.pool.query(`UPDATE budgets SET limit_micro_usd = 10 WHERE tenant_id = $1`, [TENANT]);
+  expect(await wakeForBudget(bench.pool, TENANT, 'tenant/total', 1)).toEqual([]); // it still runs: it is told
+  const [parked] = await commitRunsIfHeld(bench.pool, [commitOf(run, { status: 'waiting', waitReason: 'budget', wakeInMs: null, inboxSeq: word?.inboxSeq ?? -1 })]);
+  await bench.pool.query(`DELETE FROM budgets WHERE tenant_id = $1`, [TENANT]);
+  expect(parked).toMatchObject({ fenced: false, status: 'queued' });
 });
 
 test('one signal is received by one wait', async () => {

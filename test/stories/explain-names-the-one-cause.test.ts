@@ -141,9 +141,10 @@ test('waits that take more than a fleet: batch, restored, rate limited, business
   expect((await because('restored', restored)).command).toBe(`mainstay runs resume ${publicId('run', restored)}`);
   expect((await api.call<Run>('POST', `/v1/runs/${publicId('run', restored)}/resume`, { key, body: {} })).body).toMatchObject({ waitReason: null });
   expect((await because('rate', await waits('rate'))).sentence).toContain('asks again at');
-  const limited = await waits('rate');
-  await api.fleet.rows(`INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, error_code, reserved_micro_usd, finished_at)
-    VALUES ('acme', $1, 1, '1', 1, 1, 'stuck', 'claude-haiku-5-5', 'failed', '\\x00', 'rate_limited', 1, now())`, [limited]);
+  const [limited, poor] = [await waits('rate'), await waits('rate')];
+  for (const [run, code] of [[limited, 'rate_limited'], [poor, 'spend_limit']]) await api.fleet.rows(`INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, error_code, reserved_micro_usd, finished_at)
+    VALUES ('acme', $1, 1, '1', 1, 1, 'stuck', 'claude-haiku-5-5', 'failed', '\\x00', $2, 1, now())`, [run, code]);
+  expect(await because('spend_limit', poor)).toMatchObject({ sentence: expect.stringContaining('spend limit is reached'), command: 'mainstay breakers close model:claude-haiku-5-5' });
   expect((await because('rate_limited', limited)).sentence).toContain('The model claude-haiku-5-5 limits');
 });
 
@@ -176,7 +177,7 @@ test('on a fleet that works: what runs wait for, each with what moves it', async
   const [outcome, outcomeRun] = await of('outcome', 'outcome');
   expect(outcome).toMatchObject({ sentence: expect.stringContaining('whether unsure took effect'), command: expect.stringContaining(`mainstay runs settle ${outcomeRun} --step 1 --path `) });
   expect((await of('timer', 'timer'))[0].command).toBeNull();
-  expect((await of('budget', 'budget'))[0].sentence).toContain('The budget of agent stuck has 3 micro-dollars left');
+  expect((await of('budget', 'budget'))[0]).toMatchObject({ sentence: expect.stringContaining('The budget of agent stuck has 3 micro-dollars left'), command: 'mainstay budgets set --agent stuck --limit DOLLARS', details: { wantsMicroUsd: expect.any(Number) } });
   expect((await of('breaker', 'breaker'))[0]).toMatchObject({ sentence: expect.stringMatching(/The tool flaky fails too often: its breaker is open until \d{4}-/), details: { callee: 'tool:flaky' } });
   expect((await of('lock', 'lock'))[0].details).toMatchObject({ locks: ['printer'] });
   expect((await of('retry', 'retry'))[0]).toMatchObject({ sentence: expect.stringContaining('failed 1 of 4 times, the last time with step_failed: the printer is on fire'), details: { attempt: 1, attempts: 4 } });

@@ -6,7 +6,8 @@ import { NO_USAGE } from '../../src/domain/model.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import type { ClaimedRun } from '../../src/store/engine/claim.ts';
 import type { Commit } from '../../src/store/engine/commit.ts';
-import { fillToolResult, openToolCallIfHeld, recordResultIfHeld, reserveModelCallIfHeld, settleModelCall, type Place } from '../../src/store/engine/ledger.ts';
+import { fillToolResult, openToolCallIfHeld, recordResultIfHeld, type Place } from '../../src/store/engine/ledger.ts';
+import { wantBudgetIfHeld } from '../../src/store/engine/budgets.ts';
 import { registerWorker, renewLeaseIfHeld, retireWorker } from '../../src/store/engine/workers.ts';
 import { startFleet } from '../support/fleet.ts';
 import { useStack } from '../support/stack.ts';
@@ -55,7 +56,8 @@ const WRITES: [string, (holder: typeof old) => Promise<unknown>, unknown, unknow
   ['fail', (holder) => engine.commitIfHeld(commitOf(holder, { status: 'failed', errorCode: 'step_failed' })), { fenced: false }, { fenced: true }],
   ['record', (holder) => recordResultIfHeld(engine.pool, placeOf(holder), 'r', HASH, { json: '1', blob: null }), true, false],
   ['tool intent', (holder) => openToolCallIfHeld(engine.pool, placeOf(holder), { ...intent, key: randomUUID() }), true, false],
-  ['model reserve', (holder) => reserveModelCallIfHeld(engine.pool, placeOf(holder), { attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 5n }), 'reserved', 'fenced'],
+  ['model reserve', (holder) => engine.reserveModelCall({ place: placeOf(holder), attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 5n, lane: 'live' }), 'reserved', 'fenced'],
+  ['word of a budget', (holder) => wantBudgetIfHeld(engine.pool, placeOf(holder), 'tenant/total', 5n), { inboxSeq: 0 }, undefined],
 ];
 
 describe.each(WRITES)('%s', (_name, write, held, fenced) => {
@@ -80,7 +82,7 @@ test('a result is a fact: whoever wrote the intent fills it once, also after a t
   const { id } = await fleet.base.submit({ tenant: 'acme', door: 'test', agent: 'still', input: {} });
   const first = await claimBy(id);
   await openToolCallIfHeld(engine.pool, placeOf(first), { ...intent, key: randomUUID() });
-  await reserveModelCallIfHeld(engine.pool, { ...placeOf(first), path: '1' }, { attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 9n });
+  await engine.reserveModelCall({ place: { ...placeOf(first), path: '1' }, attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 9n, lane: 'live' });
   await retireWorker(engine.pool, first.incarnation);
   const second = await claimBy(id);
   expect(second.run.fence).toBeGreaterThan(first.run.fence);
@@ -90,6 +92,8 @@ test('a result is a fact: whoever wrote the intent fills it once, also after a t
   expect(tool.rows).toEqual([{ status: 'succeeded', response: 1 }]);
   const booked = async (): Promise<unknown> => (await engine.pool.query(`SELECT status::text, cost_micro_usd::int AS cost FROM model_calls WHERE run_id = $1`, [id])).rows[0];
   expect(await booked()).toEqual({ status: 'booked', cost: 9 }); // the claim books what an older fence left open
-  await settleModelCall(engine.pool, { ...placeOf(first), path: '1' }, 1, modelOutcome);
-  expect(await booked()).toEqual({ status: 'settled', cost: 5 }); // true usage corrects it, once
+  await engine.settleModelCall({ place: { ...placeOf(first), path: '1' }, attempt: 1, outcome: modelOutcome });
+  expect(await booked()).toEqual({ status: 'settled', cost: 5 }); // true usage corrects it
+  await engine.settleModelCall({ place: { ...placeOf(first), path: '1' }, attempt: 1, outcome: { ...modelOutcome, costMicroUsd: 7n } });
+  expect(await booked()).toEqual({ status: 'settled', cost: 5 }); // once
 });

@@ -50,7 +50,7 @@ export interface RunImage {
 export type Answer = string;
 export interface Told { readonly image: RunImage; readonly answer: Answer }
 
-const BY_NEWS = ['signal', 'approval', 'child', 'outcome'];
+const BY_NEWS = ['signal', 'approval', 'child', 'outcome', 'budget'];
 const ENDED = ['completed', 'failed', 'cancelled', 'expired'];
 /** What a wait of the first holder has read of the inbox: all there was when the run was made ready. */
 export type InboxRead = number;
@@ -97,7 +97,7 @@ const LET_GO = { holder: null, fence: -1 } as const;
 
 /** A commit that does not end the run: a pause parks it, news that was not read sends it back to the queue. */
 function committed(run: RunImage, status: 'running' | 'waiting', reason: string | null, read: InboxRead): Told {
-  if (run.pauseRequested) return { image: noted({ ...run, ...LET_GO, status: 'waiting', waitReason: 'paused', wake: null, resume: 'now' }, 'run.paused'), answer: told(run, 'waiting') };
+  if (run.pauseRequested) return { image: noted({ ...run, ...(status === 'running' ? { stepClaims: 1 } : {}), ...LET_GO, status: 'waiting', waitReason: 'paused', wake: null, resume: 'now' }, 'run.paused'), answer: told(run, 'waiting') };
   if (status === 'running') return { image: { ...run, stepClaims: 1 }, answer: told(run, 'running') };
   if (run.cancelRequested || run.inboxSeq !== read) return { image: { ...run, ...LET_GO, status: 'queued', waitReason: null, wake: 'now' }, answer: told(run, 'queued') };
   return { image: { ...run, ...LET_GO, status, waitReason: reason, wake: null }, answer: told(run, 'waiting') };

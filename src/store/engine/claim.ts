@@ -4,6 +4,7 @@
 // way (permits.ts). The grouped form never fails for one bad run: the unique indexes are met row by row.
 import { PERMIT_TRIES, STEP_GRACE_MS } from '../../domain/tunables.ts';
 import { guarded } from '../../guards.ts';
+import { changed, keysOf } from './budget-sql.ts';
 import { FULL, LIMITED, NOT_FULL, PERMITS, UNLIMITED } from './permits.ts';
 import { isDeadlock, isUniqueViolation, type EnginePool } from './pool.ts';
 import { limitsOf } from './sweeps.ts';
@@ -81,11 +82,11 @@ u AS ( -- its rows are locked by the pick, as it found them
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first
 ), m AS ( -- the reserve of an attempt that an older fence left open is spent: nobody will learn its usage
   UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
-  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND u.step_claims > 1 RETURNING k.tenant_id, k.agent, k.reserved_micro_usd
+  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
 ), b AS (
-  UPDATE budgets b SET reserved_micro_usd = greatest(0, b.reserved_micro_usd - m.amount), spent_micro_usd = b.spent_micro_usd + m.amount
-  FROM (SELECT tenant_id, subject, sum(reserved_micro_usd)::bigint AS amount FROM m, LATERAL (VALUES ('tenant'), ('agent:' || m.agent)) v(subject) GROUP BY 1, 2) m
-  WHERE b.tenant_id = m.tenant_id AND b.subject = m.subject
+  UPDATE budgets b SET ${changed('b', '(-m.amount)', 'm.amount')}
+  FROM (SELECT tenant_id, key, sum(reserved_micro_usd)::bigint AS amount FROM m, unnest(m.keys) AS v(key) GROUP BY 1, 2) m
+  WHERE b.tenant_id = m.tenant_id AND b.key = m.key
 )
 SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",

@@ -68,7 +68,7 @@ WITH c AS MATERIALIZED (
     fence = CASE WHEN ${GOES_ON} THEN r.fence ELSE -r.fence END,
     claimed_by = CASE WHEN ${GOES_ON} THEN r.claimed_by END,
     step_deadline_at = CASE WHEN ${GOES_ON} THEN now() + c.step_ms * interval '1 ms' END,
-    step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN ${GOES_ON} THEN 1 ELSE 0 END,
+    step_claims = CASE WHEN c.advance = 0 THEN r.step_claims WHEN c.status = 'running' THEN 1 ELSE 0 END,
     attempt = CASE WHEN c.advance = 1 THEN 0 ELSE r.attempt + c.failed END,
     crashes = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes END, crashes_alone = CASE WHEN c.advance = 1 THEN 0 ELSE r.crashes_alone END,
     ran_alone = false,

@@ -4,6 +4,7 @@ import { GROUP_LANES, GROUP_MAX } from '../../domain/tunables.ts';
 import { Grouped } from '../../grouped.ts';
 import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
 import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './commit.ts';
+import { reserveModelCallsIfHeld, settleModelCalls, type BudgetNews, type ModelIntent, type ModelSettlement, type Reserved } from './model-ledger.ts';
 import type { EnginePool } from './pool.ts';
 import { submitDebounced, submitRuns, submitTogether, type NewRun, type Submitted, type Together } from './submit.ts';
 import { wakeAnswered, type Parent } from './waits.ts';
@@ -15,6 +16,8 @@ export class Engine {
   readonly #submits: Grouped<NewRun, Submitted>;
   readonly #commits: Grouped<Commit, Committed | Error>;
   readonly #checkpoints: Grouped<Commit, Committed | Error>;
+  readonly #reserves: Grouped<ModelIntent, Reserved | Error>;
+  readonly #settlements: Grouped<ModelSettlement, readonly BudgetNews[]>;
   readonly #wakes: Grouped<Parent, boolean>;
 
   constructor(pool: EnginePool) {
@@ -22,8 +25,20 @@ export class Engine {
     this.#submits = new Grouped((runs) => submitRuns(pool, runs), GROUPS);
     this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
     this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), { ...GROUPS, lanes: 1 }); // they come in step with one another: two lanes make two groups of half the size
+    this.#reserves = new Grouped((intents) => reserveModelCallsIfHeld(pool, intents), GROUPS);
+    this.#settlements = new Grouped((settlements) => settleGroup(pool, settlements), GROUPS);
     this.#wakes = new Grouped((runs) => wakeAnswered(pool, runs), { ...GROUPS, lanes: 1 }); // one at a time: a thousand ends become a few looks
   }
+
+  /** Answered when it is durable; throws what the statement threw for this call alone. */
+  async reserveModelCall(intent: ModelIntent): Promise<Reserved> {
+    const answer = await this.#reserves.add(intent);
+    if (answer instanceof Error) throw answer;
+    return answer;
+  }
+
+  /** Resolves when it is durable, with the news of its budgets: each budget's goes to one call of a group. */
+  settleModelCall(settlement: ModelSettlement): Promise<readonly BudgetNews[]> { return this.#settlements.add(settlement); }
 
   submit(run: NewRun): Promise<Submitted> { return this.#submits.add(run); }
   /** Not grouped: two submits of one key in a statement would meet in one row. */
@@ -53,4 +68,12 @@ export class Engine {
 export interface Claimer {
   claim(tenant: string, id: string): Promise<ClaimedRun | undefined>;
   claimDue(limit: number): Promise<ClaimedRun[]>;
+}
+
+/** A group that failed is settled one by one. */
+async function settleGroup(pool: EnginePool, settlements: readonly ModelSettlement[]): Promise<(readonly BudgetNews[])[]> {
+  const news = await settleModelCalls(pool, settlements).catch((error: unknown) => { if (settlements.length === 1) throw error; return undefined; });
+  if (!news) return Promise.all(settlements.map((one) => settleModelCalls(pool, [one])));
+  const first = new Map(settlements.map(({ place }, at) => [place.tenant, at])); // a budget is of one tenant, as is the run that tells of it
+  return settlements.map(({ place }, at) => (first.get(place.tenant) === at ? news.filter(({ tenant }) => tenant === place.tenant) : []));
 }

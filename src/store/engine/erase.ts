@@ -134,6 +134,7 @@ const USER: readonly (readonly [string, string])[] = [
   ['sessions', `DELETE FROM sessions WHERE tenant_id = $1 AND user_id = $2`],
   ['schedules', `DELETE FROM schedules WHERE tenant_id = $1 AND user_id = $2`],
   ['permissions', `DELETE FROM permissions WHERE tenant_id = $1 AND user_id = $2`],
+  ['budgets', `DELETE FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`],
   ['keys', `UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()), user_id = NULL, name = 'erased' WHERE tenant_id = $1 AND user_id = $2`],
 ];
 /** By kind: what is left once the runs are emptied. */
@@ -141,7 +142,7 @@ const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>
   memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`]],
   run: [],
   user: USER,
-  tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL')] as const),
+  tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(`subject = 'user:' || $2`, `subject LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
 };
 
 /** Empties ended runs and what is known by them. */

@@ -1,6 +1,7 @@
 // What the engine's tables know of one run that does or does not move: one statement, so that one snapshot answers. Only reads,
 // all by tenant and id; of other tenants it learns nothing, of the fleet only how many workers live and what they run.
 import type { RunFacts } from '../../domain/explain.ts';
+import { roomOf } from './budget-sql.ts';
 import { AGENT_LIMIT, HOLDS, TENANT_LIMIT } from './permits.ts';
 import type { EnginePool } from './pool.ts';
 
@@ -32,10 +33,11 @@ SELECT r.status::text AS status, r.wait_reason::text AS "waitReason", r.agent, r
   ${list(`'run', c.id, 'status', c.status`, `agent_runs c WHERE c.tenant_id = r.tenant_id AND c.finished_at IS NULL AND c.id IN (
     SELECT unnest(targets) FROM step_waits WHERE ${OF_RUN} AND step_seq = r.step_seq + 1 AND kind = 'child' AND settled_at IS NULL)`, 'c.id')} AS children,
   ${list(`'stepSeq', step_seq, 'path', path, 'tool', tool, 'sinceMs', ${ms('coalesce(finished_at, started_at)')}`, `tool_calls WHERE ${OF_RUN} AND status IN ('intent', 'unknown') AND effect <> 'read'`, 'step_seq, path')} AS unsettled,
-  ${list(`'subject', subject, 'roomMicroUsd', (limit_micro_usd - spent_micro_usd - reserved_micro_usd)::float8`, `budgets WHERE tenant_id = r.tenant_id AND subject IN ('tenant', 'agent:' || r.agent)`, 'limit_micro_usd - spent_micro_usd - reserved_micro_usd')} AS budgets,
+  ${list(`'key', g.key, 'roomMicroUsd', ${roomOf('g')}::float8, 'limitMicroUsd', g.limit_micro_usd::float8`, `budgets g WHERE g.tenant_id = r.tenant_id AND (g.subject IN ('tenant', 'agent:' || r.agent, 'user:' || r.user_id) OR g.key = ANY (r.budget_keys))`, `g.key = r.wants_budget DESC NULLS LAST, ${roomOf('g')}`)} AS budgets,
+  r.wants_micro_usd::float8 AS "wantsMicroUsd",
   (SELECT json_build_object('callee', k.callee, 'code', k.code, 'endedMs', ${ms('k.ended')}) FROM (
     SELECT 'tool:' || tool AS callee, error_code AS code, finished_at AS ended FROM tool_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1
-    UNION ALL SELECT 'model:' || model, error_code, finished_at FROM model_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1) k WHERE k.code IN ('breaker_open', 'rate_limited') ORDER BY k.ended DESC LIMIT 1) AS refused,
+    UNION ALL SELECT 'model:' || model, error_code, finished_at FROM model_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1) k WHERE k.code IN ('breaker_open', 'rate_limited', 'spend_limit') ORDER BY k.ended DESC LIMIT 1) AS refused,
   (SELECT data FROM run_events WHERE ${OF_RUN} AND type = 'step.failed' ORDER BY seq DESC LIMIT 1) AS failure,
   CASE WHEN r.session_id IS NOT NULL AND NOT r.holds_session THEN (SELECT json_build_object('run', o.id, 'status', o.status, 'waitReason', o.wait_reason) FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
     AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting') ORDER BY o.holds_session DESC, o.session_seq LIMIT 1) END AS before,

@@ -1,13 +1,12 @@
-// The ledgers of a step: tool calls (intent before, result after), model calls (reserve before, usage after) and records.
+// The ledger of a step's tool calls (intent before, result after) and its records; model calls are in model-ledger.ts.
 // Every write first takes the run's row FOR SHARE with fence and claim in its WHERE, in the same statement: a worker that
 // has lost the run writes nothing. The one exception: whoever wrote an intent may fill its result once.
 import type pg from 'pg';
 import type { Stored } from '../../domain/blob.ts';
-import type { Usage } from '../../domain/model.ts';
 import type { ToolCallStatus, ToolEffect } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
 import { WOKEN } from './inbox.ts';
-import { inTransaction, type EnginePool } from './pool.ts';
+import type { EnginePool } from './pool.ts';
 
 /** Where a call stands: which run, under which claim, which step, which path inside it. */
 export interface Place {
@@ -21,7 +20,8 @@ export interface Place {
 }
 
 // Status as text, so that the index of held runs does not seem to fit: the key is the way to the row.
-const IS_HELD = guarded('ledger-held', `fence = $3 AND claimed_by = $4 AND status::text = 'running'`);
+export const IS_HELD_BY = (r: string, fence: string, holder: string): string => `${r}.fence = ${fence} AND ${r}.claimed_by = ${holder} AND ${r}.status::text = 'running'`;
+const IS_HELD = guarded('ledger-held', IS_HELD_BY('agent_runs', '$3', '$4'));
 const HELD = `held AS (SELECT tenant_id, id, user_id, agent FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND ${IS_HELD} FOR SHARE)`;
 
 /** The run's row, locked while this claim holds it: the first statement of a transaction that writes for a step. Undefined = fenced. */
@@ -133,66 +133,6 @@ export async function fillToolResult(pool: EnginePool, place: Place, outcome: To
     ) SELECT FROM f`,
     [place.tenant, place.run, place.stepSeq, place.path, outcome.status, outcome.response?.json ?? null, outcome.meta, outcome.errorCode, outcome.errorMessage, Math.round(outcome.durationMs), place.fence, outcome.response?.blob ?? null, outcome.late ?? false]);
   return rowCount === 1;
-}
-
-export interface ModelIntent {
-  readonly attempt: number;
-  readonly model: string;
-  readonly argsHash: string;
-  readonly reservedMicroUsd: bigint;
-}
-
-/** Books the worst case of a model call against run, agent and tenant. `exhausted` names the budget that has no room. */
-export function reserveModelCallIfHeld(pool: EnginePool, place: Place, intent: ModelIntent): Promise<'reserved' | 'fenced' | { exhausted: string }> {
-  return inTransaction(pool, async (client) => {
-    const held = await client.query<{ agent: string; budget: bigint | null }>(
-      `SELECT agent, budget_micro_usd AS budget FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND claimed_by = $4 AND status::text = 'running' FOR UPDATE`, placeOf(place).slice(0, 4));
-    const run = held.rows[0];
-    if (!run) return 'fenced' as const;
-    if (run.budget !== null) {
-      const spent = await client.query<{ amount: bigint }>(
-        `SELECT coalesce(sum(CASE status WHEN 'open' THEN reserved_micro_usd ELSE cost_micro_usd END), 0)::bigint AS amount FROM model_calls WHERE tenant_id = $1 AND run_id = $2`, [place.tenant, place.run]);
-      if ((spent.rows[0]?.amount ?? 0n) + intent.reservedMicroUsd > run.budget) return { exhausted: 'run' };
-    }
-    const budgets = await client.query<{ subject: string; room: bigint }>(
-      `SELECT subject, limit_micro_usd - spent_micro_usd - reserved_micro_usd AS room FROM budgets WHERE tenant_id = $1 AND subject IN ('tenant', 'agent:' || $2) ORDER BY subject FOR UPDATE`, [place.tenant, run.agent]);
-    const full = budgets.rows.find((budget) => budget.room < intent.reservedMicroUsd);
-    if (full) return { exhausted: full.subject };
-    await client.query(`UPDATE budgets SET reserved_micro_usd = reserved_micro_usd + $3 WHERE tenant_id = $1 AND subject = ANY ($2)`, [place.tenant, budgets.rows.map((budget) => budget.subject), intent.reservedMicroUsd]);
-    await client.query(
-      `INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, reserved_micro_usd) VALUES ($1, $2, $4, $5, $6, $3, $7, $8, 'open', decode($9, 'hex'), $10)`,
-      [place.tenant, place.run, place.fence, place.stepSeq, place.path, intent.attempt, run.agent, intent.model, intent.argsHash, intent.reservedMicroUsd]);
-    return 'reserved' as const;
-  });
-}
-
-export interface ModelOutcome {
-  readonly status: 'settled' | 'failed' | 'booked';
-  readonly response: string | null;
-  readonly stopReason: string | null;
-  readonly requestId: string | null;
-  readonly errorCode: string | null;
-  readonly usage: Usage;
-  readonly costMicroUsd: bigint;
-  readonly durationMs: number;
-}
-
-/** Settles an attempt: frees its reserve and books what it cost. True usage may also correct an attempt that a claim has booked. */
-export async function settleModelCall(pool: EnginePool, place: Place, attempt: number, outcome: ModelOutcome): Promise<void> {
-  const { usage } = outcome;
-  await pool.query(`
-    WITH before AS (SELECT * FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND attempt = $5
-        AND (status = 'open' OR status = 'booked' AND $6::text = 'settled') FOR UPDATE),
-    f AS (
-      UPDATE model_calls k SET status = $6::model_call_status, response = $7::json, stop_reason = $8, request_id = $9, error_code = $10, input_tokens = $11,
-        cache_write_5m_tokens = $12, cache_write_1h_tokens = $13, cache_read_tokens = $14, output_tokens = $15, cost_micro_usd = $16, duration_ms = $17, finished_at = now()
-      FROM before b WHERE k.tenant_id = b.tenant_id AND k.run_id = b.run_id AND k.step_seq = b.step_seq AND k.path = b.path AND k.attempt = b.attempt
-      RETURNING k.tenant_id, k.agent, b.status AS was, b.reserved_micro_usd AS reserved, b.cost_micro_usd AS booked
-    )
-    UPDATE budgets g SET reserved_micro_usd = greatest(0, g.reserved_micro_usd - CASE f.was WHEN 'open' THEN f.reserved ELSE 0 END), spent_micro_usd = greatest(0, g.spent_micro_usd + $16 - f.booked)
-    FROM f WHERE g.tenant_id = f.tenant_id AND g.subject IN ('tenant', 'agent:' || f.agent)`,
-    [place.tenant, place.run, place.stepSeq, place.path, attempt, outcome.status, outcome.response, outcome.stopReason, outcome.requestId, outcome.errorCode, usage.inputTokens,
-      usage.cacheWrite5mTokens, usage.cacheWrite1hTokens, usage.cacheReadTokens, usage.outputTokens, outcome.costMicroUsd, Math.round(outcome.durationMs)]);
 }
 
 /** An effect another run of the tenant has or is about to have under the same business key; undefined = free, or its window is over. */

@@ -1,0 +1,49 @@
+// `mainstay usage` and `mainstay budgets …`: what was spent, and what may be.
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { UsageQuery } from '../client/client.ts';
+import { BUDGET_WINDOWS, type BudgetWindow } from '../domain/budget.ts';
+import type { Budget } from '../domain/wire.ts';
+import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
+import { money, printJson, printPage, printTable, shortTime } from './output.ts';
+
+interface SetWords extends ApiOptions { readonly agent?: string; readonly user?: string; readonly run?: string; readonly window: BudgetWindow; readonly limit: number | 'none' }
+
+export function addMoneyCommands(program: Command): void {
+  withApiOptions(program.command('usage')).description('model calls, tokens and cost by day, agent, model and lane; the last 30 days unless told')
+    .option('--from <time>', 'ISO date or time').option('--to <time>', 'ISO date or time').option('--user <user>', 'of this user')
+    .action(usage);
+  const budgets = program.command('budgets').description('limits on money; runs that find no room in one wait');
+  withApiOptions(budgets.command('list')).description('budgets of the tenant, its agents and users: limit, spent, reserved by calls under way, and how many runs wait')
+    .option('--run <run>', 'the budget of this run instead, run_…')
+    .action(async (options: ApiOptions & { readonly run?: string }) => { printPage(options.json, await apiClient(options).budgets.list({ run: options.run }), HEADINGS, line); });
+  withApiOptions(budgets.command('set')).description('set a limit, of the tenant unless told; runs that wait for it look again at once')
+    .requiredOption('--limit <dollars>', 'such as 12.50, or `none`', dollars)
+    .option('--agent <agent>', 'of this agent').option('--user <user>', 'of this user').option('--run <run>', 'of this run and what it spawned, run_…')
+    .addOption(new Option('--window <window>', 'counted anew each day or month, UTC').choices(BUDGET_WINDOWS).default('total'))
+    .action(async (options: SetWords) => {
+      const { agent, user, run, window, limit } = options;
+      printPage(options.json, await apiClient(options).budgets.set({ agent, user, run, window, limitMicroUsd: limit === 'none' ? null : limit }), HEADINGS, line);
+    });
+}
+
+const HEADINGS = ['of', 'window', 'limit', 'spent', 'reserved', 'left', 'waiting', 'begins anew (UTC)'];
+const line = (one: Budget): (string | number)[] =>
+  [one.of === 'tenant' ? 'tenant' : `${one.of} ${one.name}`, one.window, money(one.limitMicroUsd), money(one.spentMicroUsd), money(one.reservedMicroUsd), money(one.leftMicroUsd), one.waiting, shortTime(one.endsAt)];
+
+async function usage(options: ApiOptions & UsageQuery): Promise<void> {
+  const { from, to, user } = options;
+  const found = await apiClient(options).usage.get({ from, to, user });
+  if (options.json) return printJson(found);
+  const sums = ({ calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd }: typeof found.total) => [calls, inputTokens, cacheWriteTokens, cacheReadTokens, outputTokens, money(costMicroUsd)];
+  printTable(['day', 'agent', 'model', 'lane', 'runs', 'calls', 'tokens in', 'to cache', 'from cache', 'tokens out', 'cost'], [
+    ...found.data.map((row) => [row.day, row.agent, row.model, row.lane, row.runs, ...sums(row)]),
+    ['total', '', '', '', '', ...sums(found.total)],
+  ]);
+}
+
+/** Micro-dollars. */
+function dollars(text: string): number | 'none' {
+  if (text === 'none') return text;
+  if (!/^\d{1,9}(\.\d{1,6})?$/.test(text)) throw new InvalidArgumentError('It must be dollars, such as 12.50, or `none`.');
+  return Math.round(Number(text) * 1_000_000);
+}
