@@ -20,6 +20,7 @@ import { addControlRoutes } from './routes-control.ts';
 import { addMoneyRoutes } from './routes-money.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addOperationRoutes } from './routes-operations.ts';
+import { addQuotaRoutes } from './routes-quotas.ts';
 import { addRunRoutes } from './routes-runs.ts';
 import { addScheduleRoutes } from './routes-schedules.ts';
 import { addSessionRoutes } from './routes-sessions.ts';
@@ -99,6 +100,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);
+  addQuotaRoutes(app, deps);
   addAdminRoutes(app, deps);
   addOperationRoutes(app, deps);
   addWrongMethods(app, methods);

@@ -55,7 +55,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     held,
     settled: async () => { await settled; },
     tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
-    model: (request, argsHash, place, attempt) => callModel(models, { place, request, argsHash, attempt, signal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) }),
+    model: (request, argsHash, place, attempt) => callModel(models, { place, user, request, argsHash, attempt, signal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) }),
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);
       if (!(await recordResultIfHeld(pool, place, name, argsHash, stored))) throw fenced();

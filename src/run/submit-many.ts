@@ -5,7 +5,7 @@ import { isMainstayError, MainstayError, messageOf, type ErrorCode } from '../do
 import { FIELDS_MAX } from '../domain/tunables.ts';
 import type { Submitted } from '../store/engine/submit.ts';
 import { readyRuns } from '../store/engine/sweeps.ts';
-import { orUnavailable, prepareRun, type SubmitDeps, type SubmitRequest, type SubmitResult } from './submit-run.ts';
+import { orUnavailable, prepareRun, refuseUnpriced, type SubmitDeps, type SubmitRequest, type SubmitResult } from './submit-run.ts';
 
 /** All of one tenant; answers in their order. */
 export type SubmitMany = (tenant: string, requests: readonly Omit<SubmitRequest, 'tenant' | 'debounce'>[]) => Promise<SubmitResult[]>;
@@ -13,6 +13,7 @@ export type SubmitMany = (tenant: string, requests: readonly Omit<SubmitRequest,
 export function makeSubmitMany(deps: SubmitDeps): SubmitMany {
   return async (tenant, requests) => {
     const runs = checkEach(requests, (request) => prepareRun(deps, { ...request, tenant }));
+    await orUnavailable(refuseUnpriced(deps, runs));
     const rejecting = runs.filter((run, at) => run.session !== null && requests[at]?.multitaskStrategy === 'reject').map(({ id }) => id);
     const { submitted, busy } = await orUnavailable(deps.engine.submitTogether(runs, rejecting));
     const where = (holds: (at: number) => boolean): number[] => [...runs.keys()].filter(holds);

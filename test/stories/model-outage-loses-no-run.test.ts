@@ -34,7 +34,7 @@ const { pool } = base.engine;
 function process(change: Partial<ModelDeps> = {}): ModelDeps {
   const limits = assembleLimits(base, { openMs: 400, openCapMs: 800, trustClosedMs: 50 });
   atFileEnd(() => { limits.close(); return Promise.resolve(); });
-  return { engine: base.engine, model: assembleModel(base), governor: limits.governor, breakers: limits.breakers, budgets: base.budgets, metrics: base.metrics, ...change };
+  return { engine: base.engine, model: assembleModel(base), governor: limits.governor, quotas: limits.quotas, breakers: limits.breakers, budgets: base.budgets, metrics: base.metrics, ...change };
 }
 const workers: RunWorker[] = [await fleet.worker({ models: process() }), await fleet.worker({ models: process() })];
 const submit = async (agent: string, n = 1): Promise<string> => (await base.submit({ tenant: 'acme', door: 'test', agent, input: { n } })).id;
