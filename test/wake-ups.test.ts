@@ -107,6 +107,20 @@ describe('wake-ups', () => {
     expect(await taken.next()).toBe('run-1');
   });
 
+  test('what is begun beside a fetch is told where the fetch brought no job, and only there', async () => {
+    const [fetches, nothing, woken] = [signalList<number>(), signalList<number>(), signalList<number>()];
+    let fetch = 0;
+    await startWorker({
+      onFetch: () => { const mine = ++fetch; fetches.push(mine); return () => { nothing.push(mine); }; },
+      onWakeUp: async () => { woken.push(fetch); },
+    });
+    expect(await nothing.next()).toBe(await fetches.next()); // BullMQ looks once before it waits
+    await wakeUps.ring(1);
+    expect(await woken.next()).toBe(await fetches.next());
+    await fast.zadd(queue.toKey('marker'), 0, '0'); // wakes BullMQ for a job that another worker has got
+    expect(await nothing.next()).toBe(await fetches.next()); // not the second, which brought one
+  });
+
   test.each<[string, string, unknown, object]>([
     ['another name', 'whatever', { tenant: 'a', run: 'run-1' }, {}],
     ['no data', 'wake-up', null, {}],

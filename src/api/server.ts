@@ -19,6 +19,7 @@ import { addApprovalRoutes } from './routes-approvals.ts';
 import { addControlRoutes } from './routes-control.ts';
 import { addMoneyRoutes } from './routes-money.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
+import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addQuotaRoutes } from './routes-quotas.ts';
 import { addRunRoutes } from './routes-runs.ts';
@@ -97,6 +98,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addControlRoutes(app, deps);
   addApprovalRoutes(app, deps);
   addScheduleRoutes(app, deps);
+  addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);

@@ -7,6 +7,7 @@ import { MainstayApiError } from '../client/client.ts';
 import { isMainstayError, messageOf } from '../domain/errors.ts';
 import { addApprovalCommands } from './approval-commands.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
+import { addErasureCommands } from './erasure-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
 import { addMoneyCommands } from './money-commands.ts';
@@ -41,6 +42,7 @@ function makeProgram(): Command {
   addLookUpCommands(program);
   addMoneyCommands(program);
   addPermissionCommands(program);
+  addErasureCommands(program);
   program.commandsGroup('Operate (DATABASE_URL):');
   addKeyCommands(program);
   addOperateCommands(program);

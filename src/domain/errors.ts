@@ -59,7 +59,6 @@ export const ERRORS = {
   spend_limit: { status: 503, on: 'wait', advice: 'The model provider’s spend limit is reached: raise it there, then `mainstay breakers close model:<name>`; without that the run goes on when the month has turned.' },
   quota_exhausted: { status: 429, on: 'wait', advice: 'Nothing: the run goes on when the window of the quota is over; `mainstay quotas list` shows them.' },
   budget_exceeded: { status: 402, on: 'terminal', advice: 'The run has no room left in its own budget for another call and ends there as its agent asks; raise `limits.budgetMicroUsd` and submit again.' },
-  budget_exhausted: { status: 402, on: 'wait', advice: 'Raise the budget; the run goes on by itself.' },
   approval_denied: { status: 403, on: 'terminal', advice: 'A person said no, or nobody answered in time; submit again when that has changed.' },
   approval_closed: { status: 409, on: 'terminal', advice: 'The question was decided, has expired or its run has ended; look at the run.' },
   outcome_settled: { status: 409, on: 'terminal', advice: 'Nothing is open about this call: its result is on record.' },

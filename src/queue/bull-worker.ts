@@ -1,7 +1,7 @@
 // One BullMQ Worker as a service. It starts and stops by the common contract: `stop` takes no more jobs, tells those in hand,
 // waits for them up to a deadline, and then cuts the connections, because BullMQ's own close hangs while Redis is away.
 // BullMQ decides nothing here: jobs may come twice, and its errors are said at most once a second.
-import { Worker, type Job } from 'bullmq';
+import { Worker, type Job, type WorkerOptions } from 'bullmq';
 import { pause } from '../clock.ts';
 import { FULL_REST_MS, QUEUE_CLOSE_MS, REDIS_BLOCK_S, REDIS_RETRY_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
@@ -17,6 +17,8 @@ export interface BullWorkerOptions {
   readonly log: Log;
   /** Longest that `stop` waits for jobs in hand. */
   readonly drainMs: number;
+  /** Called when BullMQ is asked for a job: what needs no job can be begun beside it. Its answer is called when none came. */
+  readonly onFetch?: () => (() => void) | undefined;
 }
 
 export interface InHand {
@@ -30,7 +32,25 @@ export interface InHand {
 
 /** BullMQ blocks for up to 10 s while a delayed job lies further away than that, and its option for the block is of the empty queue only. */
 class PromptWorker extends Worker {
+  readonly #onFetch: BullWorkerOptions['onFetch'];
+
+  constructor(name: string, answer: (job: Job, token?: string) => Promise<unknown>, onFetch: BullWorkerOptions['onFetch'], options: WorkerOptions) {
+    super(name, answer, { ...options, autorun: false });
+    this.#onFetch = onFetch;
+  }
+
   override get maximumBlockTimeout(): number { return REDIS_BLOCK_S; }
+
+  protected override async moveToActive(token: string, name?: string): Promise<Job> {
+    const cameToNothing = this.#onFetch?.();
+    let job: Job | undefined;
+    try {
+      job = await super.moveToActive(token, name) as Job | undefined; // BullMQ's type leaves out that there may be none
+    } finally {
+      if (!job) cameToNothing?.();
+    }
+    return job as Job;
+  }
 }
 
 export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer: (inHand: InHand) => Promise<unknown>): Service {
@@ -47,7 +67,7 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
     name: `worker of ${options.queue}`,
     async start() {
       const connection = openBlockingConnection(options.url, options.log);
-      const worker = new PromptWorker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), {
+      const worker = new PromptWorker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), options.onFetch, {
         connection: connection.redis,
         prefix: options.keys.bull,
         concurrency: options.concurrency,
@@ -63,6 +83,7 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
         warn(error);
         if (/\bOOM\b/.test(error.message)) rest();
       });
+      void worker.run().catch((error: unknown) => worker.emit('error', error as Error));
       open = { worker, connection };
       // A worker closed in the turn it began to run starts its lock timer afterwards and never ends it.
       await new Promise((resolve) => { setImmediate(resolve); });

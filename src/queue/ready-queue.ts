@@ -76,6 +76,8 @@ export class ReadyQueue {
   readonly #keys: readonly string[];
   readonly #generationKey: string;
   readonly #scripts = loadScripts();
+  /** The last offer found too few wake-ups: the next one brings one along in its own round trip, behind it on the same connection. A guess that is wrong is an empty take. */
+  #wantsWakeUp = false;
   readonly #offers = new Grouped<Offer, void>((runs) => this.#offerNow(runs).then(() => []), { lanes: GROUP_LANES, max: READY_GROUP_MAX });
   readonly #takes = new Grouped<Want, Taken | undefined>((wants) => this.#takeNow(wants), { lanes: GROUP_LANES, max: READY_GROUP_MAX });
 
@@ -179,8 +181,10 @@ export class ReadyQueue {
 
   async #offerNow(runs: readonly Offer[]): Promise<number> {
     const args = runs.flatMap(({ tenant, weight, cap, run, order, limits }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order, limits ?? '']);
-    const [wakeUps, added] = (await this.#script('offer', [WAKE_UP_WINDOW, ...args])) as [number, number];
-    await this.#wakeUps.ring(wakeUps);
+    const early = this.#wantsWakeUp ? 1 : 0;
+    const [[wakeUps, added]] = await Promise.all([this.#script('offer', [WAKE_UP_WINDOW, ...args]) as Promise<[number, number]>, this.#wakeUps.ring(early)]);
+    this.#wantsWakeUp = wakeUps > 0;
+    await this.#wakeUps.ring(wakeUps - early);
     return added;
   }
 

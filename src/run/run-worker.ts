@@ -17,6 +17,7 @@ import type { Claimer } from '../store/engine/engine.ts';
 import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
 import { readyRun, type Ready } from '../store/engine/sweeps.ts';
 import { cancelledRuns } from '../store/engine/workers.ts';
+import { EarlyTake } from './early-take.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
@@ -54,7 +55,6 @@ type Show = (data: Record<string, unknown>) => void;
 const LAST_COMMITS_MS = 2_000;
 /** For the acknowledgement of wake-ups, and for giving back and retiring: what hangs is left to the lease. */
 const LAST_CALLS_MS = 1_500;
-
 /** A run whose commit failed is tried again after this. */
 const GIVE_BACK_MS = 1_000;
 
@@ -69,6 +69,7 @@ export class RunWorker implements Service {
   readonly #active = new Set<Active>();
   readonly #suspects: Suspects;
   readonly #strays = new Strays();
+  readonly #early: EarlyTake;
   readonly #liveness: Liveness;
   readonly #stopping = new AbortController();
   readonly #claimers = new WeakMap<Lease, Claimer>();
@@ -91,6 +92,7 @@ export class RunWorker implements Service {
     const { engine, pool, worker, leaseMs, log } = deps;
     const ring = (): void => { void deps.queue.ready.ring().catch(() => undefined); }; // maintenance rings every second
     this.#suspects = new Suspects(ring);
+    this.#early = new EarlyTake(deps.queue.ready);
     this.#liveness = new Liveness({
       engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
       onCancelled: (runs) => { for (const run of runs) this.#cancel(run); },
@@ -112,6 +114,7 @@ export class RunWorker implements Service {
     await within(this.#listen().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
     this.#wakeUps = makeWakeUpWorker({
       pool, concurrency, url: redisUrl, keys, log, drainMs: this.#deps.drainMs,
+      onFetch: () => (this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs ? this.#early.begin((taken) => this.#moveUnasked(taken)) : undefined),
       onWakeUp: (wakeUp) => this.#serve(wakeUp),
       onDelayed: async (tenant, run) => {
         const ready = await readyRun(this.#deps.engine.pool, tenant, run);
@@ -204,11 +207,16 @@ export class RunWorker implements Service {
   /** The ready queue holds runs and no wake-up has come for a while (BullMQ is silent, or they were spent elsewhere): takes by itself. */
   async #takeUnasked(): Promise<void> {
     if (monoMs() - this.#servedMs < FALLBACK_POLL_MS) return;
-    const taken = await this.#deps.queue.ready.take(undefined);
-    const { lease } = this.#liveness;
+    this.#moveUnasked(await this.#deps.queue.ready.take(undefined));
+  }
+
+  /** A run in hand without a wake-up. What cannot be moved here any more goes back. */
+  #moveUnasked(taken: Taken | undefined): void {
     if (!taken) return;
-    if (!lease) return this.#deps.queue.ready.settle({ ...taken, realMs: 0 });
-    void this.#moveTaken(lease, taken, () => undefined).then((settle) => this.#deps.queue.ready.settle(settle)).catch(() => undefined); // a lost settle is found by the sweep
+    const lease = this.ready ? this.#liveness.lease : undefined;
+    const { ready } = this.#deps.queue;
+    const moved = lease ? this.#moveTaken(lease, taken, () => undefined).then((settle) => ready.settle(settle)) : ready.settle({ ...taken, realMs: 0 }).then(() => this.#offerAgain([{ tenant: taken.tenant, id: taken.run }]));
+    void moved.catch(() => undefined); // found by the sweep
   }
 
   /** A cancel that Redis has not told is found here, within a second of its commit. */
@@ -226,18 +234,20 @@ export class RunWorker implements Service {
   async #serve(wakeUp: WakeUp): Promise<void> {
     const endMs = monoMs() + WAKE_UP_MS;
     let settle: Settle | undefined;
+    let early = await this.#early.taken();
     while (!wakeUp.signal.aborted && this.ready && monoMs() < endMs) {
       await this.#suspects.whenOpen(endMs - monoMs());
       if (monoMs() < this.#standBackUntilMs) { await pause(Math.min(endMs, this.#standBackUntilMs) - monoMs(), wakeUp.signal); continue; }
       const { lease } = this.#liveness;
       if (!lease || !this.#suspects.open) continue;
-      const taken = await this.#deps.queue.ready.take(settle);
-      settle = undefined;
+      const taken = early ?? await this.#deps.queue.ready.take(settle);
+      settle = early = undefined;
       this.#servedMs = monoMs();
       if (!taken) return;
       settle = await this.#moveTaken(lease, taken, (data) => wakeUp.show(data));
     }
     if (settle) await this.#deps.queue.ready.settle(settle);
+    this.#moveUnasked(early);
   }
 
   async #moveTaken(lease: Lease, taken: Taken, show: Show): Promise<Settle> {
