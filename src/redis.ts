@@ -48,6 +48,8 @@ export const redisKeys = (prefix: string) => ({
   session: (tenant: string, user: string, session: string): string => `${prefix}:session:${part(tenant)}:${part(user)}:${part(session)}`,
   lock: (tenant: string, resource: string): string => `${prefix}:lock:${part(tenant)}:${part(resource)}`,
   rate: (tenant: string, user: string): string => `${prefix}:rate:${part(tenant)}:${part(user)}`,
+  /** What a tenant, or with `user` one of its users, has used of a quota. */
+  quota: (tenant: string, user: string | null, what: string): string => `${prefix}:quota:${part(tenant)}:${user === null ? '' : `user:${part(user)}:`}${what}`,
   ratePrefix: `${prefix}:rate`,
   job: (run: string): string => `${prefix}:job:${run}`,
   /** Text of a turn while it streams. */

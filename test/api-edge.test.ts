@@ -44,8 +44,9 @@ describe('access', () => {
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
+    ['usage:read', 'GET', '/v1/budgets'], ['keys:write', 'PUT', '/v1/budgets', { limitMicroUsd: 1 }], ['usage:read', 'GET', '/v1/quotas'], ['keys:write', 'PUT', '/v1/quotas', { subject: 'tenant', kind: 'requests', per: 'day', most: 1_000_000 }],
     ['erasures:write', 'POST', '/v1/erasures', { user: 'nobody-of-this-name' }], ['erasures:write', 'GET', '/v1/erasures'], ['erasures:write', 'GET', '/v1/erasures/era_1'],
-    ['usage:read', 'GET', '/v1/budgets'], ['keys:write', 'PUT', '/v1/budgets', { limitMicroUsd: 1 }], ['usage:read', 'GET', '/v1/limits'], ['keys:write', 'PUT', '/v1/limits/agents/echo', { maxRunning: 1 }],
+    ['usage:read', 'GET', '/v1/limits'], ['keys:write', 'PUT', '/v1/limits/agents/echo', { maxRunning: 1 }],
   ];
 
   test.each(routes)('without %s: %s %s is forbidden, and on record', async (...[scope, method, path, body]) => { // a missing last place would be taken for `done`
@@ -199,8 +200,8 @@ describe('what is documented', () => {
       'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/events', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/traces', 'GET /v1/sessions',
       'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk', 'POST /v1/runs/many',
       'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
-      'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}', 'GET /v1/budgets', 'PUT /v1/budgets',
-      'POST /v1/erasures', 'GET /v1/erasures', 'GET /v1/erasures/{erasure}',
+      'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}',
+      'GET /v1/budgets', 'PUT /v1/budgets', 'GET /v1/quotas', 'PUT /v1/quotas', 'POST /v1/erasures', 'GET /v1/erasures', 'GET /v1/erasures/{erasure}',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
     const { body: schedule } = await api.call<{ id: string }>('POST', '/v1/schedules', { key: all, body: { name: 'yearly', agent: 'echo', input: { word: 'x' }, cron: '0 9 1 1 *', zone: 'UTC' } });

@@ -6,6 +6,8 @@ import { intakeSources, type Config } from '../src/config.ts';
 import { STREAM_HEARTBEAT_MS } from '../src/domain/tunables.ts';
 import { JobStates } from '../src/limits/job-state.ts';
 import { LiveText } from '../src/limits/live-text.ts';
+import { Quotas } from '../src/limits/quotas.ts';
+import { quotasOf } from '../src/store/engine/quotas.ts';
 import { Rates } from '../src/limits/rates.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
 import { boardQueues } from '../src/queue/board-queues.ts';
@@ -44,7 +46,8 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const control = { store, engine, registry, dispatcher, redis, keys, metrics, log };
   const server = makeApiServer({
     pool: engine.pool, store, log, metrics, registry, submit, budgets, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
-    rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
+    rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }),
+    quotas: new Quotas(limitsRedis, keys, (tenant) => quotasOf(engine.pool, tenant)), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
     blobs, ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),

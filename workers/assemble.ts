@@ -12,6 +12,8 @@ import { Breakers, type BreakerOptions } from '../src/limits/breakers.ts';
 import { Governor } from '../src/limits/governor.ts';
 import { JobStates } from '../src/limits/job-state.ts';
 import { LiveText } from '../src/limits/live-text.ts';
+import { Quotas } from '../src/limits/quotas.ts';
+import { quotasOf } from '../src/store/engine/quotas.ts';
 import { Locks } from '../src/limits/locks.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
 import { SessionStates } from '../src/limits/session-state.ts';
@@ -103,15 +105,15 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
 /** For processes whose machines need nothing of the ground. */
 export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
-export interface Limits { readonly breakers: Breakers; readonly governor: Governor; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
+export interface Limits { readonly breakers: Breakers; readonly governor: Governor; readonly quotas: Quotas; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
 
-export function assembleLimits({ config, log, keys, metrics }: Base, change: Partial<BreakerOptions> = {}): Limits {
+export function assembleLimits({ config, log, keys, metrics, engine }: Base, change: Partial<BreakerOptions> = {}): Limits {
   const redis = openLimitsRedis(config.REDIS_URL, log);
   const STATES = { closed: 0, half_open: 1, open: 2 } as const;
   const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]), ...change });
   const account = createHash('sha256').update(config.ANTHROPIC_API_KEY ?? 'none').digest('hex').slice(0, 16);
   return {
-    breakers, governor: new Governor({ redis, keys, account }), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
+    breakers, governor: new Governor({ redis, keys, account }), quotas: new Quotas(redis, keys, (tenant) => quotasOf(engine.pool, tenant)), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
     close() { breakers.close(); redis.disconnect(); },
   };
 }
@@ -123,10 +125,10 @@ export function assembleModel({ config, log }: Base): Model {
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
   const { engine, registry, keys, metrics, log, blobs, submit, budgets } = base;
-  const { breakers, governor, locks, sessions, jobs, live } = limits;
+  const { breakers, governor, quotas, locks, sessions, jobs, live } = limits;
   return {
     engine, registry, sessions, jobs, live, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
     tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
-    models: { engine, model: assembleModel(base), governor, breakers, budgets, metrics },
+    models: { engine, model: assembleModel(base), governor, quotas, breakers, budgets, metrics },
   };
 }

@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { keyIdOf, keyMatches, type Bearer } from '../domain/api-key.ts';
 import { MainstayError } from '../domain/errors.ts';
 import type { Scope as Right } from '../domain/status.ts';
+import type { QuotaAnswer, Quotas } from '../limits/quotas.ts';
 import type { RateAnswer, Rates } from '../limits/rates.ts';
 import type { Log } from '../log.ts';
 import type { AppStore, Scope } from '../store/app-store.ts';
@@ -26,6 +27,7 @@ export interface AccessDeps {
   readonly pool: EnginePool;
   readonly store: AppStore;
   readonly rates: Rates;
+  readonly quotas: Quotas;
   readonly log: Log;
 }
 
@@ -48,26 +50,39 @@ export async function admit(deps: AccessDeps, request: FastifyRequest, reply: Fa
   request.bearer = bearer;
   const rate = await deps.rates.request(bearer.keyId);
   countAgainst(reply, rate, 'key');
+  countQuotas(reply, await deps.quotas.use('requests', bearer.tenant, bearer.user));
   if (needs !== 'any' && !bearer.scopes.includes(needs)) throw new MainstayError('forbidden', `This key lacks the scope \`${needs}\`.`);
 }
 
 /** Says how much is left, after what was said before, and refuses what is over. Throws `rate_limited`. */
 export function countAgainst(reply: FastifyReply, rate: RateAnswer, policy: 'key' | 'user'): void {
+  sayRate(reply, rate, policy, 60);
+  refuseOver(rate, policy === 'key' ? 'this key' : 'this user');
+}
+
+function sayRate(reply: FastifyReply, rate: RateAnswer, policy: string, windowS: number): void {
   const add = (name: string, item: string): void => {
     const said = reply.getHeader(name);
     void reply.header(name, said === undefined ? item : `${String(said)}, ${item}`);
   };
-  add('ratelimit-policy', `"${policy}";q=${rate.limit};w=60`);
+  add('ratelimit-policy', `"${policy}";q=${rate.limit};w=${windowS}`);
   add('ratelimit', `"${policy}";r=${rate.remaining};t=${rate.resetS}`);
-  refuseOver(rate, policy === 'key' ? 'this key' : 'this user');
+}
+
+/** The same for the quotas somebody has set. Throws `rate_limited`. */
+function countQuotas(reply: FastifyReply, answers: readonly QuotaAnswer[]): void {
+  for (const answer of answers) sayRate(reply, answer, answer.name, answer.windowS);
+  const over = answers.find(({ allowed }) => !allowed);
+  if (over) throw new MainstayError('rate_limited', `The quota ${over.name} of ${over.limit} is used up.`, { retryAfterMs: over.resetS * 1_000 });
 }
 
 /** Counts submitted runs, each by its user, and tells of the user with the least left. Throws `rate_limited`. */
-export async function countSubmissions({ rates }: Pick<AccessDeps, 'rates'>, reply: FastifyReply, tenant: string, users: readonly (string | null | undefined)[]): Promise<void> {
+export async function countSubmissions({ rates, quotas }: Pick<AccessDeps, 'rates' | 'quotas'>, reply: FastifyReply, tenant: string, users: readonly (string | null | undefined)[]): Promise<void> {
   const counted = await Promise.all([...Map.groupBy(users, (user) => user ?? undefined)].map(async ([user, runs]) => ({ n: runs.length, rate: await rates.submission(tenant, user, runs.length) })));
   const tight = counted.reduce((least, one) => (Number(one.rate.allowed) - Number(least.rate.allowed) || one.rate.remaining - least.rate.remaining) < 0 ? one : least);
   if (tight.n > tight.rate.limit) throw new MainstayError('bad_request', `A user may submit ${tight.rate.limit} runs a minute: send fewer at a time.`, { fields: [{ path: 'runs', message: `${tight.n} of one user` }] });
   countAgainst(reply, tight.rate, 'user');
+  for (const [user, runs] of Map.groupBy(users, (one) => one ?? undefined)) countQuotas(reply, await quotas.use('submissions', tenant, user, runs.length));
 }
 
 function refuseOver(rate: RateAnswer, whose: string): void {

@@ -21,6 +21,7 @@ import { addMoneyRoutes } from './routes-money.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
+import { addQuotaRoutes } from './routes-quotas.ts';
 import { addRunRoutes } from './routes-runs.ts';
 import { addScheduleRoutes } from './routes-schedules.ts';
 import { addSessionRoutes } from './routes-sessions.ts';
@@ -101,6 +102,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);
+  addQuotaRoutes(app, deps);
   addAdminRoutes(app, deps);
   addOperationRoutes(app, deps);
   addWrongMethods(app, methods);

@@ -1,8 +1,10 @@
-// `mainstay usage` and `mainstay budgets …`: what was spent, and what may be.
-import { InvalidArgumentError, Option, type Command } from 'commander';
+// `mainstay usage`, `mainstay budgets …` and `mainstay quotas …`: what was spent, and what may be.
+import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
 import type { UsageQuery } from '../client/client.ts';
 import { BUDGET_WINDOWS, type BudgetWindow } from '../domain/budget.ts';
-import type { Budget } from '../domain/wire.ts';
+import { QUOTA_KINDS, QUOTA_PERS, type QuotaKind, type QuotaPer } from '../domain/quota.ts';
+import type { Budget, Quota } from '../domain/wire.ts';
+import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { money, printJson, printPage, printTable, shortTime } from './output.ts';
 
@@ -24,7 +26,21 @@ export function addMoneyCommands(program: Command): void {
       const { agent, user, run, window, limit } = options;
       printPage(options.json, await apiClient(options).budgets.set({ agent, user, run, window, limitMicroUsd: limit === 'none' ? null : limit }), HEADINGS, line);
     });
+
+  const quotas = program.command('quotas').description('how much may be asked for in a window; runs wait for more tokens, requests are refused');
+  withApiOptions(quotas.command('list')).description('all quotas')
+    .action(async (options: ApiOptions) => { printPage(options.json, await apiClient(options).quotas.list(), QUOTA_HEADINGS, quotaLine); });
+  withApiOptions(quotas.command('set')).description('set a quota of the tenant, or of each of its users')
+    .addArgument(new Argument('<kind>').choices(QUOTA_KINDS)).requiredOption('--most <n>', 'a whole number, or `none`', (text: string) => (text === 'none' ? text : wholeNumber(text)))
+    .addOption(new Option('--per <window>').choices(QUOTA_PERS).makeOptionMandatory()).option('--each-user', 'each user by himself')
+    .action(async (kind: QuotaKind, options: ApiOptions & { readonly most: number | 'none'; readonly per: QuotaPer; readonly eachUser?: true }) => {
+      const { most, per, eachUser } = options;
+      printPage(options.json, await apiClient(options).quotas.set({ subject: eachUser ? 'user' : 'tenant', kind, per, most: most === 'none' ? null : most }), QUOTA_HEADINGS, quotaLine);
+    });
 }
+
+const QUOTA_HEADINGS = ['of', 'kind', 'per', 'most'];
+const quotaLine = ({ subject, kind, per, most }: Quota): (string | number)[] => [subject === 'user' ? 'each user' : 'tenant', kind, per, most];
 
 const HEADINGS = ['of', 'window', 'limit', 'spent', 'reserved', 'left', 'waiting', 'begins anew (UTC)'];
 const line = (one: Budget): (string | number)[] =>

@@ -53,6 +53,7 @@ export class Mainstay {
   readonly agents: ReturnType<typeof agentCalls>;
   readonly usage: ReturnType<typeof usageCalls>;
   readonly budgets: ReturnType<typeof budgetCalls>;
+  readonly quotas: ReturnType<typeof quotaCalls>;
   readonly audit: ReturnType<typeof auditCalls>;
   readonly keys: ReturnType<typeof keyCalls>;
   readonly permissions: ReturnType<typeof permissionCalls>;
@@ -69,6 +70,7 @@ export class Mainstay {
     this.agents = agentCalls(http);
     this.usage = usageCalls(http);
     this.budgets = budgetCalls(http);
+    this.quotas = quotaCalls(http);
     this.audit = auditCalls(http);
     this.keys = keyCalls(http);
     this.permissions = permissionCalls(http);
@@ -115,6 +117,13 @@ const budgetCalls = (http: Http) => ({
   list: ({ signal, ...query }: { readonly run?: string | undefined } & Aborting = {}): Promise<wire.Page<wire.Budget>> => http.json('/v1/budgets', { query, signal }),
   /** Sets a limit, or with null takes it away; setting it twice is as good as once. Answers the budgets of that subject. */
   set: (body: wire.NewBudgetBody, { signal }: Aborting = {}): Promise<wire.Page<wire.Budget>> => http.json('/v1/budgets', { method: 'PUT', body, signal }),
+});
+
+const quotaCalls = (http: Http) => ({
+  /** All of them, in one page. */
+  list: ({ signal }: Aborting = {}): Promise<wire.Page<wire.Quota>> => http.json('/v1/quotas', { signal }),
+  /** Sets a quota, or with `most` null takes it away; answers all of them. */
+  set: (body: wire.NewQuotaBody, { signal }: Aborting = {}): Promise<wire.Page<wire.Quota>> => http.json('/v1/quotas', { method: 'PUT', body, signal }),
 });
 
 function auditCalls(http: Http) {

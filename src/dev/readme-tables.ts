@@ -6,10 +6,10 @@ import { ERRORS } from '../domain/errors.ts';
 
 /** Story tests by the number of the promise they hold. */
 export const PROMISES: Readonly<Record<number, readonly string[]>> = {
-  1: ['submitted-twice-runs-once', 'worker-killed-mid-step-resumes', 'lost-redis-loses-no-run', 'plain-bullmq-job-runs', 'wait-holds-no-worker', 'signal-sent-early-is-kept', 'poison-run-harms-no-other', 'schedule-fires-once-per-occurrence', 'bulk-submit-is-all-or-nothing', 'last-of-a-debounce-wins'],
+  1: ['submitted-twice-runs-once', 'worker-killed-mid-step-resumes', 'lost-redis-loses-no-run', 'plain-bullmq-job-runs', 'wait-holds-no-worker', 'signal-sent-early-is-kept', 'poison-run-harms-no-other', 'schedule-fires-once-per-occurrence', 'bulk-submit-is-all-or-nothing', 'last-of-a-debounce-wins', 'model-outage-loses-no-run'],
   2: ['worker-killed-mid-step-resumes', 'fenced-worker-cannot-write', 'child-runs-once', 'newer-build-takes-over'],
   3: ['tool-call-happens-once', 'worker-killed-mid-step-resumes', 'one-effect-per-business-key', 'unknown-outcome-is-settled-by-a-person', 'approval-is-used-once'],
-  4: ['budget-is-never-passed'],
+  4: ['budget-is-never-passed', 'model-outage-loses-no-run', 'quota-is-waited-for'],
   5: ['tenants-never-meet', 'users-never-meet'],
   6: ['summary-missing-admits-nothing', 'duplicate-reinforces', 'second-session-recalls'],
 };

@@ -8,7 +8,7 @@ import { STEP_GRACE_MS } from './tunables.ts';
 
 /** In the order in which they are looked for. */
 export const CAUSES = [
-  'ended', 'cancelling', 'expiring', 'paused', 'restored', 'approval', 'signal', 'child', 'outcome', 'timer', 'batch', 'budget', 'breaker', 'spend_limit', 'rate_limited', 'lock', 'rate',
+  'ended', 'cancelling', 'expiring', 'paused', 'restored', 'approval', 'signal', 'child', 'outcome', 'timer', 'batch', 'budget', 'breaker', 'spend_limit', 'quota', 'rate_limited', 'lock', 'rate',
   'running', 'overdue', 'retry', 'not_due', 'no_worker', 'version', 'session', 'tenant_limit', 'agent_limit', 'key_limit', 'orphaned', 'suspect', 'ready', 'parked', 'not_offered', 'queue_silent',
 ] as const;
 export type Cause = (typeof CAUSES)[number];
@@ -212,6 +212,7 @@ function refusedCall(facts: RunFacts): Explanation | undefined {
   const callee = refused.callee.replace(':', ' ');
   const details = { callee: refused.callee, until: wakeMs === null ? null : iso(wakeMs), breakerUntil: breakerUntilMs === null ? null : iso(breakerUntilMs) };
   if (refused.code === 'rate_limited') return { because: 'rate_limited', sentence: `The ${callee} limits how often it is called: the run calls again at ${iso(wakeMs ?? facts.nowMs)}.`, sinceMs: refused.endedMs, details, command: null };
+  if (refused.code === 'quota_exhausted') return { because: 'quota', sentence: `The quota of tokens is used up: the run calls the ${callee} when its window is over, at ${iso(wakeMs ?? facts.nowMs)}.`, sinceMs: refused.endedMs, details, command: 'mainstay quotas list' };
   if (refused.code === 'spend_limit') {
     return { because: 'spend_limit', sentence: `The provider’s spend limit is reached, so the ${callee} is not called until ${iso(wakeMs ?? facts.nowMs)}: raise the limit there and close the breaker, and the run goes on at once.`, sinceMs: refused.endedMs, details, command: `mainstay breakers close ${refused.callee}` };
   }

@@ -3,6 +3,7 @@
 // added; none is renamed or given another meaning.
 import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
+import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
 import { CAUSES } from './explain.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
@@ -233,6 +234,10 @@ export const budgetSchema = z.object({
   of: z.enum(['tenant', 'agent', 'user', 'run']), name: z.string().nullable().describe('of the agent, user or run'), window: z.enum(BUDGET_WINDOWS), limitMicroUsd: microUsd, spentMicroUsd: microUsd, reservedMicroUsd: microUsd.describe('by calls under way'),
   leftMicroUsd: z.number().int().describe('below zero after a limit was lowered'), waiting: z.number().int().describe('runs that wait for room in it'), since: time, endsAt: time.nullable().describe('when it begins anew'), warnedAt: time.nullable().describe('when four fifths of it were spent'),
 });
+const quotaOf = { subject: z.enum(QUOTA_SUBJECTS).describe('`user`: each user by himself'), kind: z.enum(QUOTA_KINDS), per: z.enum(QUOTA_PERS).describe('A window begins with the first use') };
+export const quotaSchema = z.object({ ...quotaOf, most: z.number().int() });
+export const newQuotaSchema = z.strictObject({ ...quotaOf, most: z.int().min(1).max(MAX_QUOTA).nullable().describe('null: no quota any more') });
+
 export const newBudgetSchema = z.strictObject({
   agent: name.optional(), user: name.optional(), run: z.string().optional().describe('run_…; none of the three: the tenant'), window: z.enum(BUDGET_WINDOWS).default('total').describe('`day` and `month` begin anew by UTC'),
   limitMicroUsd: z.int().min(0).max(MAX_BUDGET_MICRO_USD).nullable().describe('null: no limit any more'),
@@ -302,6 +307,8 @@ export type Session = z.infer<typeof sessionSchema>;
 export type Message = z.infer<typeof messageSchema>;
 export type Agent = z.infer<typeof agentSchema>;
 export type Usage = z.infer<typeof usageSchema>;
+export type Quota = z.infer<typeof quotaSchema>;
+export type NewQuotaBody = z.input<typeof newQuotaSchema>;
 export type Budget = z.infer<typeof budgetSchema>;
 export type NewBudgetBody = z.input<typeof newBudgetSchema>;
 export type AuditLine = z.infer<typeof auditSchema>;

@@ -44,7 +44,8 @@ function limiter(redis: Redis, points: number): RateLimiterRedis {
   return new RateLimiterRedis({ ...window, storeClient: redis, rejectIfRedisNotReady: true, insuranceLimiter: new RateLimiterMemory(window) });
 }
 
-async function consume(limiter: RateLimiterRedis, key: string, n = 1): Promise<RateAnswer> {
+/** Counts `n`, or nothing where they are too many. */
+export async function consume(limiter: RateLimiterRedis, key: string, n = 1): Promise<RateAnswer> {
   const answer = (allowed: boolean, { consumedPoints, msBeforeNext }: RateLimiterRes): RateAnswer =>
     ({ allowed, limit: limiter.points, remaining: Math.max(0, limiter.points - consumedPoints), resetS: Math.max(1, Math.ceil(msBeforeNext / 1_000)) });
   try {

@@ -5,13 +5,14 @@ import { monoMs, wallMs } from '../clock.ts';
 import { whoseBudget } from '../domain/budget.ts';
 import { codeOf, isMainstayError, MainstayError, type ErrorCode } from '../domain/errors.ts';
 import { storable } from '../domain/json.ts';
-import { NO_USAGE, type Model, type ModelRequest, type ModelTurn } from '../domain/model.ts';
+import { NO_USAGE, type Model, type ModelRequest, type ModelTurn, type Usage } from '../domain/model.ts';
 import { isUnbilled } from '../domain/model-failure.ts';
 import { costMicroUsd, estimateInputTokens, isPriced, worstCaseMicroUsd } from '../domain/prices.ts';
 import { RATE_RETRY_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { Governor } from '../limits/governor.ts';
+import type { Quotas } from '../limits/quotas.ts';
 import type { Metrics } from '../metrics.ts';
 import { wantBudgetIfHeld } from '../store/engine/budgets.ts';
 import type { Engine } from '../store/engine/engine.ts';
@@ -24,6 +25,7 @@ export interface ModelDeps {
   readonly engine: Engine;
   readonly model: Model;
   readonly governor: Governor;
+  readonly quotas: Quotas;
   readonly breakers: Breakers;
   readonly budgets: BudgetKeeper;
   readonly metrics: Metrics;
@@ -31,6 +33,8 @@ export interface ModelDeps {
 
 export interface ModelCall {
   readonly place: Place;
+  /** On whose behalf, for the quotas. */
+  readonly user: string | undefined;
   readonly request: ModelRequest;
   /** hex SHA-256 of the request */
   readonly argsHash: string;
@@ -47,11 +51,11 @@ export interface ModelCall {
 }
 
 /** Parked for these: the run is well, and its worker is free. */
-const PARKS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'rate_limited', 'spend_limit']);
+const PARKS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'rate_limited', 'spend_limit', 'quota_exhausted']);
 
 /** The turn, or a Park. Throws `model_unpriced`, `budget_exceeded`, `fenced` and what the model port throws. */
 export async function callModel(deps: ModelDeps, call: ModelCall): Promise<ModelTurn | Park> {
-  const { request, place, attempt, signal, alive, settling } = call;
+  const { request, place, attempt, user, signal, alive, settling } = call;
   const inputTokens = estimateInputTokens(request);
   const madeMs = wallMs();
   const reservedMicroUsd = isPriced(request.model) ? worstCaseMicroUsd(request.model, inputTokens, request.maxTokens, madeMs) : null;
@@ -62,12 +66,15 @@ export async function callModel(deps: ModelDeps, call: ModelCall): Promise<Model
   const breaker = `model:${request.model}`;
   try {
     faultPoint('model-reserved');
+    const waitMs = await deps.quotas.waitMs('tokens', place.tenant, user);
+    if (waitMs > 0) throw new MainstayError('quota_exhausted', 'The quota of tokens is used up.', { retryAfterMs: waitMs });
     const turn = await deps.governor.run(request.model, { inputTokens, outputTokens: request.maxTokens }, (onLimits) =>
       deps.breakers.run(breaker, (callSignal) => deps.model.turn(request, { signal: callSignal, onLimits }), { signal }));
     faultPoint('model-answered');
     const cost = isPriced(request.model) ? costMicroUsd(request.model, turn.usage, madeMs) : 0n;
     const response = storable(turn, 'the answer of the model', 4 * 1024 * 1024);
     settling(settle({ status: 'settled', response, stopReason: turn.stopReason, requestId: turn.requestId ?? null, errorCode: null, usage: turn.usage, costMicroUsd: cost }).then(() => faultPoint('model-settled')));
+    void deps.quotas.used('tokens', place.tenant, user, counted(turn.usage)).catch(() => undefined); // Postgres did not say which there are
     observe(deps.metrics, turn, cost, monoMs() - startedMs);
     return turn;
   } catch (error) {
@@ -99,6 +106,9 @@ async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: ModelCall
   sawInbox(word.inboxSeq);
   return new Park('budget', word.dueInMs ?? undefined);
 }
+
+/** Tokens as quotas count them: what came from a cache is free. */
+const counted = ({ inputTokens, cacheWrite5mTokens, cacheWrite1hTokens, outputTokens }: Usage): number => inputTokens + cacheWrite5mTokens + cacheWrite1hTokens + outputTokens;
 
 const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
 

@@ -77,7 +77,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
       wanted();
       const shown = live ? deps.live.open(run.id, `${place.stepSeq}/${place.path}/${attempt}`) : undefined;
       try {
-        const turn = await callModel(models(shown), { place, request, argsHash, attempt, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
+        const turn = await callModel(models(shown), { place, user, request, argsHash, attempt, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
         if (turn instanceof Park || CUT_OFF.has(turn.stopReason)) shown?.withdraw();
         else shown?.settle();
         return turn;

@@ -6,7 +6,7 @@ import type { MultitaskStrategy } from '../domain/status.ts';
 import { FIELDS_MAX } from '../domain/tunables.ts';
 import type { Submitted } from '../store/engine/submit.ts';
 import { readyRuns } from '../store/engine/sweeps.ts';
-import { orUnavailable, prepareRun, type SubmitDeps, type SubmitRequest, type SubmitResult } from './submit-run.ts';
+import { orUnavailable, prepareRun, refuseUnpriced, type SubmitDeps, type SubmitRequest, type SubmitResult } from './submit-run.ts';
 
 /** All of one tenant; answers in their order. */
 export type SubmitMany = (tenant: string, requests: readonly Omit<SubmitRequest, 'tenant' | 'debounce'>[]) => Promise<SubmitResult[]>;
@@ -14,6 +14,7 @@ export type SubmitMany = (tenant: string, requests: readonly Omit<SubmitRequest,
 export function makeSubmitMany(deps: Omit<SubmitDeps, 'tell'>): SubmitMany {
   return async (tenant, requests) => {
     const runs = checkEach(requests, (request) => prepareRun(deps, { ...request, multitaskStrategy: alone(request.multitaskStrategy), tenant }));
+    await orUnavailable(refuseUnpriced(deps, runs));
     const rejecting = runs.filter((run, at) => run.session !== null && requests[at]?.multitaskStrategy === 'reject').map(({ id }) => id);
     const { submitted, busy } = await orUnavailable(deps.engine.submitTogether(runs, rejecting));
     const where = (holds: (at: number) => boolean): number[] => [...runs.keys()].filter(holds);

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
+import { isPriced } from '../domain/prices.ts';
 import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy, type RunStatus } from '../domain/status.ts';
 import { MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
@@ -11,6 +12,7 @@ import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { hasBudget } from '../store/engine/budgets.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import { isConnectionError, isTimeout } from '../store/engine/pool.ts';
 import { submitInterrupting, submitSteering } from '../store/engine/multitask.ts';
@@ -90,6 +92,7 @@ export function prepareRun({ registry, defaultModel }: Pick<SubmitDeps, 'registr
 export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
   return async (request) => {
     const run = prepareRun(deps, request);
+    await orUnavailable(refuseUnpriced(deps, [run]));
     const submitted = await orUnavailable(store(deps, run, request.multitaskStrategy ?? 'enqueue'));
     if (submitted.requestHash !== run.requestHash && isGuarded('submit-idempotency')) throw new MainstayError('idempotency_conflict', 'The idempotency key was used before with another request.');
     if (submitted.created) {
@@ -99,6 +102,14 @@ export function makeSubmitRun(deps: SubmitDeps): SubmitRun {
     }
     return { id: submitted.id, created: submitted.created, status: submitted.status };
   };
+}
+
+/** A model without a price is refused here where a budget the run falls under is known already, not at its first call. Throws `model_unpriced`. */
+export async function refuseUnpriced({ engine }: Pick<SubmitDeps, 'engine'>, runs: readonly NewRun[]): Promise<void> {
+  for (const { tenant, agent, user, model, budgetMicroUsd } of runs) {
+    if (model === null || isPriced(model)) continue;
+    if (budgetMicroUsd !== null || (await hasBudget(engine.pool, tenant, agent, user))) throw new MainstayError('model_unpriced', `There is no price for the model "${model}" of ${agent}, and a budget has to know it.`);
+  }
 }
 
 async function store(deps: SubmitDeps, run: NewRun, strategy: MultitaskStrategy): Promise<Submitted> {

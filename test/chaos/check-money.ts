@@ -25,7 +25,7 @@ export async function ledgerOfModel({ stand: { rows, model } }: Evidence): Promi
   const unlearnt = said.size - new Set(settled.map(({ requestId }) => requestId)).size;
   const totals = await rows<{ subject: string; spent: number; calls: number; reserved: number; open: number }>(`
     SELECT b.tenant_id || '/' || b.subject AS subject, b.spent_micro_usd::float8 AS spent, b.reserved_micro_usd::float8 AS reserved, coalesce(sum(m.cost_micro_usd), 0)::float8 AS calls, coalesce(sum(m.reserved_micro_usd) FILTER (WHERE m.status = 'open'), 0)::float8 AS open
-    FROM budgets b LEFT JOIN model_calls m ON m.tenant_id = b.tenant_id AND (b.subject = 'tenant' OR b.subject = 'agent:' || m.agent) GROUP BY b.tenant_id, b.subject, b.spent_micro_usd, b.reserved_micro_usd`);
+    FROM budgets b LEFT JOIN model_calls m ON m.tenant_id = b.tenant_id AND b.key = ANY (m.budgets) GROUP BY b.tenant_id, b.subject, b.spent_micro_usd, b.reserved_micro_usd`);
   return {
     evidence: calls.length,
     wrong: [

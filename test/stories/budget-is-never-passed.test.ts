@@ -6,6 +6,8 @@ import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
 import { costMicroUsd, estimateInputTokens, worstCaseMicroUsd } from '../../src/domain/prices.ts';
 import { wakeForRoom } from '../../src/store/engine/budgets.ts';
+import { pause } from '../../src/clock.ts';
+import { defineTool } from '../../src/tools/define-tool.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { startFleet } from '../support/fleet.ts';
 import { useStack } from '../support/stack.ts';
@@ -34,9 +36,17 @@ const family = defineMachine({
   },
 });
 
+/** Does something about an answer in the same step. */
+const acting: string[] = [];
+const act = defineTool({ name: 'act', description: 'Acts.', input: z.strictObject({ run: z.string() }), effect: 'read', run: ({ run }) => { acting.push(run); return Promise.resolve(null); } });
+const actor = defineMachine({
+  name: 'actor', version: 1, input: z.strictObject({ n: z.number() }), start: 'think', remembers: false, model: MODEL, tools: [act],
+  steps: { think: async (step: Step<{ n: number }>) => { await step.model(request(step.input.n)); await step.tool('act', { run: step.run.id }); return step.done(null); } },
+});
+
 const RESERVE = Number(worstCaseMicroUsd(MODEL, estimateInputTokens(request(1)), 200, Date.now()));
 const stack = await useStack();
-const fleet = await startFleet(stack, [ask('spender'), ask('thrifty', { budgetMicroUsd: 1n }), ask('stops', { budgetMicroUsd: 1n, overBudget: 'fail' }), ask('stranger', { model: 'model-of-tomorrow' }), family]);
+const fleet = await startFleet(stack, [ask('spender'), ask('thrifty', { budgetMicroUsd: 1n }), ask('stops', { budgetMicroUsd: 1n, overBudget: 'fail' }), ask('stranger', { model: 'model-of-tomorrow' }), family, actor]);
 const { engine, budgets } = fleet.base;
 const { pool } = engine;
 let tenant = '';
@@ -153,6 +163,32 @@ test('at four fifths of a budget the run whose call it was says so, once', async
   expect(await warnings()).toEqual([{ run_id: expect.any(String), data: { subject: 'tenant', window: 'total', limitMicroUsd: RESERVE + 100_000, spentMicroUsd: expect.any(Number) } }]);
 });
 
+test('nothing is done about an answer before it is on record', async () => {
+  await set(1_000_000);
+  fleet.stub.addFault({ kind: 'slow', delayMs: 400 });
+  const id = await submit('actor');
+  for (let tries = 0; tries < 500 && (await attempts(id)) === 0; tries++) await pause(10);
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query(`SELECT FROM budgets WHERE tenant_id = $1 FOR UPDATE`, [tenant]); // the settlement waits behind this
+    const answered = (): boolean => fleet.stub.calls().some(({ fault, status }) => fault === 'slow' && status === 200);
+    for (let tries = 0; tries < 500 && !answered(); tries++) await pause(10);
+    for (let tries = 0; tries < 500; tries++) { // until the settlement stands behind the lock
+      const { rows } = await pool.query<{ n: number }>(`SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`);
+      if ((rows[0]?.n ?? 0) > 0) break;
+      await pause(10);
+    }
+    await pause(100);
+    expect(acting).toEqual([]);
+  } finally {
+    await client.query('COMMIT');
+    client.release();
+  }
+  expect(await fleet.ended(tenant, id)).toMatchObject({ status: 'completed' });
+  expect(acting).toEqual([id]);
+});
+
 test('an agent may say that its runs end where their own budget ends', async () => {
   const id = await submit('stops');
   expect(await fleet.ended(tenant, id)).toMatchObject({ status: 'failed', error_code: 'budget_exceeded' });
@@ -161,8 +197,10 @@ test('an agent may say that its runs end where their own budget ends', async () 
 
 test('a model without a price is called where nothing has to know it, and refused under a budget', async () => {
   expect(await fleet.ended(tenant, await submit('stranger'))).toMatchObject({ status: 'completed', cost_micro_usd: '0' });
+  const later = (await fleet.base.submit({ tenant, door: 'test', agent: 'stranger', input: { n: 2 }, delayMs: 300 })).id;
   await set(1_000_000_000);
-  expect(await fleet.ended(tenant, await submit('stranger'))).toMatchObject({ status: 'failed', error_code: 'model_unpriced' });
+  await expect(submit('stranger')).rejects.toMatchObject({ code: 'model_unpriced' }); // told at once where it is known
+  expect(await fleet.ended(tenant, later)).toMatchObject({ status: 'failed', error_code: 'model_unpriced' });
 });
 
 test('a unit of usage costs what the price table says', () => {

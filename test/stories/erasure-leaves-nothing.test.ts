@@ -67,13 +67,14 @@ async function keysWith(words: string): Promise<string[]> {
 }
 
 test('a user: nothing of them is left in any table, in Redis or in the index; others keep what they had; the receipt says so and is signed', async () => {
+  await base.budgets.set({ tenant: 'acme', subject: 'user:adaquill', window: 'day', limitMicroUsd: 1_000_000_000, actor: 'test' });
   await talk('adaquill');
   await talk('adaquill', 'two');
   await talk('bob');
   await fleet.indexed('acme');
   const bobs = await fleet.rows(`SELECT id, statement FROM memories WHERE user_id = 'bob' ORDER BY id`);
   expect(bobs.length).toBeGreaterThan(2);
-  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
+  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'budgets', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
   expect((await keysWith('adaquill')).length).toBeGreaterThan(0);
   const before = await index.ids('memories', 'acme');
   const cached = (await keysWith(':embedding:')).length;

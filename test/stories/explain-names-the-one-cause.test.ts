@@ -141,10 +141,11 @@ test('waits that take more than a fleet: batch, restored, rate limited, business
   expect((await because('restored', restored)).command).toBe(`mainstay runs resume ${publicId('run', restored)}`);
   expect((await api.call<Run>('POST', `/v1/runs/${publicId('run', restored)}/resume`, { key, body: {} })).body).toMatchObject({ waitReason: null });
   expect((await because('rate', await waits('rate'))).sentence).toContain('asks again at');
-  const [limited, poor] = [await waits('rate'), await waits('rate')];
-  for (const [run, code] of [[limited, 'rate_limited'], [poor, 'spend_limit']]) await api.fleet.rows(`INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, error_code, reserved_micro_usd, finished_at)
+  const [limited, poor, used] = [await waits('rate'), await waits('rate'), await waits('rate')];
+  for (const [run, code] of [[limited, 'rate_limited'], [poor, 'spend_limit'], [used, 'quota_exhausted']]) await api.fleet.rows(`INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, error_code, reserved_micro_usd, finished_at)
     VALUES ('acme', $1, 1, '1', 1, 1, 'stuck', 'claude-haiku-5-5', 'failed', '\\x00', $2, 1, now())`, [run, code]);
   expect(await because('spend_limit', poor)).toMatchObject({ sentence: expect.stringContaining('spend limit is reached'), command: 'mainstay breakers close model:claude-haiku-5-5' });
+  expect((await because('quota', used)).command).toBe('mainstay quotas list');
   expect((await because('rate_limited', limited)).sentence).toContain('The model claude-haiku-5-5 limits');
 });
 

@@ -15,7 +15,7 @@ import { startFleet } from '../support/fleet.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 
 const ask = (name: string, model: string): ReturnType<typeof defineMachine> => defineMachine({
-  name, version: 1, input: z.strictObject({ n: z.number() }), start: 'think', remembers: false, model,
+  name, version: 1, input: z.strictObject({ n: z.number() }), start: 'think', remembers: false, model, attempts: 3,
   steps: {
     think: async (step: Step<{ n: number }>) => {
       await step.model({ model, system: 'Answer briefly.', messages: [{ role: 'user', content: [{ type: 'text', text: `Say ${step.input.n}.` }] }], maxTokens: 200 });
@@ -24,17 +24,17 @@ const ask = (name: string, model: string): ReturnType<typeof defineMachine> => d
   },
 });
 // a model each, so that no story meets another's breaker
-const [OUTAGE, LIMITED, POOR, SLOW] = ['claude-sonnet-5-5', 'claude-haiku-5-5', 'claude-opus-5-5', 'claude-haiku-4-5'];
+const [OUTAGE, LONELY, LIMITED, POOR, SLOW] = ['claude-sonnet-5-5', 'claude-opus-5', 'claude-haiku-5-5', 'claude-opus-5-5', 'claude-haiku-4-5'];
 const stack = await useStack();
-const fleet = await startFleet(stack, [ask('outage', OUTAGE), ask('limited', LIMITED), ask('poor', POOR), ask('slow', SLOW)]);
+const fleet = await startFleet(stack, [ask('outage', OUTAGE), ask('lonely', LONELY), ask('limited', LIMITED), ask('poor', POOR), ask('slow', SLOW)]);
 const { base, stub } = fleet;
 const { pool } = base.engine;
 
 /** What another process would have: breakers and governor of its own, over the same Redis. */
 function process(change: Partial<ModelDeps> = {}): ModelDeps {
-  const limits = assembleLimits(base, { openMs: 400, openCapMs: 800, trustClosedMs: 50 });
+  const limits = assembleLimits(base, { minimumCalls: 3, openMs: 400, openCapMs: 800, trustClosedMs: 50 });
   atFileEnd(() => { limits.close(); return Promise.resolve(); });
-  return { engine: base.engine, model: assembleModel(base), governor: limits.governor, breakers: limits.breakers, budgets: base.budgets, metrics: base.metrics, ...change };
+  return { engine: base.engine, model: assembleModel(base), governor: limits.governor, quotas: limits.quotas, breakers: limits.breakers, budgets: base.budgets, metrics: base.metrics, ...change };
 }
 const workers: RunWorker[] = [await fleet.worker({ models: process() }), await fleet.worker({ models: process() })];
 const submit = async (agent: string, n = 1): Promise<string> => (await base.submit({ tenant: 'acme', door: 'test', agent, input: { n } })).id;
@@ -68,6 +68,15 @@ test('an outage of the model: few requests, then one probe at a time for the fle
   expect(calls.find(({ status }) => status === 'settled')).toMatchObject({ n: 30 });
   expect(stub.calls()).toHaveLength(30);
 }, 60_000);
+
+test('a run that is alone in an outage outlives more failures than its step may have', async () => {
+  stub.reset();
+  stub.addFault({ kind: 'server_error' }, 10_000);
+  const id = await submit('lonely');
+  await until(() => stub.calls().length >= 5);
+  stub.reset();
+  expect(await fleet.ended('acme', id)).toMatchObject({ status: 'completed' });
+}, 30_000);
 
 test('a 429 that asks for an hour: the slot is free within a second, the run wakes in an hour, and nobody else is sent', async () => {
   stub.reset();

@@ -59,3 +59,20 @@ INSERT INTO budgets (tenant_id, subject, limit_micro_usd, spent_micro_usd)
   SELECT r.tenant_id, 'run:' || r.id, r.budget_micro_usd, coalesce((SELECT sum(CASE k.status WHEN 'open' THEN k.reserved_micro_usd ELSE k.cost_micro_usd END) FROM model_calls k WHERE k.tenant_id = r.tenant_id AND k.run_id = r.id), 0)
   FROM agent_runs r WHERE r.budget_micro_usd IS NOT NULL AND r.finished_at IS NULL;
 UPDATE agent_runs SET budget_keys = ARRAY['run:' || id || '/total'] WHERE budget_micro_usd IS NOT NULL AND finished_at IS NULL;
+
+-- How much a tenant, or each of its users, may ask for in a window: counted in Redis, waited for by runs, refused at the API.
+CREATE TABLE quotas (
+  tenant_id text NOT NULL,
+  -- `tenant`, or `user`: each user by himself.
+  subject text NOT NULL CHECK (subject IN ('tenant', 'user')),
+  kind text NOT NULL CHECK (kind IN ('requests', 'submissions', 'tokens')),
+  per text NOT NULL CHECK (per IN ('minute', 'hour', 'day')),
+  most bigint NOT NULL CHECK (most > 0),
+  PRIMARY KEY (tenant_id, subject, kind, per)
+);
+ALTER TABLE quotas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE quotas FORCE ROW LEVEL SECURITY;
+CREATE POLICY engine_sees_all ON quotas TO mainstay_engine USING (true) WITH CHECK (true);
+CREATE POLICY one_tenant ON quotas TO mainstay_app USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')) WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+GRANT SELECT, INSERT, UPDATE, DELETE ON quotas TO mainstay_engine;
+GRANT SELECT ON quotas TO mainstay_app;

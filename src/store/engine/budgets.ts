@@ -33,6 +33,12 @@ export async function listBudgets(pool: EnginePool, tenant: string, subject?: Bu
   return rows;
 }
 
+/** Whether runs of this agent and user fall under a budget. */
+export async function hasBudget(pool: EnginePool, tenant: string, agent: string, user: string | null): Promise<boolean> {
+  const { rowCount } = await pool.query(`SELECT FROM budgets WHERE tenant_id = $1 AND subject = ANY (ARRAY['tenant', 'agent:' || $2, 'user:' || $3]) LIMIT 1`, [tenant, agent, user]);
+  return rowCount === 1;
+}
+
 export interface BudgetChange {
   readonly tenant: string;
   readonly subject: BudgetSubject;

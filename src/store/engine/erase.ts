@@ -111,7 +111,7 @@ const EMPTY_RUNS: readonly (readonly [string, string])[] = [
   ['records', `UPDATE step_records SET result = NULL, result_blob = NULL, args_hash = '\\x00' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['events', `UPDATE run_events SET data = '{}' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) AND data::text <> '{}'`],
   ['toolCalls', `UPDATE tool_calls SET request = 'null', response = NULL, response_blob = NULL, error_message = NULL, business_key = NULL, user_id = NULL, args_hash = '\\x00' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
-  ['modelCalls', `UPDATE model_calls SET response = NULL, args_hash = '\\x00' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
+  ['modelCalls', `UPDATE model_calls SET response = NULL, args_hash = '\\x00', budgets = ARRAY(SELECT k FROM unnest(budgets) k WHERE k NOT LIKE 'user:%') WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['messages', `DELETE FROM messages WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['signals', `DELETE FROM signals WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['approvals', `DELETE FROM approvals WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
@@ -126,7 +126,7 @@ const EMPTY_RUNS: readonly (readonly [string, string])[] = [
   ['sessions', `UPDATE sessions s SET state = '{}', version = version + 1, updated_at = now() FROM (SELECT DISTINCT user_id, session_id FROM agent_runs WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND session_id IS NOT NULL) r
      WHERE s.tenant_id = $1 AND s.user_id = r.user_id AND s.id = r.session_id`],
   ['runs', `UPDATE agent_runs SET erased_at = now(), visible = false, input = 'null', output = NULL, output_blob = NULL, metadata = '{}', error_message = NULL, user_id = NULL, session_id = NULL, session_seq = NULL,
-     idempotency_key = NULL, concurrency_key = NULL, concurrency_limit = NULL, debounce_key = NULL, request_hash = '\\x00', memory_state = 'none' WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND finished_at IS NOT NULL`],
+     idempotency_key = NULL, concurrency_key = NULL, concurrency_limit = NULL, debounce_key = NULL, request_hash = '\\x00', wants_budget = NULL, wants_micro_usd = NULL, memory_state = 'none' WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND finished_at IS NOT NULL`],
 ];
 
 const USER: readonly (readonly [string, string])[] = [
@@ -209,6 +209,7 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     byRun('tool_calls', `request::text <> 'null' OR response IS NOT NULL OR response_blob IS NOT NULL`), byRun('model_calls', 'response IS NOT NULL'),
     byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'),
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
+    ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`] : []),
     ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`] : []),
     ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
   ];

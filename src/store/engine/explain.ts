@@ -37,7 +37,7 @@ SELECT r.status::text AS status, r.wait_reason::text AS "waitReason", r.agent, r
   r.wants_micro_usd::float8 AS "wantsMicroUsd",
   (SELECT json_build_object('callee', k.callee, 'code', k.code, 'endedMs', ${ms('k.ended')}) FROM (
     SELECT 'tool:' || tool AS callee, error_code AS code, finished_at AS ended FROM tool_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1
-    UNION ALL SELECT 'model:' || model, error_code, finished_at FROM model_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1) k WHERE k.code IN ('breaker_open', 'rate_limited', 'spend_limit') ORDER BY k.ended DESC LIMIT 1) AS refused,
+    UNION ALL SELECT 'model:' || model, error_code, finished_at FROM model_calls WHERE ${OF_RUN} AND step_seq = r.step_seq + 1) k WHERE k.code IN ('breaker_open', 'rate_limited', 'spend_limit', 'quota_exhausted') ORDER BY k.ended DESC LIMIT 1) AS refused,
   (SELECT data FROM run_events WHERE ${OF_RUN} AND type = 'step.failed' ORDER BY seq DESC LIMIT 1) AS failure,
   CASE WHEN r.session_id IS NOT NULL AND NOT r.holds_session THEN (SELECT json_build_object('run', o.id, 'status', o.status, 'waitReason', o.wait_reason) FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.user_id = r.user_id
     AND o.session_id = r.session_id AND o.session_seq < r.session_seq AND o.status IN ('queued', 'running', 'waiting') ORDER BY o.holds_session DESC, o.session_seq LIMIT 1) END AS before,

@@ -101,11 +101,11 @@ WITH c AS MATERIALIZED (
   SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int[], $12::int[], $13::int[], $14::int[], $15::int[], $16::bigint[], $17::int[])
     WITH ORDINALITY AS c(t, i, seq, path, attempt, status, response, stop, request, error, input, write5m, write1h, read, output, cost, ms, ord)
 ), was AS MATERIALIZED (
-  SELECT c.*, CASE k.status WHEN 'open' THEN k.reserved_micro_usd ELSE 0 END AS released, k.cost_micro_usd AS booked, ${keysOf('k')} AS keys
+  SELECT c.*, CASE k.status WHEN 'open' THEN k.reserved_micro_usd ELSE 0 END AS released, k.cost_micro_usd AS booked, ${keysOf('k')} AS keys, octet_length(k.args_hash) > 1 AS kept -- else it was erased meanwhile
   FROM c JOIN model_calls k ON k.tenant_id = c.t AND k.run_id = c.i AND k.step_seq = c.seq AND k.path = c.path AND k.attempt = c.attempt
   WHERE k.status = 'open' OR k.status = 'booked' AND c.status = 'settled' ORDER BY k.tenant_id, k.run_id, k.step_seq, k.path, k.attempt FOR UPDATE OF k
 ), f AS (
-  UPDATE model_calls k SET status = w.status::model_call_status, response = w.response::json, stop_reason = w.stop, request_id = w.request, error_code = w.error, input_tokens = w.input,
+  UPDATE model_calls k SET status = w.status::model_call_status, response = CASE WHEN w.kept THEN w.response::json END, stop_reason = w.stop, request_id = w.request, error_code = w.error, input_tokens = w.input,
     cache_write_5m_tokens = w.write5m, cache_write_1h_tokens = w.write1h, cache_read_tokens = w.read, output_tokens = w.output, cost_micro_usd = w.cost, duration_ms = w.ms, finished_at = now()
   FROM was w WHERE k.tenant_id = w.t AND k.run_id = w.i AND k.step_seq = w.seq AND k.path = w.path AND k.attempt = w.attempt
 ), d AS MATERIALIZED (SELECT w.t, u.key, sum(w.released)::bigint AS released, sum(w.cost - w.booked)::bigint AS spent FROM was w, unnest(w.keys) AS u(key) GROUP BY 1, 2
