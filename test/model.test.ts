@@ -140,7 +140,7 @@ describe('every fault of the provider has one meaning, and each costs one reques
     ['timed_out', 'model_unavailable', true],
     ['conflict', 'model_unavailable', true],
     ['ramp_limit', 'rate_limited', true],
-    ['unpaid', 'breaker_open', true],
+    ['unpaid', 'spend_limit', true],
     ['unauthorized', 'model_rejected', true],
     ['forbidden', 'model_rejected', true],
     ['not_found', 'model_rejected', true],

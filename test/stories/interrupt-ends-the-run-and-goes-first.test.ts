@@ -34,7 +34,7 @@ const twice = defineMachine({
 const parent = defineMachine({ name: 'parent', version: 1, input: message, start: 'go', remembers: false, steps: { go: async (step: Step<{ message: string }>) => { const child = await step.spawn('parked', { message: 'child' }); await step.waitForChildren([child]); return step.done(null); } } });
 
 const stack = await useStack();
-const fleet = await startFleet(stack, [agent({ tools: [slow] }), parked, parent, twice]);
+const fleet = await startFleet(stack, [agent({ tools: [slow] }), agent({ name: 'limited', model: 'claude-sonnet-5-5' }), parked, parent, twice]);
 await fleet.worker();
 beforeEach(() => { fleet.stub.reset(); done.length = 0; });
 
@@ -97,7 +97,7 @@ test('a call that has not begun is not begun any more', async () => {
 
 test('parked until its provider takes calls again: it ends now, with its words', async () => {
   fleet.stub.addFault({ kind: 'rate_limit', retryAfterS: 3_600, when: 'use it slowly' });
-  const id = await say('seven', 'use it slowly');
+  const id = await say('seven', 'use it slowly', { agent: 'limited' });
   await fleet.until('acme', id, ({ status, wait_reason: reason }) => status === 'waiting' && reason === 'rate');
   const next = await say('seven', 'Then not', { multitaskStrategy: 'interrupt' });
   expect(await fleet.ended('acme', id)).toMatchObject({ status: 'cancelled', error_code: 'interrupted' });
