@@ -128,5 +128,5 @@ class Line {
 }
 
 const transportOf = (transport: McpServer['transport']): Transport => ('url' in transport
-  ? new StreamableHTTPClientTransport(new URL(transport.url), { requestInit: { headers: { ...transport.headers } }, redirectPolicy: 'same-origin' }) as Transport
+  ? new StreamableHTTPClientTransport(new URL(transport.url), { requestInit: { headers: { ...transport.headers } }, redirectPolicy: 'same-origin' })
   : new StdioClientTransport({ command: transport.command, args: [...transport.args ?? []], stderr: 'ignore', ...(transport.env === undefined ? {} : { env: { ...transport.env } }), ...(transport.cwd === undefined ? {} : { cwd: transport.cwd }) }));

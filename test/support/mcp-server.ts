@@ -28,7 +28,7 @@ export async function serveHttp(make: () => McpServer = makeServer, port = 0): P
       if (!transport) {
         const made = new StreamableHTTPServerTransport({ sessionIdGenerator: randomUUID, onsessioninitialized: (session) => { sessions.set(session, made); } });
         transport = made;
-        await make().connect(made as Parameters<McpServer['connect']>[0]);
+        await make().connect(made);
       }
       await transport.handleRequest(request, response);
     })();
