@@ -28,6 +28,9 @@ export async function keepValue(blobs: BlobStore, tenant: string, value: unknown
   return { json: null, blob: `sha256:${digest}:${bytes.length}` };
 }
 
+/** How the row of this JSON text names it, where it is too large for the row. */
+export const referenceOf = (json: string): string => `sha256:${digestOf(Buffer.from(json))}:${Buffer.byteLength(json)}`;
+
 /** What a reader is told of a value that is not in its row. */
 export function storedNote(reference: string): { $stored: { bytes: number; sha256: string } } {
   const [, sha256 = '', bytes] = REFERENCE.exec(reference) ?? [];

@@ -118,6 +118,8 @@ export interface Step<I = unknown, D = unknown> {
 
   /** Calls a tool of the machine by name, through permission, schema, ledger, lock and breaker. */
   tool(name: string, args: unknown): Promise<Json>;
+  /** A tool's result of this run that is too large for its row, by its reference; undefined: this run has none of that name. */
+  resultOf(reference: string): Promise<Json | undefined>;
   /** `live`: its text is shown, as provisional, to those who follow the run. */
   model(request: ModelRequest, options?: { readonly live?: boolean }): Promise<ModelTurn>;
   /** Runs `work` once and records its result under the next path; a resumed step gets the record. */

@@ -22,6 +22,12 @@ export interface Tool {
   readonly description: string;
   readonly input: z.ZodType;
   readonly effect: ToolEffect;
+  /** JSON Schema of the arguments as the model is told it; undefined: made of `input`. */
+  readonly inputSchema: Record<string, unknown> | undefined;
+  /** The agent whose run this tool is; undefined for all others. */
+  readonly agent: string | undefined;
+  /** Whether a run may make the same call again and again, to look how something stands. */
+  readonly mayRepeat: boolean;
   /** For `keyed`: how long the callee remembers the key. Beyond it the tool counts as unkeyed. */
   readonly keyTtlMs: number;
   readonly timeoutMs: number;

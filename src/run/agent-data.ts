@@ -1,6 +1,7 @@
 // What an agent's machine hands from step to step, and what it needs of its definition.
 import { z } from 'zod';
 import type { SessionMessage, Step } from '../domain/machine.ts';
+import type { Tool } from '../domain/tool.ts';
 import { textOf, type ModelMessage, type ModelRequest, type ModelTool } from '../domain/model.ts';
 
 export const agentInput = z.strictObject({
@@ -20,6 +21,8 @@ export interface AgentData {
   readonly said?: readonly string[];
   /** Tokens of the conversation as the provider counted them with its last turn; absent before the first and after a summary. */
   readonly contextTokens?: number;
+  /** How often each call was made, by a digest of name and arguments. */
+  readonly called?: Readonly<Record<string, number>>;
   /** How often the turn under way was given more room, because its answer did not fit. */
   readonly raises?: number;
 }
@@ -33,6 +36,7 @@ export interface AnswerData extends AgentData {
 export interface AgentParts {
   readonly instructions: string;
   readonly tools: readonly ModelTool[];
+  readonly byName: ReadonlyMap<string, Tool>;
   readonly limits: {
     readonly maxTurns: number;
     /** Of one answer; doubled for a turn that does not fit, MAX_RAISES times. */

@@ -12,7 +12,7 @@ const MAX_RAISES = 2;
 export async function thinkStep(step: AgentStep, agent: AgentParts): Promise<Move> {
   const { turns, raises = 0 } = step.data;
   const { maxTurns, maxTokens, contextTokens } = agent.limits;
-  if (turns >= maxTurns) throw new MainstayError('turns_exhausted', `The agent took ${turns} turns without an answer.`);
+  if (turns >= maxTurns) return outOfTurns(step);
   step.progress(Math.min(0.9, (turns + 1) / maxTurns), `turn ${turns + 1}`);
   const data = await heard(step);
   const { messages } = data;
@@ -55,6 +55,15 @@ function afterTurn(step: AgentStep, data: AgentData, turn: ModelTurn): Move {
     case 'model_context_window_exceeded': return isLong(data.messages) ? step.next('compact', next) : partly(step, next, turn);
     case 'end_turn': case 'stop_sequence': return step.next('answer', { ...grown, answer: textOf(content) });
   }
+}
+
+/** What the model has said by the way is a partial answer, where it has said anything. */
+function outOfTurns(step: AgentStep): Move {
+  const { messages, turns } = step.data;
+  const own = messages.filter(({ role }) => role === 'assistant').slice(-turns); // what stands before is the session's
+  const answer = textOf(own.findLast(({ content }) => textOf(content).trim() !== '')?.content ?? []);
+  if (answer === '') throw new MainstayError('turns_exhausted', `The agent took ${turns} turns without an answer.`);
+  return step.next('answer', { ...step.data, answer, partial: true });
 }
 
 /** The words of a turn that was cut off are an answer, marked as a part; calls in it are not carried out. */

@@ -2,12 +2,11 @@
 // where the conversation grows too long. The system prompt is a stable prefix; memories and the date go after it. An answer
 // names the memories it used as `[m:<id>]`.
 import { z } from 'zod';
-import { codeOf, ERRORS, messageOf } from '../domain/errors.ts';
-import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Recall, SessionMessage, Step } from '../domain/machine.ts';
-import type { ModelMessage, ModelTool, ToolResultBlock, ToolUseBlock } from '../domain/model.ts';
+import type { ModelMessage, ModelTool } from '../domain/model.ts';
 import type { Tool } from '../domain/tool.ts';
 import { alternating } from '../domain/conversation.ts';
+import { actStep, readResultTool } from './agent-act.ts';
 import { compactStep } from './agent-compact.ts';
 import { agentInput, asked, interruptedMessages, type AgentData, type AgentInput, type AgentParts, type AnswerData } from './agent-data.ts';
 import { thinkStep } from './agent-think.ts';
@@ -40,15 +39,13 @@ const MAX_TURNS = 12;
 const MAX_TOKENS = 2_048;
 /** Three quarters of the smallest context among the priced models (200,000), less room for an answer. */
 const CONTEXT_TOKENS = 140_000;
-/** After this many failures of a step a tool's error is told to the model instead of being tried again. */
-const TOOL_TRIES = 2;
 
 export function defineAgent(options: AgentOptions): Machine {
   const tools = options.tools ?? [];
-  const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const offered = [...tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema ?? schemaOf(tool) })), ...(tools.length > 0 ? [readResultTool] : [])].sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const agent: AgentParts = {
-    instructions: options.instructions, tools: offered,
+    instructions: options.instructions, tools: offered, byName: new Map(tools.map((tool) => [tool.name, tool])),
     limits: { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS, contextTokens: options.limits?.contextTokens ?? CONTEXT_TOKENS },
   };
   return defineMachine({
@@ -68,7 +65,7 @@ export function defineAgent(options: AgentOptions): Machine {
       recall: (step) => recallStep(step, remembers),
       think: (step: Step<AgentInput, AgentData>) => thinkStep(step, agent),
       compact: (step: Step<AgentInput, AgentData>) => compactStep(step, agent),
-      act: (step: Step<AgentInput, AgentData>) => actStep(step),
+      act: (step: Step<AgentInput, AgentData>) => actStep(step, agent),
       answer: (step: Step<AgentInput, AnswerData>) => answerStep(step),
     },
   });
@@ -79,24 +76,6 @@ async function recallStep(step: Step<AgentInput>, remembers: boolean): Promise<M
   const history = await step.history();
   const messages: ModelMessage[] = [...history.map(asMessage), { role: 'user', content: [{ type: 'text', text: step.input.message }] }];
   return step.next('think', { messages: alternating(messages), turns: 0, memories: recall?.text ?? '', trace: recall?.trace ?? null });
-}
-
-/** All tools of a turn at once; each result, or error, goes back to the model. */
-async function actStep(step: Step<AgentInput, AgentData>): Promise<Move> {
-  const uses = (step.data.messages.at(-1)?.content ?? []).filter((block): block is ToolUseBlock => block.type === 'tool_use');
-  const results = await step.all(uses.map((use) => (branch: Step<AgentInput, AgentData>) => callForModel(branch, use)));
-  return step.next('think', { ...step.data, messages: [...step.data.messages, { role: 'user', content: results }] });
-}
-
-async function callForModel(step: Step<AgentInput, AgentData>, use: ToolUseBlock): Promise<ToolResultBlock> {
-  try {
-    const result: Json = await step.tool(use.name, use.input);
-    return { type: 'tool_result', tool_use_id: use.id, content: typeof result === 'string' ? result : JSON.stringify(result) };
-  } catch (error) {
-    const code = codeOf(error, 'tool_failed');
-    if (ERRORS[code].on === 'retry' && step.run.attempt < TOOL_TRIES) throw error;
-    return { type: 'tool_result', tool_use_id: use.id, content: `${code}: ${messageOf(error)}`, is_error: true };
-  }
 }
 
 async function answerStep(step: Step<AgentInput, AnswerData>): Promise<Move> {

@@ -3,7 +3,7 @@
 // which parks knows whether something came since.
 import type { BlobStore } from '../domain/blob.ts';
 import { MainstayError } from '../domain/errors.ts';
-import { storable } from '../domain/json.ts';
+import { storable, type Json } from '../domain/json.ts';
 import type { ApprovalDecision, ApprovalRequest, ChildOptions, Machine } from '../domain/machine.ts';
 import type { StopReason } from '../domain/model.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
@@ -14,7 +14,7 @@ import type { LiveText, LiveTurn } from '../limits/live-text.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import { sessionMessages } from '../store/engine/context.ts';
-import { recordResultIfHeld, type Place } from '../store/engine/ledger.ts';
+import { hasResult, recordResultIfHeld, type Place } from '../store/engine/ledger.ts';
 import { takeSteersIfHeld } from '../store/engine/multitask.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { settleOrOpenWaitIfHeld, type WaitResult, type WaitSpec } from '../store/engine/waits.ts';
@@ -97,6 +97,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     spawn: (agent, input, options, place) => spawn(deps, run, agent, input, options, place),
     recall: (query, place) => recaller.recall({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, signal }),
     cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
+    resultOf: async (reference) => (await hasResult(pool, run.tenant, run.id, reference) ? await readValue(blobs, run.tenant, reference) as Json : undefined),
     history: async () => (run.session === null || run.user === null ? [] : sessionMessages(pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),
     steered: async (argsHash, place) => {
       if (run.session === null || run.user === null) return [];

@@ -23,6 +23,8 @@ export interface StepCalls {
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
   model(request: ModelRequest, argsHash: string, place: Place, attempt: number, live: boolean): Promise<ModelTurn | Park>;
   record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
+  /** A large result of this run's tools, by its reference. */
+  resultOf(reference: string): Promise<Json | undefined>;
   /** The result of a recorded call, wherever it lies. */
   recorded(call: RecordedCall): Promise<unknown>;
   wait(spec: WaitSpec, place: Place): Promise<WaitResult | Park>;
@@ -112,6 +114,8 @@ export class StepScope implements Step<unknown, unknown> {
       return this.#state.calls.tool(tool, args, hash, place, recorded);
     });
   }
+
+  resultOf(reference: string): Promise<Json | undefined> { return this.#state.calls.resultOf(reference); }
 
   model(request: ModelRequest, { live = false }: { readonly live?: boolean } = {}): Promise<ModelTurn> {
     const hash = hashOf(request);

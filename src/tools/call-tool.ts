@@ -22,6 +22,7 @@ import { businessTwin, fillToolResult, isHeld, openToolCallIfHeld, originCall, t
 import { isUniqueViolation, type EnginePool } from '../store/engine/pool.ts';
 import { keepValue, readValue } from '../values.ts';
 import { refusal } from './permission.ts';
+import { storableOutput } from './tool-output.ts';
 
 export interface ToolDeps {
   readonly pool: EnginePool;
@@ -128,7 +129,7 @@ class ToolCall {
     if (tool.effect === 'keyed' && recorded.startedMsAgo < tool.keyTtlMs) return undefined;
     const found = tool.lookup ? await tool.lookup(this.#key, this.#context(this.#request.signal)).catch(() => undefined) : undefined;
     if (found === 'not_applied') return undefined;
-    if (found) return { result: (found.result ?? null) as Json };
+    if (found) return { result: storableOutput(found.result) };
     if (recorded.status === 'failed') await this.#open(args, undefined);
     if (recorded.status !== 'unknown') await this.#fill(failure('unknown', new MainstayError('outcome_unknown', `Whether ${tool.name} took effect is not known.`)));
     return new Park('outcome', undefined);
@@ -197,7 +198,7 @@ class ToolCall {
     try {
       const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
       faultPoint('call-answered');
-      const json = (result ?? null) as Json;
+      const json = storableOutput(result);
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
       await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
       faultPoint('result-written');
@@ -230,7 +231,7 @@ class ToolCall {
   #fillLate(given: Promise<unknown> | undefined): void {
     const { tool, place } = this.#request;
     void given?.then(async (result) => {
-      const response = await keepValue(this.#deps.blobs, place.tenant, result ?? null, `the result of ${tool.name}`);
+      const response = await keepValue(this.#deps.blobs, place.tenant, storableOutput(result), `the result of ${tool.name}`);
       await this.#fill({ status: 'succeeded', response, meta: '{"late":true}', errorCode: null, errorMessage: null, late: true });
     }).catch(() => undefined); // it failed late: still unknown, and a person is asked
   }

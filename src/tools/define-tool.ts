@@ -11,6 +11,10 @@ export interface ToolOptions<I, O> {
   readonly version?: number;
   readonly description: string;
   readonly input: z.ZodType<I>;
+  /** JSON Schema for the model, where it is not to be made of `input`. */
+  readonly inputSchema?: Record<string, unknown>;
+  /** A run may make the same call as often as it likes (to poll); the third is refused unless told. */
+  readonly mayRepeat?: boolean;
   readonly effect?: ToolEffect;
   /** How long the callee honours our key, milliseconds; a day unless told. */
   readonly keyTtlMs?: number;
@@ -43,6 +47,9 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     version: options.version ?? 1,
     description: options.description,
     input: options.input,
+    inputSchema: options.inputSchema,
+    agent: undefined,
+    mayRepeat: options.mayRepeat ?? false,
     effect: options.effect ?? 'unkeyed',
     keyTtlMs: options.keyTtlMs ?? DAY_MS,
     timeoutMs: options.timeoutMs ?? 30_000,

@@ -163,3 +163,8 @@ export async function originCall(pool: EnginePool, origin: { readonly run: strin
      ORDER BY 5 DESC, k.status = 'succeeded' DESC, o.back, k.step_seq LIMIT 1`, [place.tenant, origin.run, origin.seq, place.stepSeq, place.path, tool, argsHash]);
   return rows[0];
 }
+
+/** Whether a tool call of the run has this reference to the object store as its result. */
+export async function hasResult(pool: EnginePool, tenant: string, run: string, reference: string): Promise<boolean> {
+  return (await pool.query(`SELECT FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND response_blob = $3 LIMIT 1`, [tenant, run, reference])).rowCount === 1;
+}
