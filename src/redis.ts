@@ -49,6 +49,8 @@ export const redisKeys = (prefix: string) => ({
   lock: (tenant: string, resource: string): string => `${prefix}:lock:${part(tenant)}:${part(resource)}`,
   rate: (tenant: string, user: string): string => `${prefix}:rate:${part(tenant)}:${part(user)}`,
   ratePrefix: `${prefix}:rate`,
+  /** Calls of a tool; `owner`: nothing for the fleet, or tenant, or tenant and user. */
+  toolRate: (tool: string, owner: readonly string[]): string => [`${prefix}:rate-tool`, tool, ...owner].map((name, at) => (at === 0 ? name : part(name))).join(':'),
   job: (run: string): string => `${prefix}:job:${run}`,
   /** The provider's limits of one API key (named by a digest) and model. */
   provider: (account: string, model: string): string => `${prefix}:provider:${part(account)}:${part(model)}`,

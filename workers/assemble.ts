@@ -13,6 +13,7 @@ import { Governor } from '../src/limits/governor.ts';
 import { JobStates } from '../src/limits/job-state.ts';
 import { Locks } from '../src/limits/locks.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { ToolRates } from '../src/limits/tool-rates.ts';
 import { SessionStates } from '../src/limits/session-state.ts';
 import { makeLog, type Log } from '../src/log.ts';
 import { makeMetrics, type Metrics } from '../src/metrics.ts';
@@ -102,7 +103,7 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
 /** For processes whose machines need nothing of the ground. */
 export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
-export interface Limits { readonly breakers: Breakers; readonly governor: Governor; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; close(): void }
+export interface Limits { readonly breakers: Breakers; readonly governor: Governor; readonly locks: Locks; readonly rates: ToolRates; readonly sessions: SessionStates; readonly jobs: JobStates; close(): void }
 
 export function assembleLimits({ config, log, keys, metrics }: Base, change: Partial<BreakerOptions> = {}): Limits {
   const redis = openLimitsRedis(config.REDIS_URL, log);
@@ -110,7 +111,7 @@ export function assembleLimits({ config, log, keys, metrics }: Base, change: Par
   const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]), ...change });
   const account = createHash('sha256').update(config.ANTHROPIC_API_KEY ?? 'none').digest('hex').slice(0, 16);
   return {
-    breakers, governor: new Governor({ redis, keys, account }), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys),
+    breakers, governor: new Governor({ redis, keys, account }), locks: new Locks(redis), rates: new ToolRates(redis, keys), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys),
     close() { breakers.close(); redis.disconnect(); },
   };
 }
@@ -122,10 +123,10 @@ export function assembleModel({ config, log }: Base): Model {
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
   const { engine, registry, keys, metrics, log, blobs, submit, budgets } = base;
-  const { breakers, governor, locks, sessions, jobs } = limits;
+  const { breakers, governor, locks, rates, sessions, jobs } = limits;
   return {
     engine, registry, sessions, jobs, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
-    tools: { pool: engine.pool, breakers, locks, keys, metrics, blobs },
+    tools: { pool: engine.pool, breakers, locks, rates, keys, metrics, blobs },
     models: { engine, model: assembleModel(base), governor, breakers, budgets, metrics },
   };
 }

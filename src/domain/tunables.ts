@@ -99,6 +99,8 @@ export const LOCK_TTL_MS = 30_000;
 export const LOCK_RETRY_MS = 1_000;
 /** A run whose model or tool is not to be called now, and says not for how long, asks again after this. */
 export const RATE_RETRY_MS = 5_000;
+/** Longest a run waits for its turn at a tool's rate before it asks again: others before it may have gone. */
+export const MAX_RATE_WAIT_MS = 600_000;
 // ready queue, wake-ups, intake
 /** Calls of one Lua script grouped into one: 100 takes hold Redis for about 2 ms. */
 export const READY_GROUP_MAX = 100;

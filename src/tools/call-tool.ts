@@ -1,5 +1,5 @@
-// One tool call: schema → permission → approval → ledger intent → lock, breaker, time limit → call with key → result. After a
-// crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
+// One tool call: schema → permission → approval → lock, rate → ledger intent → breaker, time limit → call with key → result. After
+// a crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
 // up or asks a person. It never calls an unkeyed tool twice without proof that the first call did nothing, and a fork asks
 // before it repeats an effect its origin had.
 import { createHash } from 'node:crypto';
@@ -15,6 +15,7 @@ import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
+import type { ToolRates } from '../limits/tool-rates.ts';
 import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
@@ -27,6 +28,7 @@ export interface ToolDeps {
   readonly pool: EnginePool;
   readonly breakers: Breakers;
   readonly locks: Locks;
+  readonly rates: ToolRates;
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
   readonly blobs: BlobStore;
@@ -151,6 +153,8 @@ class ToolCall {
       lease = held;
     }
     try {
+      const fullMs = tool.rate === undefined ? 0 : await this.#deps.rates.take({ tool: tool.name, tenant: place.tenant, user: this.#request.user, rate: tool.rate });
+      if (fullMs > 0) return new Park('rate', fullMs);
       if (!(await this.#open(args, business))) return new Park('rate', BUSINESS_RETRY_MS);
       faultPoint('intent-written');
       return await this.#callAndFill(args);
