@@ -12,6 +12,8 @@ export interface ToolContext {
   readonly key: string;
   /** Aborts on the tool's time limit, on cancel and when the worker loses the run. */
   readonly signal: AbortSignal;
+  /** Live progress of the run for people: 0 to 1 and a short note without content. Never durable; nothing once the call is over. */
+  progress(fraction: number, note?: string): void;
 }
 
 /** So many calls in so many seconds, of the whole fleet, or of each tenant or user. */

@@ -54,7 +54,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
   return {
     held,
     settled: async () => { await settled; },
-    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) }),
+    tool: (tool, args, argsHash, place, recorded) => callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq) }),
     model: (request, argsHash, place, attempt) => callModel(models, { place, request, argsHash, attempt, signal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) }),
     record: async (name, argsHash, place, result) => {
       const stored = await keepValue(blobs, run.tenant, result, `the result of ${name}`);

@@ -53,6 +53,8 @@ export interface ToolCallRequest {
   readonly recorded: RecordedCall | undefined;
   /** The run a fork began with, and how many of its steps it took over. */
   readonly origin: { readonly run: string; readonly seq: number } | undefined;
+  /** Shows the run's live progress. */
+  readonly progress: (fraction: number, note: string | undefined) => void;
   /** Told how much of the run's inbox an open question has read. */
   readonly sawInbox: (seq: number) => void;
 }
@@ -86,6 +88,8 @@ class ToolCall {
   readonly #deps: ToolDeps;
   readonly #request: ToolCallRequest;
   readonly #startedMs = monoMs();
+  /** A tool that is given up may go on talking: the run may be parked or ended by then. */
+  #underWay = false;
   /** Stable over retries and takeovers: run, step, path. A fork repeats a keyed call under its origin's. */
   #key: string;
 
@@ -198,8 +202,9 @@ class ToolCall {
   async #callAndFill(args: unknown): Promise<Json | Park> {
     const { tool, signal, place } = this.#request;
     let given: Promise<unknown> | undefined;
+    this.#underWay = true;
     try {
-      const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
+      const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' }).finally(() => { this.#underWay = false; });
       faultPoint('call-answered');
       const json = (result ?? null) as Json;
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
@@ -251,8 +256,8 @@ class ToolCall {
   }
 
   #context(signal: AbortSignal): ToolContext {
-    const { place, user } = this.#request;
-    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal };
+    const { place, user, progress } = this.#request;
+    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal, progress: (fraction, note) => { if (this.#underWay) progress(fraction, note); } };
   }
 }
 
