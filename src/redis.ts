@@ -51,6 +51,8 @@ export const redisKeys = (prefix: string) => ({
   /** What a tenant, or with `user` one of its users, has used of a quota. */
   quota: (tenant: string, user: string | null, what: string): string => `${prefix}:quota:${part(tenant)}:${user === null ? '' : `user:${part(user)}:`}${what}`,
   ratePrefix: `${prefix}:rate`,
+  /** Calls of a tool; `owner`: nothing for the fleet, or tenant, or tenant and user. */
+  toolRate: (tool: string, owner: readonly string[]): string => [`${prefix}:rate-tool`, tool, ...owner].map((name, at) => (at === 0 ? name : part(name))).join(':'),
   job: (run: string): string => `${prefix}:job:${run}`,
   /** Text of a turn while it streams. */
   text: (run: string): string => `${prefix}:text:${run}`,

@@ -12,7 +12,12 @@ export interface ToolContext {
   readonly key: string;
   /** Aborts on the tool's time limit, on cancel and when the worker loses the run. */
   readonly signal: AbortSignal;
+  /** Live progress of the run for people: 0 to 1 and a short note without content. Never durable; nothing once the call is over. */
+  progress(fraction: number, note?: string): void;
 }
+
+/** So many calls in so many seconds, of the whole fleet, or of each tenant or user. */
+export interface ToolRate { readonly calls: number; readonly perS: number; readonly per: 'fleet' | 'tenant' | 'user' }
 
 /** A tool as the engine holds it: the types of arguments and result are checked where it is defined, and forgotten here. */
 export interface Tool {
@@ -37,6 +42,8 @@ export interface Tool {
   readonly dataset: ((args: never) => string | undefined) | undefined;
   /** The resource these arguments work on: one run at a time holds it. */
   readonly lock: ((args: never) => string | undefined) | undefined;
+  /** How often it may be called; a run for which there is no room waits, with no worker. */
+  readonly rate: ToolRate | undefined;
   /** Whether a person must agree to a call with these arguments, and until when. */
   readonly approval: { readonly asks: (args: never) => boolean; readonly expiresInMs: number | null; readonly onExpiry: 'approve' | 'deny' } | undefined;
   /** The tool's own name of the effect of these arguments (`order 4711`): within the window one effect stands for all runs. */

@@ -107,6 +107,8 @@ export const LOCK_RETRY_MS = 1_000;
 export const RATE_RETRY_MS = 5_000;
 /** Quotas of a tenant are read again after this: how late a change counts elsewhere. */
 export const QUOTA_CACHE_MS = 3_000;
+/** Longest a run waits for its turn at a tool's rate before it asks again: others before it may have gone. */
+export const MAX_RATE_WAIT_MS = 600_000;
 // ready queue, wake-ups, intake
 /** Calls of one Lua script grouped into one: 100 takes hold Redis for about 2 ms. */
 export const READY_GROUP_MAX = 100;

@@ -71,7 +71,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     settled: async () => { await settled; },
     tool: async (tool, args, argsHash, place, recorded) => {
       wanted();
-      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, sawInbox: (seq) => note(inbox, seq) });
+      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq) });
     },
     model: async (request, argsHash, place, attempt, live) => {
       wanted();

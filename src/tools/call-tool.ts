@@ -1,5 +1,5 @@
-// One tool call: schema → permission → approval → ledger intent → lock, breaker, time limit → call with key → result. After a
-// crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
+// One tool call: schema → permission → approval → lock, rate → ledger intent → breaker, time limit → call with key → result. After
+// a crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
 // up or asks a person. It never calls an unkeyed tool twice without proof that the first call did nothing, and a fork asks
 // before it repeats an effect its origin had.
 import { createHash } from 'node:crypto';
@@ -15,6 +15,7 @@ import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
+import type { ToolRates } from '../limits/tool-rates.ts';
 import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
@@ -28,6 +29,7 @@ export interface ToolDeps {
   readonly pool: EnginePool;
   readonly breakers: Breakers;
   readonly locks: Locks;
+  readonly rates: ToolRates;
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
   readonly blobs: BlobStore;
@@ -52,6 +54,8 @@ export interface ToolCallRequest {
   readonly recorded: RecordedCall | undefined;
   /** The run a fork began with, and how many of its steps it took over. */
   readonly origin: { readonly run: string; readonly seq: number } | undefined;
+  /** Shows the run's live progress. */
+  readonly progress: (fraction: number, note: string | undefined) => void;
   /** Told how much of the run's inbox an open question has read. */
   readonly sawInbox: (seq: number) => void;
 }
@@ -85,6 +89,8 @@ class ToolCall {
   readonly #deps: ToolDeps;
   readonly #request: ToolCallRequest;
   readonly #startedMs = monoMs();
+  /** A tool that is given up may go on talking: the run may be parked or ended by then. */
+  #underWay = false;
   /** Stable over retries and takeovers: run, step, path. A fork repeats a keyed call under its origin's. */
   #key: string;
 
@@ -152,6 +158,8 @@ class ToolCall {
       lease = held;
     }
     try {
+      const fullMs = tool.rate === undefined ? 0 : await this.#deps.rates.take({ tool: tool.name, tenant: place.tenant, user: this.#request.user, rate: tool.rate });
+      if (fullMs > 0) return new Park('rate', fullMs);
       if (!(await this.#open(args, business))) return new Park('rate', BUSINESS_RETRY_MS);
       faultPoint('intent-written');
       return await this.#callAndFill(args);
@@ -195,8 +203,9 @@ class ToolCall {
   async #callAndFill(args: unknown): Promise<Json | Park> {
     const { tool, signal, place } = this.#request;
     let given: Promise<unknown> | undefined;
+    this.#underWay = true;
     try {
-      const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' });
+      const result = await this.#deps.breakers.run(`tool:${tool.name}`, (callSignal) => (given = tool.run(args as never, this.#context(callSignal)).catch((error: unknown) => { throw asToolError(tool, error); })), { signal, timeoutMs: tool.timeoutMs, timeoutCode: 'tool_timeout' }).finally(() => { this.#underWay = false; });
       faultPoint('call-answered');
       const json = storableOutput(result);
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
@@ -248,8 +257,8 @@ class ToolCall {
   }
 
   #context(signal: AbortSignal): ToolContext {
-    const { place, user } = this.#request;
-    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal };
+    const { place, user, progress } = this.#request;
+    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal, progress: (fraction, note) => { if (this.#underWay) progress(fraction, note); } };
   }
 }
 

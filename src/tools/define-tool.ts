@@ -3,7 +3,7 @@
 import type { z } from 'zod';
 import { MainstayError } from '../domain/errors.ts';
 import type { ToolEffect } from '../domain/status.ts';
-import type { Tool, ToolContext } from '../domain/tool.ts';
+import type { Tool, ToolContext, ToolRate } from '../domain/tool.ts';
 
 export interface ToolOptions<I, O> {
   /** Lower case letters, digits, `_`; the model calls it by this. */
@@ -22,6 +22,8 @@ export interface ToolOptions<I, O> {
   readonly scopes?: readonly string[];
   readonly dataset?: (args: I) => string | undefined;
   readonly lock?: (args: I) => string | undefined;
+  /** At most so many calls in so many whole seconds: of the whole fleet unless `per` says of each tenant or user. No limit unless told. */
+  readonly rate?: { readonly calls: number; readonly perS: number; readonly per?: ToolRate['per'] };
   /** Asks a person first: always, or when this says so. Never unless told. */
   readonly approval?: 'never' | 'always' | ((args: I) => boolean);
   /** How long the question stays open, milliseconds, and what no answer counts as; open for ever and `deny` unless told. */
@@ -56,12 +58,19 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     scopes: options.scopes ?? [],
     dataset: options.dataset,
     lock: options.lock,
+    rate: rateOf(options),
     approval: approvalOf(options),
     business: options.businessKey && { key: options.businessKey, windowMs: options.businessWindowMs ?? DAY_MS },
     run: options.run,
     lookup: options.lookup,
     notApplied: options.notApplied,
   };
+}
+
+function rateOf<I, O>({ name, rate }: ToolOptions<I, O>): ToolRate | undefined {
+  if (rate === undefined) return undefined;
+  if (![rate.calls, rate.perS].every((n) => Number.isSafeInteger(n) && n > 0)) throw new MainstayError('bad_request', `The rate of ${name} is ${rate.calls} calls in ${rate.perS} s: use whole numbers above 0.`);
+  return { per: 'fleet', ...rate };
 }
 
 function approvalOf<I, O>({ approval = 'never', approvalExpiresInMs = null, approvalOnExpiry = 'deny' }: { approval?: ToolOptions<I, O>['approval']; approvalExpiresInMs?: number | null; approvalOnExpiry?: 'approve' | 'deny' }): Tool['approval'] {
