@@ -48,6 +48,7 @@ export const configSchema = z.object({
   CONCURRENCY: int(1, 1000).default(10).describe('Runs a worker moves at the same time.'),
   LEASE_MS: int(1_000, 600_000).default(15_000).describe('How long a silent worker keeps its claims, milliseconds.'),
   DRAIN_MS: int(0, 3_600_000).default(20_000).describe('How long a stopping worker waits for its steps, milliseconds; the grace period must be longer.'),
+  ERASURE_KEY: z.string().min(16).optional().describe('Secret that signs receipts of erasures (HMAC-SHA256); unset: they carry their digest only.'),
   SESSION_TTL_S: int(1, 2_592_000).default(3_600).describe('Life of a session’s state in Redis after its last use, seconds.'),
   RATE_LIMIT: int(1, 1_000_000).default(600).describe('Requests per minute and API key.'),
   SUBMIT_RATE_LIMIT: int(1, 1_000_000).default(600).describe('Submissions per minute, tenant and user.'),

@@ -11,6 +11,13 @@ const REFERENCE = /^sha256:([0-9a-f]{64}):(\d+)$/;
 const keyOf = (tenant: string, digest: string): string => `values/${encodeURIComponent(tenant)}/${digest}.json`;
 const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
+/** The key in the object store of what a reference of this tenant names. Throws `value_lost` for what is no reference. */
+export function valueKey(tenant: string, reference: string): string {
+  const digest = REFERENCE.exec(reference)?.[1];
+  if (digest === undefined) throw new MainstayError('value_lost', 'The row holds no reference to a value.');
+  return keyOf(tenant, digest);
+}
+
 /** The value as its row keeps it. Throws `data_not_storable`; `value_unavailable` when a large one cannot be put. */
 export async function keepValue(blobs: BlobStore, tenant: string, value: unknown, what: string): Promise<Stored> {
   const json = storable(value, what, MAX_VALUE_BYTES);

@@ -44,6 +44,7 @@ describe('access', () => {
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
+    ['erasures:write', 'POST', '/v1/erasures', { user: 'nobody-of-this-name' }], ['erasures:write', 'GET', '/v1/erasures'], ['erasures:write', 'GET', '/v1/erasures/era_1'],
     ['usage:read', 'GET', '/v1/limits'], ['keys:write', 'PUT', '/v1/limits/agents/echo', { maxRunning: 1 }],
   ];
 
@@ -199,10 +200,12 @@ describe('what is documented', () => {
       'GET /v1/sessions/{session}', 'GET /v1/sessions/{session}/messages', 'GET /v1/usage', 'POST /v1/keys', 'POST /v1/runs', 'POST /v1/runs/{run}/cancel', 'GET /v1/runs/{run}/explain', 'GET /v1/runs/{run}/unsettled', 'POST /v1/approvals/{approval}/decide', 'POST /v1/runs/bulk', 'POST /v1/runs/many',
       'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
       'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}',
+      'POST /v1/erasures', 'GET /v1/erasures', 'GET /v1/erasures/{erasure}',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
     const { body: schedule } = await api.call<{ id: string }>('POST', '/v1/schedules', { key: all, body: { name: 'yearly', agent: 'echo', input: { word: 'x' }, cron: '0 9 1 1 *', zone: 'UTC' } });
-    const names: Record<string, string> = { run: runs.ada.id, memory: publicId('memory', memoryId), approval: publicId('approval', approvalId), session: 's', user: 'ada', schedule: schedule.id };
+    const { body: erasure } = await api.call<{ id: string }>('POST', '/v1/erasures', { key: all, body: { user: 'nobody-of-this-name' } });
+    const names: Record<string, string> = { erasure: erasure.id, run: runs.ada.id, memory: publicId('memory', memoryId), approval: publicId('approval', approvalId), session: 's', user: 'ada', schedule: schedule.id };
     const schemas = JSON.parse(JSON.stringify(document.components.schemas).replaceAll('#/components/schemas/', '#/$defs/')) as object;
     for (const [path, methods] of Object.entries(document.paths)) {
       const schema = methods['get']?.responses['200']?.content?.['application/json']?.schema;

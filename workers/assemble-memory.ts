@@ -1,5 +1,6 @@
 // The memory parts of a worker: embedder, vector index, recall, and the machine that remembers. Built before the rest,
 // because its machine is among those the process registers.
+import type { Embedder } from '../src/domain/embedder.ts';
 import type { Machine } from '../src/domain/machine.ts';
 import { codeOf, messageOf } from '../src/domain/errors.ts';
 import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
@@ -7,7 +8,9 @@ import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
+import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
+import type { Service } from '../src/service.ts';
 import { openAppStore } from '../src/store/app-store.ts';
 import type { OwedRun } from '../src/store/engine/sweeps.ts';
 import type { Base, Ground } from './assemble.ts';
@@ -15,8 +18,11 @@ import type { Base, Ground } from './assemble.ts';
 export interface MemoryParts {
   readonly machine: Machine;
   readonly recaller: Recaller;
+  readonly embedder: Embedder;
   /** Brings rows that the index owes, up to `limit` of each table; `all`: also those of another generation. */
   indexPending(limit: number, all?: boolean): Promise<number>;
+  /** Carries out requested erasures. */
+  eraser(base: Base): Service;
   close(): Promise<void>;
 }
 
@@ -32,11 +38,13 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   const parts = { store, index, embedder, pool, metrics, log };
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
+    embedder,
     recaller: makeRecall(parts),
     indexPending: (limit, all = false) => indexPending(parts, limit, all).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed
     }),
+    eraser: ({ blobs }) => makeEraser({ pool, redis, keys, blobs, index, fingerprint: embedder.fingerprint, signingKey: config.ERASURE_KEY, log }),
     close: async () => { await Promise.allSettled([store.close(), index.close(), embedder.close()]); },
   };
 }

@@ -18,6 +18,7 @@ import { addExplainRoutes } from './routes-explain.ts';
 import { addApprovalRoutes } from './routes-approvals.ts';
 import { addControlRoutes } from './routes-control.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
+import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addRunRoutes } from './routes-runs.ts';
 import { addScheduleRoutes } from './routes-schedules.ts';
@@ -95,6 +96,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addControlRoutes(app, deps);
   addApprovalRoutes(app, deps);
   addScheduleRoutes(app, deps);
+  addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addSessionRoutes(app, deps);
   addAdminRoutes(app, deps);

@@ -4,6 +4,7 @@ import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
 import type * as wire from '../domain/wire.ts';
+import type { Erasure } from '../store/erasures.ts';
 import type { AuditEvent } from '../store/audit.ts';
 import type { ListedKey } from '../store/engine/api-keys.ts';
 import type { OpenCall } from '../store/engine/outcomes.ts';
@@ -108,6 +109,10 @@ export const agent = (machine: Machine): wire.Agent => ({
 
 export const usageRow = ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd }: UsageRow): wire.Usage['data'][number] =>
   ({ day, agent: name, model, runs, calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd });
+
+export const erasure = ({ id, kind, subject, requestedBy, requestedAt, finishedAt, counts, receipt }: Erasure): wire.Erasure => ({
+  id: publicId('erasure', id), kind, subject: kind === 'memory' || kind === 'run' ? publicId(kind, subject) : subject, requestedBy, requestedAt: iso(requestedAt), finishedAt: isoOrNull(finishedAt), erased: counts as Record<string, number>, receipt,
+});
 
 export const auditLine = (row: AuditEvent): wire.AuditLine => ({
   id: String(row.id), actor: row.actor, user: row.userId, action: row.action, objectType: row.objectType, objectId: row.objectId, allowed: row.allowed, details: row.details, createdAt: iso(row.createdAt),

@@ -7,6 +7,7 @@ import { MainstayApiError } from '../client/client.ts';
 import { isMainstayError, messageOf } from '../domain/errors.ts';
 import { addApprovalCommands } from './approval-commands.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
+import { addErasureCommands } from './erasure-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
 import { addMemoryCommands } from './memory-commands.ts';
@@ -38,6 +39,7 @@ function makeProgram(): Command {
   addMemoryCommands(program);
   addLookUpCommands(program);
   addPermissionCommands(program);
+  addErasureCommands(program);
   program.commandsGroup('Operate (DATABASE_URL):');
   addKeyCommands(program);
   addOperateCommands(program);

@@ -8,6 +8,7 @@ import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
 import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
 import { runCalls } from './run-calls.ts';
+import { erasureCalls } from './erasure-calls.ts';
 import { scheduleCalls } from './schedule-calls.ts';
 
 export { MainstayApiError } from './api-error.ts';
@@ -55,6 +56,7 @@ export class Mainstay {
   readonly keys: ReturnType<typeof keyCalls>;
   readonly permissions: ReturnType<typeof permissionCalls>;
   readonly limits: ReturnType<typeof limitCalls>;
+  readonly erasures: ReturnType<typeof erasureCalls>;
 
   constructor(options: MainstayOptions) {
     const http = makeHttp(options);
@@ -69,6 +71,7 @@ export class Mainstay {
     this.keys = keyCalls(http);
     this.permissions = permissionCalls(http);
     this.limits = limitCalls(http);
+    this.erasures = erasureCalls(http);
   }
 }
 

@@ -52,5 +52,5 @@ export type MemoryState = (typeof MEMORY_STATES)[number];
 export const MULTITASK_STRATEGIES = ['enqueue', 'reject'] as const;
 export type MultitaskStrategy = (typeof MULTITASK_STRATEGIES)[number];
 
-export const SCOPES = ['runs:write', 'runs:read', 'sessions:read', 'memories:read', 'memories:write', 'usage:read', 'audit:read', 'keys:write', 'users:any', 'board:read'] as const;
+export const SCOPES = ['runs:write', 'runs:read', 'sessions:read', 'memories:read', 'memories:write', 'erasures:write', 'usage:read', 'audit:read', 'keys:write', 'users:any', 'board:read'] as const;
 export type Scope = (typeof SCOPES)[number];

@@ -191,6 +191,11 @@ export const BLOB_CONNECT_MS = 2_000;
 export const BLOB_DEADLINE_MS = 20_000;
 /** A file that its writer has not named after this was left by a crash: a day is longer than any write and any wrong clock. */
 export const LEFT_FILE_MS = 86_400_000;
+// erasure
+/** Requested erasures are looked for this often. */
+export const ERASE_MS = 1_000;
+/** Runs emptied in one transaction, and rows whose vectors go in one call. */
+export const ERASE_PAGE = 200;
 // connections to Redis
 /** A socket that owes an answer for this long is half-open (its peer went without a word): it is given up and another opened. */
 export const REDIS_SILENCE_MS = 4_000;

@@ -239,6 +239,16 @@ const names = z.array(name).max(1_000);
 export const newPermissionSchema = z.strictObject({ roles: names.default([]), datasets: names.default([]), scopes: names.default([]) });
 export const permissionSchema = z.object({ user: z.string(), roles: z.array(z.string()), datasets: z.array(z.string()), scopes: z.array(z.string()), epoch: z.number().int().describe('0: nothing was ever granted'), updatedAt: time.nullable() });
 
+// ---- erasures
+export const newErasureSchema = z.strictObject({
+  memory: z.string().optional().describe('mem_…'), run: z.string().optional().describe('run_…, with all that came of it'), user: name.optional(), tenant: name.optional().describe('The tenant of the key, named so that nobody erases it by a slip'),
+}).refine((body) => Object.values(body).filter((one) => one !== undefined).length === 1, 'Name one of memory, run, user and tenant.');
+export const erasureSchema = z.object({
+  id: z.string().describe('era_…'), kind: z.enum(['memory', 'run', 'user', 'tenant']), subject: z.string(), requestedBy: z.string(), requestedAt: time, finishedAt: time.nullable(),
+  erased: z.record(z.string(), z.number()).describe('Rows emptied or deleted so far'),
+  receipt: z.unknown().describe('What was erased, what a second look found (nothing), what remains and until when, the SHA-256 of all that as canonical JSON, and its signature; null until it is done'),
+});
+
 /** RFC 9457. */
 export const problemSchema = z.object({
   type: z.string(), title: z.string(), status: z.number().int(), detail: z.string(), code: z.string(), advice: z.string(),
@@ -279,6 +289,8 @@ export type AuditLine = z.infer<typeof auditSchema>;
 export type ApiKey = z.infer<typeof keySchema>;
 export type NewKeyBody = z.input<typeof newKeySchema>;
 export type CreatedKey = z.infer<typeof createdKeySchema>;
+export type NewErasureBody = z.input<typeof newErasureSchema>;
+export type Erasure = z.infer<typeof erasureSchema>;
 export type NewPermissionBody = z.input<typeof newPermissionSchema>;
 export type Permission = z.infer<typeof permissionSchema>;
 export type Limits = z.infer<typeof limitsSchema>;

@@ -10,6 +10,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Service } from '../service.ts';
 import type { Engine } from '../store/engine/engine.ts';
+import { asLeader } from '../store/engine/pool.ts';
 import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, FIRST_DUE, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
@@ -61,19 +62,8 @@ export class Maintenance implements Service {
 
   async #sweeping(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      await this.#asLeader(() => this.sweep()).catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'sweep failed'));
+      await asLeader(this.#deps.engine.pool, LOCK_CLASS, () => this.sweep()).catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'sweep failed'));
       await pause(SWEEP_MS, this.#stopping.signal);
-    }
-  }
-
-  async #asLeader(work: () => Promise<void>): Promise<void> {
-    const client = await this.#deps.engine.pool.connect();
-    try {
-      const { rows } = await client.query<{ leader: boolean }>('SELECT pg_try_advisory_lock($1, 1) AS leader', [LOCK_CLASS]);
-      if (!rows[0]?.leader) return;
-      try { await work(); } finally { await client.query('SELECT pg_advisory_unlock($1, 1)', [LOCK_CLASS]); }
-    } finally {
-      client.release();
     }
   }
 

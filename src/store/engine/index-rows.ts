@@ -27,7 +27,7 @@ const COLUMNS: Readonly<Record<IndexedTable, string>> = {
   memories: `tenant_id AS tenant, id, version, user_id AS "user", agent, scope::text AS scope, type::text AS type, subject, attribute, statement AS text,
     to_char(valid_from AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, valid_to IS NULL AS live`,
   run_summaries: `tenant_id AS tenant, run_id AS id, version, user_id AS "user", agent, CASE WHEN user_id IS NULL THEN 'agent' ELSE 'user' END AS scope, 'summary' AS type,
-    '' AS subject, '' AS attribute, text, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, true AS live`,
+    '' AS subject, '' AS attribute, text, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, erased_at IS NULL AS live`,
 };
 const KEY: Readonly<Record<IndexedTable, string>> = { memories: 'id', run_summaries: 'run_id' };
 

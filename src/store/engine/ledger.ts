@@ -121,7 +121,7 @@ export interface ToolOutcome {
 export async function fillToolResult(pool: EnginePool, place: Place, outcome: ToolOutcome): Promise<boolean> {
   const { rowCount } = await pool.query(`
     WITH h AS MATERIALIZED ( -- the run's row first, as everywhere: a claim that came before is seen, one that comes later waits for the result
-      SELECT tenant_id, id, fence FROM agent_runs WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE
+      SELECT tenant_id, id, fence FROM agent_runs WHERE tenant_id = $1 AND id = $2 AND erased_at IS NULL FOR NO KEY UPDATE
     ), f AS (
       UPDATE tool_calls k SET status = $5::tool_call_status, response = $6::json, response_blob = $12, response_meta = $7::json, error_code = $8, error_message = $9, duration_ms = $10, finished_at = now(),
         business_key = CASE WHEN $5::text IN ('succeeded', 'unknown') THEN business_key END

@@ -53,6 +53,18 @@ export async function inTransaction<T>(pool: EnginePool, work: (client: pg.PoolC
   }
 }
 
+/** Does `work` unless another process holds this lock; the second key of all such locks is 1. */
+export async function asLeader(pool: EnginePool, lockClass: number, work: () => Promise<void>): Promise<void> {
+  const client = await pool.connect();
+  try {
+    const { rows } = await client.query<{ leader: boolean }>('SELECT pg_try_advisory_lock($1, 1) AS leader', [lockClass]);
+    if (!rows[0]?.leader) return;
+    try { await work(); } finally { await client.query('SELECT pg_advisory_unlock($1, 1)', [lockClass]); }
+  } finally {
+    client.release();
+  }
+}
+
 /** True for errors of the connection or the server, not of the statement: the outcome of a write is then unknown. */
 export function isConnectionError(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
