@@ -40,7 +40,7 @@ async function claimed(count: number): Promise<ClaimedRun[]> {
   return (await claimRuns(pool, runs.map(({ tenant, id }) => ({ tenant, id })), holder, MACHINES, 60_000)).filter((run) => run !== undefined);
 }
 const commitOf = (run: ClaimedRun, status: 'running' | 'completed', fence = run.fence): Commit => ({
-  tenant: TENANT, id: run.id, fence, claimedBy: holder, stepSeq: run.stepSeq, step: { name: 's', next: status === 'running' ? 't' : null, data: '1', dataBlob: null, durationMs: 1 }, version: 1, status, waitReason: null,
+  tenant: TENANT, id: run.id, inSession: false, fence, claimedBy: holder, stepSeq: run.stepSeq, step: { name: 's', next: status === 'running' ? 't' : null, data: '1', dataBlob: null, durationMs: 1 }, version: 1, status, waitReason: null,
   wakeInMs: null, stepMs: 60_000, failedAttempt: false, inboxSeq: 0, event: null, output: status === 'running' ? null : '1', outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null,
 });
 const steps = async (runs: readonly ClaimedRun[]): Promise<number[]> => {

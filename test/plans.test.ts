@@ -34,6 +34,7 @@ const PERMITS = ['agent_runs_tenant_permit', 'agent_runs_agent_permit', 'agent_r
 /** What each statement may use of them. */
 const ALLOWED = {
   'submit': [],
+  'submit in session': [],
   'submit debounced': [],
   'ready runs': [KEY, 'agent_runs_session'],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
@@ -53,6 +54,7 @@ const ALLOWED = {
   'renew': ['agent_runs_held'],
   'checkpoint': [KEY],
   'commit': [KEY, 'model_calls_pkey'],
+  'commit in session': [KEY, 'model_calls_pkey'],
   'work': ['agent_runs_due', 'agent_runs_held'],
   'status counts': ['agent_runs_due', 'agent_runs_held', 'agent_runs_untimed'],
   'board counts': ['agent_runs_due', 'agent_runs_held', 'agent_runs_untimed', 'agent_runs_ended_well', 'agent_runs_ended_badly'],
@@ -82,7 +84,8 @@ beforeAll(async () => {
   const holder = randomUUID();
   await registerWorker(pool, { incarnation: holder, name: 'w', pool: 'agent', machines: MACHINES, leaseMs: 600_000 });
   const run = newRun({ user: 'ann', session: 's1', idempotencyKey: 'k1' });
-  await submitRuns(door('submit'), [run]);
+  await submitRuns(door('submit in session'), [run]);
+  await submitRuns(door('submit'), [newRun({ user: 'ann', idempotencyKey: 'k2' })]);
   await submitDebounced(door('submit debounced'), newRun({ debounceKey: HASH, delayMs: 600_000 }));
   await readyRuns(door('ready runs'), TENANT, [run.id]);
   const [claimed] = await claimRuns(door('claim by id'), [{ tenant: TENANT, id: run.id }], holder, MACHINES, 60_000);
@@ -100,7 +103,8 @@ beforeAll(async () => {
   await refusedRun(door('refused'), TENANT, limited.id, MACHINES);
   await seatRunning(door('seat'));
   await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);
-  await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
+  await commitRunsIfHeld(door('commit in session'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
+  await commitRunsIfHeld(door('commit'), [commitOf(held, { inSession: false, stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await duePage(door('due page'), 'agent', FIRST_DUE, 100);
   await latestDue(door('latest due'), 'agent', 100);
   await abandonedRuns(door('abandoned'), 'agent');

@@ -277,7 +277,7 @@ class Execution {
     const session = ends ? this.#endSession() : undefined;
     const { messages, wakeInMs, ...rest } = change;
     const commit: Commit = {
-      tenant: run.tenant, id: run.id, version: this.#machine?.version ?? run.version, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
+      tenant: run.tenant, id: run.id, inSession: run.session !== null, version: this.#machine?.version ?? run.version, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq, step: null, waitReason: null, stepMs: 0, failedAttempt: false,
       inboxSeq: this.#inbox.seq ?? run.inboxSeq, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: session ? JSON.stringify(session) : null, ...rest,
       wakeInMs: wakeInMs === undefined ? 0 : wakeInMs, messages: messages && messages.length > 0 ? storable(messages, 'the messages') : null,
     };

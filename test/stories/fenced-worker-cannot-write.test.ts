@@ -39,7 +39,7 @@ beforeEach(async () => {
 
 const placeOf = (holder: typeof old): Place => ({ tenant: 'acme', run: holder.run.id, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 1, path: '0' });
 const commitOf = (holder: typeof old, change: Partial<Commit>): Commit => ({
-  tenant: 'acme', id: holder.run.id, version: 1, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: 0, stepMs: 1_000,
+  tenant: 'acme', id: holder.run.id, inSession: false, version: 1, fence: holder.run.fence, claimedBy: holder.incarnation, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: 0, stepMs: 1_000,
   failedAttempt: false, inboxSeq: 0, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null, ...change,
 });
 const tables = async (): Promise<unknown> => (await engine.pool.query(`SELECT (SELECT json_agg(r) FROM agent_runs r WHERE id = $1) AS run, (SELECT count(*) FROM run_steps) AS steps,

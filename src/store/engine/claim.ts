@@ -70,6 +70,9 @@ const WITH_PERMITS: Permits = {
   set: ['tenant', 'agent', 'key'].map(set).join(', '), answer: `CASE WHEN num_nonnulls(u.tenant_permit, u.agent_permit, u.key_permit) > 0 THEN ${limitsOf('u')} END`,
 };
 
+/** Not looked for where there is none yet. */
+const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_steps s WHERE u.step_seq > 0 AND s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq)`;
+
 const TAKE = (pick: string, permits: Permits): string => `
 WITH c AS MATERIALIZED (${pick}), ${permits.choice}
 u AS ( -- its rows are locked by the pick, as it found them
@@ -92,8 +95,7 @@ SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.s
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
   u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd",
   u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
-  (SELECT s.data FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS data,
-  (SELECT s.data_blob FROM run_steps s WHERE s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq) AS "dataBlob",
+  ${CHECKPOINT('data')} AS data, ${CHECKPOINT('data_blob')} AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
   (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs", ${permits.answer} AS limits
 FROM u`;

@@ -10,6 +10,8 @@ import { isConnectionError, type EnginePool } from './pool.ts';
 export interface Commit {
   readonly tenant: string;
   readonly id: string;
+  /** Its end is its session's too. */
+  readonly inSession: boolean;
   readonly fence: bigint;
   readonly claimedBy: string;
   /** The step that was current when the commit was made. */
@@ -51,7 +53,16 @@ const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR 
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
-const COMMIT = `
+const SESSION = `, w AS (
+  UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
+  FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
+), g AS (
+  INSERT INTO messages (tenant_id, user_id, session_id, run_id, role, content)
+  SELECT u.tenant_id, u.user_id, u.session_id, u.id, m.value ->> 'role', m.value ->> 'content'
+  FROM u, LATERAL json_array_elements(u.messages) WITH ORDINALITY AS m(value, ord) WHERE u.session_id IS NOT NULL AND u.messages IS NOT NULL ORDER BY u.id, m.ord
+)`;
+/** `session`: what it does to the sessions of its runs. Postgres prepares every part of a statement each time, also for no rows. */
+const COMMIT = (session: string): string => `
 WITH c AS MATERIALIZED (
   SELECT * FROM json_to_recordset($1::json) AS c(t text, i uuid, fence bigint, holder uuid, seq int, step text, next text, data json, data_blob text, ms int, advance int, version int,
     status run_status, reason wait_reason, wake float8, step_ms float8, failed int, inbox int, event text, event_data json, output json, output_blob text, error_code text,
@@ -77,9 +88,8 @@ WITH c AS MATERIALIZED (
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
     holds_session = r.holds_session AND c.status NOT IN ${ENDED},
     memory_state = CASE WHEN c.status IN ${ENDED} THEN c.memory ELSE r.memory_state END,
-    input_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.input_tokens END,
-    output_tokens = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.output_tokens), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.output_tokens END,
-    cost_micro_usd = CASE WHEN c.status IN ${ENDED} THEN (SELECT coalesce(sum(m.cost_micro_usd), 0) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) ELSE r.cost_micro_usd END
+    (input_tokens, output_tokens, cost_micro_usd) = (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0), coalesce(sum(m.output_tokens), 0), coalesce(sum(m.cost_micro_usd), 0)
+      FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}
   RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
@@ -89,15 +99,11 @@ WITH c AS MATERIALIZED (
 ), e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq - paused, event, event_data FROM u WHERE event IS NOT NULL
   UNION ALL SELECT tenant_id, id, event_seq, 'run.paused', '{}' FROM u WHERE paused = 1
-), w AS (
-  UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
-  FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
-), g AS (
-  INSERT INTO messages (tenant_id, user_id, session_id, run_id, role, content)
-  SELECT u.tenant_id, u.user_id, u.session_id, u.id, m.value ->> 'role', m.value ->> 'content'
-  FROM u, LATERAL json_array_elements(u.messages) WITH ORDINALITY AS m(value, ord) WHERE u.session_id IS NOT NULL AND u.messages IS NOT NULL ORDER BY u.id, m.ord
-)
+)${session}
 SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
+
+const COMMIT_IN_SESSION = { name: 'commit-session', text: COMMIT(SESSION) };
+const COMMIT_ALONE = { name: 'commit', text: COMMIT('') };
 
 /** Between the values of a step in one parameter: JSON text has no control characters, and an array of it would be escaped and parsed twice. */
 const SEPARATOR = '\u001e';
@@ -139,7 +145,8 @@ async function commitGroup(pool: EnginePool, commits: readonly Commit[], togethe
 }
 
 async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
-  const { rows } = await pool.query<CommitRow>({ name: 'commit', text: COMMIT, values: [`[${inOrder(commits).map(asJson).join(',')}]`] });
+  const statement = commits.some(({ inSession }) => inSession) ? COMMIT_IN_SESSION : COMMIT_ALONE;
+  const { rows } = await pool.query<CommitRow>({ ...statement, values: [`[${inOrder(commits).map(asJson).join(',')}]`] });
   return answersOf(commits, rows).map((answer) => answer ?? FENCED);
 }
 

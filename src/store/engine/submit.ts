@@ -79,21 +79,27 @@ const FOLD = `ON CONFLICT (tenant_id, debounce_key) WHERE debounce_key IS NOT NU
     expires_at = ${MOVED} + (excluded.expires_at - excluded.wake_at)`;
 
 // A session's counter is raised by as many places as the group has runs for it; a run repeated under its key leaves a gap.
-const SUBMIT = (onConflict: string): string => `
-WITH c AS MATERIALIZED (
-  SELECT c.*, row_number() OVER (PARTITION BY tenant, "user", session ORDER BY ord) AS place, count(*) OVER (PARTITION BY tenant, "user", session) AS places FROM json_to_recordset($1::json) AS c(${COLUMNS})
-), s AS (
+const PLACED = {
+  runs: `c.*, row_number() OVER (PARTITION BY tenant, "user", session ORDER BY ord) AS place, count(*) OVER (PARTITION BY tenant, "user", session) AS places`,
+  sessions: `, s AS (
   INSERT INTO sessions AS s (tenant_id, user_id, id, next_seq)
   SELECT tenant, "user", session, count(*) + 1 FROM c WHERE session IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
   ON CONFLICT (tenant_id, user_id, id) DO UPDATE SET next_seq = s.next_seq + excluded.next_seq - 1
   RETURNING tenant_id, user_id, id, next_seq
-), r AS (
+)`,
+  place: 's.next_seq - c.places + c.place - 1', join: 'LEFT JOIN s ON s.tenant_id = c.tenant AND s.user_id = c."user" AND s.id = c.session',
+};
+/** Of runs without a session. */
+const UNPLACED = { runs: 'c.*', sessions: '', place: 'NULL', join: '' };
+
+const SUBMIT = (onConflict: string, placed: typeof PLACED): string => `
+WITH c AS MATERIALIZED (SELECT ${placed.runs} FROM json_to_recordset($1::json) AS c(${COLUMNS}))${placed.sessions}, r AS (
   INSERT INTO agent_runs AS o (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
     idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at, debounce_key, debounce_until)
-  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, s.next_seq - c.places + c.place - 1, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority, c."concurrencyKey", c."concurrencyLimit",
+  SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, ${placed.place}, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority, c."concurrencyKey", c."concurrencyLimit",
     c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd",
     ${DUE}, ${DUE} + c."expiresInMs" * interval '1 ms', decode(c."debounceKey", 'hex'), now() + c."debounceMaxMs" * interval '1 ms'
-  FROM c LEFT JOIN s ON s.tenant_id = c.tenant AND s.user_id = c."user" AND s.id = c.session
+  FROM c ${placed.join}
   ORDER BY c.tenant, c."idempotencyKey", c.ord
   ${onConflict}
   RETURNING o.tenant_id, o.id, o.status, o.wake_at, o.created_at, o.event_seq, o.debounced, o.visible, o.agent, o.concurrency_key, o.concurrency_limit
@@ -115,7 +121,9 @@ const BUSY = `
 SELECT r.id FROM unnest($2::uuid[]) AS m(id), LATERAL (SELECT * FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = m.id LIMIT 1) r,
   LATERAL (SELECT FROM agent_runs b WHERE b.tenant_id = $1 AND b.user_id = r.user_id AND b.session_id = r.session_id AND b.session_seq < r.session_seq AND b.status IN ('queued', 'running', 'waiting') LIMIT 1) b`;
 
-const [SUBMIT_ONCE, SUBMIT_OR_FOLD] = [SUBMIT(ONCE), SUBMIT(FOLD)];
+const SUBMIT_ONCE = { name: 'submit', text: SUBMIT(ONCE, UNPLACED) };
+const SUBMIT_IN_SESSION = { name: 'submit-session', text: SUBMIT(ONCE, PLACED) };
+const SUBMIT_OR_FOLD = { name: 'submit-debounced', text: SUBMIT(FOLD, PLACED) };
 
 type Queryable = { query: EnginePool['query'] };
 interface Row { id: string; status: RunStatus; due: number; created: number; weight: number; cap: number | null; limits: string }
@@ -125,7 +133,7 @@ const asSubmitted = (run: NewRun, row: Row): Submitted =>
 
 /** Answers in the order of `runs`, none of which is debounced. */
 export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promise<Submitted[]> {
-  const made = await db.query<Row>({ name: 'submit', text: SUBMIT_ONCE, values: [`[${runs.map(asJson).join(',')}]`] });
+  const made = await db.query<Row>({ ...(runs.some(({ session }) => session !== null) ? SUBMIT_IN_SESSION : SUBMIT_ONCE), values: [`[${runs.map(asJson).join(',')}]`] });
   const byId = new Map(made.rows.map((row) => [row.id, row]));
   const repeated = runs.filter((run) => !byId.has(run.id));
   const earlier = new Map<string, Submitted>();
@@ -147,7 +155,7 @@ export async function submitRuns(db: Queryable, runs: readonly NewRun[]): Promis
 
 /** One debounced run: a row of its own, or folded into the one of its key that has not started. */
 export async function submitDebounced(db: Queryable, run: NewRun): Promise<Submitted> {
-  const { rows } = await db.query<Row>({ name: 'submit-debounced', text: SUBMIT_OR_FOLD, values: [`[${asJson(run, 0)}]`] });
+  const { rows } = await db.query<Row>({ ...SUBMIT_OR_FOLD, values: [`[${asJson(run, 0)}]`] });
   if (!rows[0]) throw new Error('a debounced run was neither made nor folded');
   return asSubmitted(run, rows[0]);
 }
