@@ -3,9 +3,7 @@
 // schema are not those that were pinned stops the start. The connection is made again when it breaks; a server that is away
 // opens the tool's breaker, and the run waits without a worker.
 import { createHash } from 'node:crypto';
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { z } from 'zod';
 import { MainstayError, messageOf } from '../domain/errors.ts';
@@ -116,17 +114,35 @@ class Line {
 
   #connected(): Promise<Client> {
     if (!this.#client) {
-      const client = new Client({ name: 'mainstay', version: '1' });
-      const connection = client.connect(transportOf(this.#server.transport), { timeout: CONNECT_MS }).then(() => client);
-      const forget = (): void => { if (this.#client === connection) this.#client = undefined; };
-      client.onclose = forget;
+      const connection = open(this.#server.transport, () => { if (this.#client === connection) this.#client = undefined; });
       this.#client = connection;
-      connection.catch(() => { forget(); void client.close().catch(() => undefined); });
     }
     return this.#client;
   }
 }
 
-const transportOf = (transport: McpServer['transport']): Transport => ('url' in transport
-  ? new StreamableHTTPClientTransport(new URL(transport.url), { requestInit: { headers: { ...transport.headers } }, redirectPolicy: 'same-origin' })
-  : new StdioClientTransport({ command: transport.command, args: [...transport.args ?? []], stderr: 'ignore', ...(transport.env === undefined ? {} : { env: { ...transport.env } }), ...(transport.cwd === undefined ? {} : { cwd: transport.cwd }) }));
+/** The SDK is loaded by those who have a server: it is half of what a worker loads otherwise. */
+async function open(transport: McpServer['transport'], closed: () => void): Promise<Client> {
+  let client: Client | undefined;
+  try {
+    const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
+    client = new Client({ name: 'mainstay', version: '1' });
+    client.onclose = closed;
+    await client.connect(await transportOf(transport), { timeout: CONNECT_MS });
+    return client;
+  } catch (error) {
+    closed();
+    await client?.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function transportOf(transport: McpServer['transport']): Promise<Transport> {
+  if ('url' in transport) {
+    const { StreamableHTTPClientTransport } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
+    return new StreamableHTTPClientTransport(new URL(transport.url), { requestInit: { headers: { ...transport.headers } }, redirectPolicy: 'same-origin' });
+  }
+  const { StdioClientTransport } = await import('@modelcontextprotocol/sdk/client/stdio.js');
+  const { command, args = [], env, cwd } = transport;
+  return new StdioClientTransport({ command, args: [...args], stderr: 'ignore', ...(env === undefined ? {} : { env: { ...env } }), ...(cwd === undefined ? {} : { cwd }) });
+}
