@@ -7,6 +7,7 @@ import type { Machine, Move, Recall, SessionMessage, Step } from '../domain/mach
 import { textOf, type ContentBlock, type ModelMessage, type ModelTool, type ToolResultBlock, type ToolUseBlock } from '../domain/model.ts';
 import type { Tool } from '../domain/tool.ts';
 import { defineMachine } from './define-machine.ts';
+import { RECALL_MEMORY, recallForModel, recallTool } from './recall-for-model.ts';
 
 export const agentInput = z.strictObject({
   /** What the user says to the agent. */
@@ -24,6 +25,8 @@ export interface AgentOptions {
   readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
   readonly memory?: boolean;
+  /** Also offers the model `recall_memory`, to look for more than was recalled for the first message; false unless told. */
+  readonly recallTool?: boolean;
   readonly limits?: { readonly maxTurns?: number; readonly maxTokens?: number; readonly budgetMicroUsd?: bigint; readonly overBudget?: 'ask' | 'fail' };
   /** Resources only one run at a time may work on. */
   readonly locks?: (input: AgentInput) => readonly string[];
@@ -44,7 +47,7 @@ const TOOL_TRIES = 2;
 
 export function defineAgent(options: AgentOptions): Machine {
   const tools = options.tools ?? [];
-  const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const offered = tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: schemaOf(tool) })).concat(options.recallTool ? [recallTool] : []).sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const limits = { maxTurns: options.limits?.maxTurns ?? MAX_TURNS, maxTokens: options.limits?.maxTokens ?? MAX_TOKENS };
   return defineMachine({
@@ -95,6 +98,7 @@ async function actStep(step: Step<AgentInput, AgentData>): Promise<Move> {
 }
 
 async function callForModel(step: Step<AgentInput, AgentData>, use: ToolUseBlock): Promise<ToolResultBlock> {
+  if (use.name === RECALL_MEMORY) return recallForModel(step, use);
   try {
     const result: Json = await step.tool(use.name, use.input);
     return { type: 'tool_result', tool_use_id: use.id, content: typeof result === 'string' ? result : JSON.stringify(result) };
