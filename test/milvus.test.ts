@@ -13,7 +13,7 @@ import { writeJson } from '../src/dev/servers/processes.ts';
 import { preparePython } from '../src/dev/servers/python.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../src/domain/vector-index.ts';
 import { makeLog } from '../src/log.ts';
-import { openIndex } from '../src/memory/milvus.ts';
+import { lookAtMilvus, openIndex } from '../src/memory/milvus.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -167,7 +167,7 @@ describe('generations', () => {
     await two.upsert('memories', [{ ...kept, vector: [1, 0, 0, 0] }]);
     await two.deleteEverywhere('memories', 'gen', [kept.id]);
     expect([await one.count('memories', 'gen'), await two.count('memories', 'gen')]).toEqual([0, 0]);
-    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}`, `${prefix}_conversation_summaries_${one.generation}`]);
+    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}_b1`, `${prefix}_conversation_summaries_${one.generation}_b1`]);
     expect(await two.dropOtherGenerations()).toEqual([]);
     const again = await openIndex({ ...base, prefix, dimensions: 4, fingerprint: 'test:two:4' });
     expect(again.generation).toBe(two.generation);
@@ -175,6 +175,26 @@ describe('generations', () => {
     await expect(one.count('memories', 'gen')).rejects.toMatchObject({ code: 'index_unavailable' });
     expect(await one.count('memories', 'gen')).toBe(0);
     await Promise.all([one.close(), two.close(), again.close()]);
+  });
+
+  test('fresh collections are filled unseen, take the old ones’ place between two calls, and the old ones are gone', async () => {
+    const prefix = `${stack.milvusPrefix}_fresh`;
+    const [own, other] = [await openIndex({ ...base, prefix }), await openIndex({ ...base, prefix })];
+    const [old, fresh] = [row({ tenant: 'swap' }), row({ tenant: 'swap' })];
+    await own.upsert('memories', [old]);
+    const rebuild = await own.rebuild();
+    await rebuild.upsert('memories', [fresh]);
+    expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([old.id]);
+    await rebuild.cutOver();
+    expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
+    expect(idsOf(await find(other, { tenant: 'swap' }))).toEqual([[fresh.id], [fresh.id]]);
+    const begun = await own.rebuild();
+    await begun.upsert('memories', [old]);
+    await begun.abandon();
+    const late = await openIndex({ ...base, prefix });
+    expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
+    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 1, conversation_summaries: 1 } });
+    await Promise.all([own.close(), other.close(), late.close()]);
   });
 
   test('two processes that start at once make one set of collections', async () => {

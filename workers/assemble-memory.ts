@@ -35,7 +35,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
     dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log,
   });
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
-  const parts = { store, index, embedder, pool, metrics, log };
+  const parts = { store, index, embedder, pool, metrics, log, fuser: config.RECALL_FUSER };
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,

@@ -13,6 +13,7 @@ import { addLookUpCommands } from './look-up-commands.ts';
 import { addMoneyCommands } from './money-commands.ts';
 import { addBreakerCommands } from './breaker-commands.ts';
 import { addMemoryCommands } from './memory-commands.ts';
+import { addIndexCommands } from './index-commands.ts';
 import { addExplainCommand, addOperateCommands } from './operate-commands.ts';
 import { note } from './output.ts';
 import { addPermissionCommands } from './permission-commands.ts';
@@ -46,6 +47,7 @@ function makeProgram(): Command {
   program.commandsGroup('Operate (DATABASE_URL):');
   addKeyCommands(program);
   addOperateCommands(program);
+  addIndexCommands(program);
   addBreakerCommands(program);
   program.commandsGroup('Processes:');
   addProcessCommands(program);

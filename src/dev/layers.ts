@@ -41,7 +41,7 @@ const maxLines = 400;
 export function layerFaults(root: string): string[] {
   const sources = [...sourcesIn(root, 'src'), ...sourcesIn(root, 'workers')];
   if (sources.length < 5) throw new Error(`no sources below ${root}`);
-  const tests = ['test', 'examples', 'bench'].flatMap((dir) => sourcesIn(root, dir));
+  const tests = ['test', 'examples', 'bench', 'eval'].flatMap((dir) => sourcesIn(root, dir));
   return [
     ...sources.flatMap((source) => [...downFaults(source), ...ownerFaults(source), ...barrelFaults(source)]),
     ...ringFaults(sources),
@@ -61,7 +61,7 @@ function sourcesIn(root: string, dir: string): Source[] {
     });
 }
 
-const isOurs = (path: string): boolean => /^(src|workers|examples|test|bench|scripts|tools)\//.test(path);
+const isOurs = (path: string): boolean => /^(src|workers|examples|test|bench|eval|scripts|tools)\//.test(path);
 
 /** The layer a file lies in: its prefix in the table, and that prefix's height. */
 function layerOf(file: string): readonly [prefix: string, height: number] | undefined {

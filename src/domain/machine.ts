@@ -90,6 +90,11 @@ export interface Recall {
   readonly trace: string;
 }
 
+export interface RecallOptions {
+  /** What held at this time, instead of what holds now: an ISO date, alone or with a time. It is looked for in Postgres alone. */
+  readonly asOf?: string;
+}
+
 /**
  * What a step's code is handed. A step may run more than once: after a crash, a failure or a wait it is called again *from its
  * own top*, recorded calls return what they returned before, and only what has no record is done. So a step must make the
@@ -137,7 +142,7 @@ export interface Step<I = unknown, D = unknown> {
   /** Parks until all of these have ended, or the first with `any`; those that have ended, in the order asked. */
   waitForChildren(children: readonly ChildRun[], options?: { readonly any?: boolean; readonly timeoutMs?: number }): Promise<ChildResult[] | undefined>;
   /** Memories for this query, traced; recorded like every other call. */
-  recall(query: string): Promise<Recall>;
+  recall(query: string, options?: RecallOptions): Promise<Recall>;
   /** Names the memories an answer used, for the trace. Ids that were not recalled are counted, not stored. */
   cite(trace: string, memories: readonly string[]): Promise<void>;
   /** Live progress for people: 0 to 1 and a short note without content. Never durable. */

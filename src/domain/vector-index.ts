@@ -69,9 +69,21 @@ export interface VectorIndex {
   count(collection: VectorCollection, tenant: string): Promise<number>;
   /** After a bulk of upserts (a reindex): searches are slow until written rows are flushed. */
   flush(): Promise<void>;
+  /** Begins fresh collections of this generation, empty and unseen by every other call until `cutOver`. */
+  rebuild(): Promise<Rebuild>;
   /** Drops the collections of all other generations; answers their names. After a reindex, when no worker uses them. */
   dropOtherGenerations(): Promise<string[]>;
   close(): Promise<void>;
+}
+
+/** Collections being filled while reads and writes go on in those they will replace. */
+export interface Rebuild {
+  upsert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
+  flush(): Promise<void>;
+  /** From the next call on, everybody's calls go to the fresh collections; then the old ones are dropped. Safe to call again after a throw. */
+  cutOver(): Promise<void>;
+  /** Drops what was begun. */
+  abandon(): Promise<void>;
 }
 
 /** The longest beginning of `text` within `maxBytes` of UTF-8 that ends between characters; half a surrogate pair becomes U+FFFD. */

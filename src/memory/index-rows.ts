@@ -4,7 +4,7 @@
 import type { Embedder } from '../domain/embedder.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../domain/vector-index.ts';
 import { faultPoint } from '../fault-points.ts';
-import { markIndexed, owedAmong, owedRows, oweAgain, type IndexedTable, type OwedRow } from '../store/engine/index-rows.ts';
+import { keepVectors, markIndexed, owedAmong, owedRows, oweAgain, type IndexedTable, type OwedRow, type Space } from '../store/engine/index-rows.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 
 export interface IndexDeps {
@@ -13,26 +13,25 @@ export interface IndexDeps {
   readonly embedder: Embedder;
 }
 
-const COLLECTION = { memories: 'memories', run_summaries: 'conversation_summaries' } as const;
-const TABLES = ['memories', 'run_summaries'] as const;
+export const COLLECTION = { memories: 'memories', run_summaries: 'conversation_summaries' } as const;
+export const TABLES = ['memories', 'run_summaries'] as const;
 
 /** Rows of this tenant among `ids` that are owed. Throws index_unavailable or embedder_failed; nothing is lost then. */
 export async function indexRows(deps: IndexDeps, table: IndexedTable, tenant: string, ids: readonly string[]): Promise<number> {
-  return bring(deps, table, await owedAmong(deps.pool, table, deps.index.generation, tenant, ids));
+  return bring(deps, table, await owedAmong(deps.pool, table, spaceOf(deps), tenant, ids));
 }
 
 /** The maintenance sweep: up to `limit` rows of each table. `all`: those of other generations too (a new embedder). Answers how many. */
 export async function indexPending(deps: IndexDeps, limit: number, all = false): Promise<number> {
   let done = 0;
-  for (const table of TABLES) done += await bring(deps, table, await owedRows(deps.pool, table, deps.index.generation, limit, all));
+  for (const table of TABLES) done += await bring(deps, table, await owedRows(deps.pool, table, spaceOf(deps), limit, all));
   return done;
 }
 
 async function bring(deps: IndexDeps, table: IndexedTable, rows: readonly OwedRow[]): Promise<number> {
   const live = rows.filter((row) => row.live);
   if (live.length > 0) {
-    const vectors = await deps.embedder.embed(live.map(meaningOf), 'document');
-    await deps.index.upsert(COLLECTION[table], live.map((row, at) => toVectorRow(row, vectors[at] ?? [])));
+    await deps.index.upsert(COLLECTION[table], await vectorRows(deps, table, live));
   }
   await removeClosed(deps, table, rows.filter((row) => !row.live));
   if (rows.length === 0) return 0;
@@ -40,6 +39,18 @@ async function bring(deps: IndexDeps, table: IndexedTable, rows: readonly OwedRo
   const changed = await markIndexed(deps.pool, table, deps.index.generation, rows);
   if (changed.length > 0) await settleChanged(deps, table, changed);
   return rows.length - changed.length;
+}
+
+const spaceOf = ({ index, embedder }: Pick<IndexDeps, 'index' | 'embedder'>): Space => ({ generation: index.generation, embedder: embedder.fingerprint });
+
+/** What the index is to hold of these rows; a row is embedded once, its vector is kept in Postgres. */
+export async function vectorRows({ pool, embedder }: Pick<IndexDeps, 'pool' | 'embedder'>, table: IndexedTable, rows: readonly OwedRow[]): Promise<VectorRow[]> {
+  const missing = rows.filter((row) => row.vector === undefined);
+  const made = missing.length === 0 ? [] : await embedder.embed(missing.map(meaningOf), 'document');
+  const fresh = missing.map((row, at) => ({ ...row, vector: made[at] ?? [] }));
+  if (fresh.length > 0) await keepVectors(pool, table, embedder.fingerprint, fresh);
+  const vectors = new Map(fresh.map((row) => [row.id, row.vector]));
+  return rows.map((row) => toVectorRow(row, row.vector ?? vectors.get(row.id) ?? []));
 }
 
 async function removeClosed(deps: IndexDeps, table: IndexedTable, rows: readonly Pick<OwedRow, 'tenant' | 'id'>[]): Promise<void> {
@@ -50,7 +61,7 @@ async function removeClosed(deps: IndexDeps, table: IndexedTable, rows: readonly
 async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: readonly Pick<OwedRow, 'tenant' | 'id' | 'version'>[]): Promise<void> {
   await oweAgain(deps.pool, table, changed);
   for (const tenant of new Set(changed.map((row) => row.tenant))) {
-    const now = await owedAmong(deps.pool, table, deps.index.generation, tenant, changed.filter((row) => row.tenant === tenant).map((row) => row.id));
+    const now = await owedAmong(deps.pool, table, spaceOf(deps), tenant, changed.filter((row) => row.tenant === tenant).map((row) => row.id));
     await removeClosed(deps, table, now.filter((row) => !row.live));
   }
 }
@@ -59,7 +70,5 @@ async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: read
 const meaningOf = (row: OwedRow): string => clipBytes(row.text, 2_000);
 
 const toVectorRow = (row: OwedRow, vector: readonly number[]): VectorRow => ({
-  id: row.id, tenant: row.tenant, user: row.user, agent: row.agent, scope: row.scope, type: row.type, version: row.version, vector,
-  // Words also find a memory by what it is about and by its day.
-  text: clipBytes([row.text, row.subject, row.attribute, row.day].filter((part) => part !== '').join('\n')),
+  id: row.id, tenant: row.tenant, user: row.user, agent: row.agent, scope: row.scope, type: row.type, version: row.version, vector, text: clipBytes(row.words),
 });

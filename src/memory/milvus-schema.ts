@@ -8,8 +8,8 @@ import { VECTOR_TEXT_BYTES, type VectorRow } from '../domain/vector-index.ts';
 /** A name has at most MAX_NAME (200) characters, so at most 800 bytes; Milvus counts bytes. */
 const nameBytes = 1_024;
 const typeBytes = 64;
-/** Raised when fields below change: a new schema is a new generation, never an altered collection. */
-const schemaVersion = 1;
+/** Raised when fields below or what is written into them change: a new schema is a new generation, never an altered collection. */
+const schemaVersion = 2;
 
 /** The part of a collection's name that stands for the vector space. */
 export const generationOf = (fingerprint: string): string =>

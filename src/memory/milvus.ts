@@ -5,7 +5,7 @@
 import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { monoMs, pause } from '../clock.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
-import { isVisible, VECTOR_COLLECTIONS, type Hit, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
+import { isVisible, VECTOR_COLLECTIONS, type Hit, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
 import { bm25Function, checkIds, checkName, checkRows, checkVector, fieldsOf, generationOf, indexesOf, toFields } from './milvus-schema.ts';
@@ -45,6 +45,8 @@ interface Session {
   failed: boolean;
   readonly options: IndexOptions;
   readonly generation: string;
+  /** Full names while they are being filled; unset: the generation's aliases, whatever stands behind them. */
+  readonly build?: number;
   /** Set while the collections are being made or are there; cleared when they turn out to be gone. */
   prepared: Promise<void> | undefined;
 }
@@ -70,6 +72,7 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
     ids: (collection, tenant) => allIds(session, collection, tenant),
     count: (collection, tenant) => count(session, collection, tenant),
     flush: () => flush(session),
+    rebuild: () => rebuild(session),
     dropOtherGenerations: () => dropOtherGenerations(session),
     close: () => close(session),
   };
@@ -81,10 +84,9 @@ function watch(session: Session): void {
   client.connectPromise.catch(() => { session.failed = session.client === client; }); // each call reports its own failure
 }
 
-function connect(options: IndexOptions): MilvusClient {
+function connect({ address, tls, token }: Pick<IndexOptions, 'address' | 'tls' | 'token'>, timeout = callMs): MilvusClient {
   return new MilvusClient({
-    address: options.address, ssl: options.tls, ...(options.token ? { token: options.token } : {}),
-    timeout: callMs, maxRetries: 0, // retries have one owner, and it is not the SDK
+    address, ssl: tls, ...(token ? { token } : {}), timeout, maxRetries: 0, // retries have one owner, and it is not the SDK
     telemetry: { enabled: false }, // otherwise the SDK reports our operations and host name
     logLevel: 'error', // its debug lines carry contents
   });
@@ -99,7 +101,11 @@ async function reconnect(session: Session): Promise<void> {
 }
 
 const aliasOf = (session: Session, collection: VectorCollection): string => `${session.options.prefix}_${collection}`;
-const nameOf = (session: Session, collection: VectorCollection): string => `${aliasOf(session, collection)}_${session.generation}`;
+/** An alias: what stands behind it is a build, so that a fresh one can take its place between two calls. */
+const generationAlias = (session: Session, collection: VectorCollection): string => `${aliasOf(session, collection)}_${session.generation}`;
+const buildOf = (session: Session, collection: VectorCollection, build: number): string => `${generationAlias(session, collection)}_b${build}`;
+const nameOf = (session: Session, collection: VectorCollection): string =>
+  (session.build === undefined ? generationAlias(session, collection) : buildOf(session, collection, session.build));
 
 /** A call after the collections are there; when the server says they are gone, the next call makes them again. */
 async function asked<T>(session: Session, what: string, call: () => Promise<T>): Promise<T> {
@@ -123,14 +129,30 @@ async function makeReady(session: Session): Promise<void> {
   const { client, options } = session;
   const { version } = await ask('its version', () => client.getVersion());
   await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => {
-    const name = nameOf(session, collection);
-    if (!(await exists(session, name))) await create(session, name);
-    await checkDimensions(session, name);
-    await makeIndexes(session, name);
-    await load(session, name);
+    const name = await behind(session, generationAlias(session, collection)) ?? buildOf(session, collection, 1);
+    await makeCollection(session, name);
+    if (!(await behind(session, generationAlias(session, collection)))) await pointAlias(session, generationAlias(session, collection), name);
     await pointAlias(session, aliasOf(session, collection), name);
   }));
   options.log.info({ version, embedded: String(version).startsWith('milvus_lite-'), generation: session.generation, denseIndex: options.denseIndex }, 'Milvus is ready');
+}
+
+async function makeCollection(session: Session, name: string): Promise<void> {
+  if (!(await exists(session, name))) await create(session, name);
+  await checkDimensions(session, name);
+  await makeIndexes(session, name);
+  await load(session, name);
+}
+
+/** The collection an alias stands for; undefined where there is no such alias. */
+async function behind({ client }: Session, alias: string): Promise<string | undefined> {
+  try {
+    const { collection } = await ask('an alias', () => client.describeAlias({ alias, collection_name: alias, timeout: callMs }));
+    return collection || undefined;
+  } catch (error) {
+    if (!(error instanceof MainstayError) || !/not found|not exist/i.test(error.message)) throw error;
+    return undefined;
+  }
 }
 
 const exists = async ({ client }: Session, collection_name: string): Promise<boolean> =>
@@ -182,7 +204,7 @@ async function load({ client }: Session, collection_name: string): Promise<void>
   }
 }
 
-/** The alias shows people and tools the newest generation. Our own calls use the full name: two spaces are never mixed. */
+/** The short alias shows people and tools the newest generation. Our own calls use the generation's: two spaces are never mixed. */
 async function pointAlias({ client }: Session, alias: string, collection_name: string): Promise<void> {
   await ask('moving an alias', () => client.alterAlias({ alias, collection_name, timeout: callMs }))
     .catch(() => ask('making an alias', () => client.createAlias({ alias, collection_name, timeout: callMs })));
@@ -194,19 +216,19 @@ async function generationsOf(session: Session, collection: VectorCollection): Pr
   return data.map(({ name }) => name).filter((name) => patternOf(aliasOf(session, collection)).test(name));
 }
 
-/** Full names of every generation. */
-const patternOf = (alias: string): RegExp => new RegExp(`^${alias}_g[0-9a-f]{12}$`);
+/** Full names of every build of every generation. */
+const patternOf = (alias: string): RegExp => new RegExp(`^${alias}_(g[0-9a-f]{12})_b[0-9]+$`);
 
 export interface MilvusFacts { readonly version: string; /** Generations of each collection that are there. */ readonly generations: Readonly<Record<VectorCollection, number>> }
 
 /** What is there, without making anything. Throws `index_unavailable` when Milvus does not answer in time. */
 export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<MilvusFacts> {
-  const client = new MilvusClient({ address, ssl: tls, ...(token ? { token } : {}), timeout: timeoutMs, maxRetries: 0, telemetry: { enabled: false }, logLevel: 'error' });
+  const client = connect({ address, token, tls }, timeoutMs);
   client.connectPromise.catch(() => undefined);
   const look = async (): Promise<MilvusFacts> => {
     const { version } = await ask('its version', () => client.getVersion());
     const { data } = await ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }));
-    const count = (collection: VectorCollection): number => data.filter(({ name }) => patternOf(`${prefix}_${collection}`).test(name)).length;
+    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => patternOf(`${prefix}_${collection}`).exec(name)?.[1] ?? [])).size;
     return { version: String(version), generations: { memories: count('memories'), conversation_summaries: count('conversation_summaries') } };
   };
   try { return await within('a look', timeoutMs, look()); } finally { await client.closeConnection().catch(() => undefined); }
@@ -214,20 +236,53 @@ export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOp
 
 async function dropOtherGenerations(session: Session): Promise<string[]> {
   const names = (await Promise.all(VECTOR_COLLECTIONS.map((collection) => generationsOf(session, collection)))).flat();
-  const others = names.filter((name) => !name.endsWith(`_${session.generation}`));
-  for (const collection_name of others) await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
+  const others = names.filter((name) => !name.includes(`_${session.generation}_b`));
+  for (const name of others) await drop(session, name);
   return others;
 }
 
-async function ready(session: Session): Promise<boolean> {
-  try {
-    await within('a health check', 2_000, prepare(session));
-    await within('a health check', 1_000, ask('a health check', () => session.client.getVersion()));
-    return true;
-  } catch {
-    return false;
+/** With the aliases that stand for it: Milvus refuses to drop what has one. */
+async function drop(session: Session, collection_name: string): Promise<void> {
+  for (const collection of VECTOR_COLLECTIONS) {
+    const alias = /^(.+_g[0-9a-f]{12})_b[0-9]+$/.exec(collection_name)?.[1] ?? '';
+    for (const one of [alias, aliasOf(session, collection)]) {
+      if (await behind(session, one) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias: one, timeout: callMs }));
+    }
   }
+  await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
 }
+
+// ---- fresh collections
+
+/** Builds of this generation that are there, by number, of one collection. */
+async function buildsOf(session: Session, collection: VectorCollection): Promise<number[]> {
+  const own = `${generationAlias(session, collection)}_b`;
+  return (await generationsOf(session, collection)).filter((name) => name.startsWith(own)).map((name) => Number(name.slice(own.length)));
+}
+
+async function rebuild(session: Session): Promise<Rebuild> {
+  await prepare(session);
+  const there = (await Promise.all(VECTOR_COLLECTIONS.map((collection) => buildsOf(session, collection)))).flat();
+  const build = Math.max(0, ...there) + 1;
+  for (const collection of VECTOR_COLLECTIONS) await makeCollection(session, buildOf(session, collection, build));
+  const fresh: Session = { ...session, build, prepared: Promise.resolve() };
+  return {
+    upsert: (collection, rows) => upsert(fresh, collection, rows),
+    flush: () => flush(fresh),
+    cutOver: async () => {
+      for (const collection of VECTOR_COLLECTIONS) {
+        for (const alias of [generationAlias(session, collection), aliasOf(session, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
+      }
+      for (const collection of VECTOR_COLLECTIONS) {
+        for (const old of await buildsOf(session, collection)) if (old !== build) await drop(session, buildOf(session, collection, old));
+      }
+    },
+    abandon: async () => { for (const collection of VECTOR_COLLECTIONS) await drop(session, nameOf(fresh, collection)); },
+  };
+}
+
+const ready = (session: Session): Promise<boolean> => within('a health check', 2_000, prepare(session))
+  .then(() => within('a health check', 1_000, ask('a health check', () => session.client.getVersion()))).then(() => true, () => false);
 
 // ---- rows
 
@@ -293,8 +348,11 @@ async function count(session: Session, collection: VectorCollection, tenant: str
   return Number((data[0] as Record<string, unknown> | undefined)?.['count(*)'] ?? 0);
 }
 
+/** By name of the collections: Milvus flushes none by an alias. */
 const flush = async (session: Session): Promise<void> => {
-  await asked(session, 'a flush', () => session.client.flushSync({ collection_names: VECTOR_COLLECTIONS.map((collection) => nameOf(session, collection)), timeout: loadMs }));
+  await prepare(session);
+  const names = await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => (session.build === undefined ? await behind(session, nameOf(session, collection)) : undefined) ?? nameOf(session, collection)));
+  await asked(session, 'a flush', () => session.client.flushSync({ collection_names: names, timeout: loadMs }));
 };
 
 // ---- search

@@ -7,6 +7,7 @@ import type { Move } from '../domain/machine.ts';
 import type { ModelTool, ToolResultBlock, ToolUseBlock } from '../domain/model.ts';
 import { INLINE_BYTES } from '../domain/tunables.ts';
 import { referenceOf } from '../values.ts';
+import { RECALL_MEMORY, recallForModel } from './recall-for-model.ts';
 import type { AgentData, AgentParts, AgentStep } from './agent-data.ts';
 
 /** After this many failures of a step a tool's error is told to the model instead of being tried again. */
@@ -55,6 +56,7 @@ const refusedResult = (use: ToolUseBlock): ToolResultBlock => failed(use, `call_
 async function callForModel(step: AgentStep, use: ToolUseBlock, agent: AgentParts): Promise<ToolResultBlock> {
   try {
     if (use.name === READ_RESULT) return await readOn(step, use);
+    if (use.name === RECALL_MEMORY) return await recallForModel(step, use);
     const worker = agent.byName.get(use.name)?.agent;
     return worker === undefined ? answered(use, shown(await step.tool(use.name, use.input))) : await askAgent(step, use, worker);
   } catch (error) {

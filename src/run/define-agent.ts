@@ -11,6 +11,7 @@ import { compactStep } from './agent-compact.ts';
 import { agentInput, asked, interruptedMessages, type AgentData, type AgentInput, type AgentParts, type AnswerData } from './agent-data.ts';
 import { thinkStep } from './agent-think.ts';
 import { defineMachine } from './define-machine.ts';
+import { recallTool } from './recall-for-model.ts';
 
 export interface AgentOptions {
   readonly name: string;
@@ -22,6 +23,8 @@ export interface AgentOptions {
   readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
   readonly memory?: boolean;
+  /** Also offers the model `recall_memory`, to look for more than was recalled for the first message; false unless told. */
+  readonly recallTool?: boolean;
   readonly limits?: {
     readonly maxTurns?: number;
     /** Of one turn's answer; a turn that does not fit is asked again with more, up to four times as much. */
@@ -42,7 +45,7 @@ const CONTEXT_TOKENS = 140_000;
 
 export function defineAgent(options: AgentOptions): Machine {
   const tools = options.tools ?? [];
-  const offered = [...tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema ?? schemaOf(tool) })), ...(tools.length > 0 ? [readResultTool] : [])].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const offered = [...tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema ?? schemaOf(tool) })), ...(tools.length > 0 ? [readResultTool] : []), ...(options.recallTool ? [recallTool] : [])].sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const agent: AgentParts = {
     instructions: options.instructions, tools: offered, byName: new Map(tools.map((tool) => [tool.name, tool])),

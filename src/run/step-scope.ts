@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { codeOf, MainstayError } from '../domain/errors.ts';
 import { canonicalJson, type Json } from '../domain/json.ts';
-import type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Move, Recall, RunInfo, SessionMessage, SignalReceived, Step } from '../domain/machine.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Move, Recall, RecallOptions, RunInfo, SessionMessage, SignalReceived, Step } from '../domain/machine.ts';
 import type { ModelRequest, ModelTurn } from '../domain/model.ts';
 import type { SessionState } from '../domain/session.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -33,7 +33,7 @@ export interface StepCalls {
   approval(request: ApprovalRequest, argsHash: string, place: Place): Promise<ApprovalDecision | Park>;
   /** uuid of the child */
   spawn(agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string>;
-  recall(query: string, place: Place): Promise<Recall>;
+  recall(query: string, asOfMs: number | undefined, place: Place): Promise<Recall>;
   cite(trace: string, memories: readonly string[]): Promise<void>;
   history(): Promise<readonly SessionMessage[]>;
   /** Inputs that wait to be heard, taken and on record. */
@@ -175,10 +175,12 @@ export class StepScope implements Step<unknown, unknown> {
     return this.#call('record', 'steered', hash, false, (place) => (this.#state.recorded.size > 0 ? Promise.resolve([]) : this.#state.calls.steered(hash, place)));
   }
 
-  recall(query: string): Promise<Recall> {
-    const hash = hashOf({ recall: query });
+  recall(query: string, { asOf }: RecallOptions = {}): Promise<Recall> {
+    const asOfMs = asOf === undefined ? undefined : Date.parse(asOf);
+    if (Number.isNaN(asOfMs)) throw new MainstayError('bad_request', 'asOf is no date: write it as 2026-03-01 or 2026-03-01T10:00:00Z.');
+    const hash = hashOf(asOfMs === undefined ? { recall: query } : { recall: query, asOfMs });
     return this.#call('record', 'recall', hash, false, async (place) => {
-      const recall = await this.#state.calls.recall(query, place);
+      const recall = await this.#state.calls.recall(query, asOfMs, place);
       await this.#state.calls.record('recall', hash, place, recall);
       return recall;
     });

@@ -3,6 +3,8 @@
 // Every statement names tenant, user and agent itself: the policies are the second wall, not the first.
 import type { MemoryScope, MemoryType } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
+import { vectorOf } from './vector-bytes.ts';
+import { wordsOf } from './words.ts';
 
 export interface RecalledRow {
   readonly id: string;
@@ -22,15 +24,21 @@ export interface RecalledRow {
   readonly words: number;
 }
 
-export interface RecallQuery {
+/** Whose memories, and as of when. */
+export interface RecallScope {
   readonly user: string | undefined;
   readonly agent: string;
+  /** What held then, in milliseconds since 1970; unset: what holds now. */
+  readonly asOfMs?: number | undefined;
+}
+
+export interface RecallQuery extends RecallScope {
   readonly query: string;
-  /** Folded, with a space at both ends: subjects are found in it as whole words. */
-  readonly folded: string;
+  /** Subjects the query may name: its runs of words. */
+  readonly subjects: readonly string[];
   /** Ids the index found. */
   readonly ids: readonly string[];
-  /** True: the index did not answer and full text stands in for it. */
+  /** True: there is no answer of the index and full text stands in for it. */
   readonly fullText: boolean;
   /** Generation of the index: rows it does not hold yet are found by their words. */
   readonly generation: string;
@@ -40,28 +48,77 @@ export interface RecallQuery {
 const BY_KEY = 80;
 const BY_WORDS = 60;
 
+const OF_SCOPE = `tenant_id = $1 AND (scope = 'workspace' OR scope = 'user' AND user_id = $2 OR scope = 'agent' AND agent = $3)`;
 /** Live rows that this user and agent may see; $1 tenant, $2 user or null, $3 agent. */
-export const VISIBLE = `tenant_id = $1 AND valid_to IS NULL AND (scope = 'workspace' OR scope = 'user' AND user_id = $2 OR scope = 'agent' AND agent = $3)`;
+export const VISIBLE = `${OF_SCOPE} AND valid_to IS NULL`;
+/** The same as of a time; $4 milliseconds. */
+const VISIBLE_THEN = `${OF_SCOPE} AND erased_at IS NULL AND valid_from <= to_timestamp($4::float8 / 1000) AND (valid_to IS NULL OR valid_to > to_timestamp($4::float8 / 1000))`;
+
+/** The condition, and its parameters: $1 to $4. */
+const seenBy = (tx: TenantTx, { user, agent, asOfMs }: RecallScope): [string, unknown[]] =>
+  [asOfMs === undefined ? `${VISIBLE} AND $4::float8 IS NULL` : VISIBLE_THEN, [tx.scope.tenant, user ?? null, agent, asOfMs ?? null]];
 
 // Any word of the query may match: the lexemes of a plain query, joined by `or`.
-const ANY_WORD = `nullif(replace(plainto_tsquery('english', $5)::text, '&', '|'), '')::tsquery`;
+const ANY_WORD = `nullif(replace(plainto_tsquery('english', $6)::text, '&', '|'), '')::tsquery`;
+
+/** Rows the index does not hold, looked at for their words: a burst of remembering is shorter. */
+const NOT_INDEXED = 2_000;
+const STANDING = `'user', 'agent', 'team'`;
+const WISHES = `type IN ('constraint', 'decision', 'preference')`;
+const byKey = (visible: string, of: string): string => `(SELECT id, type, last_seen_at FROM memories WHERE ${visible} AND ${of} AND subject = ANY ($5::text[] || ARRAY[${STANDING}]) AND (subject = ANY ($5::text[]) OR ${WISHES})
+        ORDER BY (${WISHES}) DESC, last_seen_at DESC, id LIMIT ${BY_KEY})`;
+const notIndexed = (visible: string, which: string): string =>
+  `(SELECT id, statement FROM memories WHERE ${visible} AND indexed_generation ${which} ORDER BY tenant_id, indexed_generation LIMIT ${NOT_INDEXED})`;
 
 export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<RecalledRow[]> {
+  const [visible, scope] = seenBy(tx, ask);
+  // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
+  const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $8::text IS NOT NULL` : ['IS NULL', '< $8', '> $8'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
   return tx.db.$queryRawUnsafe<RecalledRow[]>(`
-    WITH q AS (SELECT ${ANY_WORD} AS words),
-    by_key AS (
-      SELECT id FROM memories WHERE ${VISIBLE} AND (position(' ' || subject || ' ' IN $4) > 0
-        OR subject IN ('user', 'agent', 'team') AND type IN ('constraint', 'decision', 'preference'))
-      ORDER BY (type IN ('constraint', 'decision', 'preference')) DESC, last_seen_at DESC, id LIMIT ${BY_KEY}
-    ), by_words AS (
-      SELECT id, ts_rank(to_tsvector('english', statement), q.words) AS rank FROM memories, q
-      WHERE ${VISIBLE} AND ($7::boolean OR indexed_generation IS DISTINCT FROM $8) AND to_tsvector('english', statement) @@ q.words ORDER BY rank DESC, id LIMIT ${BY_WORDS}
-    ), found AS (SELECT id FROM by_key UNION SELECT id FROM by_words UNION SELECT unnest($6::uuid[]))
+    WITH q AS MATERIALIZED (SELECT ${ANY_WORD} AS words),
+    by_key AS MATERIALIZED (
+      SELECT id FROM (${[`scope = 'workspace' AND user_id IS NULL`, `scope = 'user' AND user_id = $2`, `scope = 'agent' AND user_id IS NULL`].map((of) => byKey(visible, of)).join(' UNION ALL ')}) k
+      ORDER BY (${WISHES}) DESC, last_seen_at DESC, id LIMIT ${BY_KEY}
+    ), by_words AS MATERIALIZED (
+      SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}
+    ), found AS MATERIALIZED (SELECT id FROM by_key UNION SELECT id FROM by_words UNION SELECT unnest($7::uuid[]))
     SELECT id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount",
       (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
       id IN (SELECT id FROM by_key) AS slot, coalesce((SELECT rank FROM by_words w WHERE w.id = memories.id), 0)::float8 AS words
-    FROM memories WHERE ${VISIBLE} AND id IN (SELECT id FROM found) ORDER BY id`,
-  tx.scope.tenant, ask.user ?? null, ask.agent, ask.folded, ask.query, [...ask.ids], ask.fullText, ask.generation);
+    FROM memories WHERE ${visible} AND id = ANY (ARRAY(SELECT id FROM found)) ORDER BY id`,
+  ...scope, ask.subjects, ask.query, [...ask.ids], ask.generation);
+}
+
+/** The words of a query as the index knows them. */
+export async function queryWords(tx: TenantTx, query: string): Promise<string> {
+  const [row] = await tx.db.$queryRawUnsafe<{ words: string }[]>(`SELECT ${wordsOf('$1::text')} AS words`, query);
+  return row?.words ?? '';
+}
+
+export interface PlaceRow { readonly id: string; readonly run: string; readonly before: string | null; readonly after: string | null }
+
+/** These ids and what stands beside them: each with its neighbours in the run it comes from, in the order they were written. */
+export async function placesOf(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<PlaceRow[]> {
+  if (ids.length === 0) return [];
+  const [visible, values] = seenBy(tx, scope);
+  return tx.db.$queryRawUnsafe<PlaceRow[]>(`
+    WITH placed AS (
+      SELECT id, run_id, lag(id) OVER run AS before, lead(id) OVER run AS after FROM memories
+      WHERE ${visible} AND run_id = ANY (ARRAY(SELECT DISTINCT run_id FROM memories WHERE tenant_id = $1 AND id = ANY ($5::uuid[]))) WINDOW run AS (PARTITION BY run_id ORDER BY id)
+    ) SELECT id::text AS id, run_id::text AS run, before::text AS before, after::text AS after FROM placed
+      WHERE id = ANY ($5::uuid[]) OR before = ANY ($5::uuid[]) OR after = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
+}
+
+/** Vectors compared one by one where there is no index: the newest of what may be seen. */
+const EXACT = 2_000;
+
+/** Vectors of this embedder. A closed memory's is of the version before its end: the same statement. */
+export async function vectorsFor(tx: TenantTx, scope: RecallScope, embedder: string): Promise<{ id: string; vector: number[] }[]> {
+  const [visible, values] = seenBy(tx, scope);
+  const rows = await tx.db.$queryRawUnsafe<{ id: string; vector: Uint8Array }[]>(`
+    WITH seen AS MATERIALIZED (SELECT id FROM memories WHERE ${visible} ORDER BY created_at DESC, id LIMIT ${EXACT})
+    SELECT id::text AS id, vector FROM seen JOIN memory_vectors USING (id) WHERE tenant_id = $1 AND embedder = $5`, ...values, embedder);
+  return rows.map(({ id, vector }) => ({ id, vector: vectorOf(vector) }));
 }
 
 export interface TraceRow {
@@ -95,18 +152,17 @@ export async function writeTrace(tx: TenantTx, trace: TraceRow): Promise<void> {
 export interface Cited { readonly cited: string[]; readonly fabricated: string[] }
 
 /**
- * Notes which of the injected memories an answer named; ids that were never injected are invented and only counted. A
- * memory cited again by the same trace counts once. Undefined = no such trace of this run.
+ * Notes which of the memories injected by any recall of this run an answer named; ids that were never injected are invented and only
+ * counted. A memory cited again by the same run counts once. Undefined = no such trace of this run.
  */
 export async function citeMemories(tx: TenantTx, run: string, trace: string, ids: readonly string[]): Promise<Cited | undefined> {
-  const rows = await tx.db.$queryRawUnsafe<{ injected: string[] }[]>(`
-    WITH t AS (SELECT tenant_id, id, injected, cited FROM retrieval_traces WHERE tenant_id = $1 AND id = $2::uuid AND run_id = $3::uuid FOR UPDATE),
-    fresh AS (SELECT DISTINCT i.id FROM t, unnest(t.injected) AS i(id) WHERE i.id = ANY ($4::uuid[]) AND NOT i.id = ANY (t.cited)),
-    u AS (UPDATE retrieval_traces r SET cited = r.cited || (SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM fresh) FROM t WHERE r.tenant_id = t.tenant_id AND r.id = t.id),
+  const rows = await tx.db.$queryRawUnsafe<{ id: string; injected: string[] }[]>(`
+    WITH t AS MATERIALIZED (SELECT tenant_id, id, injected, cited FROM retrieval_traces WHERE tenant_id = $1 AND run_id = $2::uuid ORDER BY id FOR UPDATE),
+    fresh AS (SELECT DISTINCT i.id FROM t, unnest(t.injected) AS i(id) WHERE i.id = ANY ($3::uuid[]) AND NOT EXISTS (SELECT FROM t o WHERE i.id = ANY (o.cited))),
+    u AS (UPDATE retrieval_traces r SET cited = r.cited || ARRAY(SELECT id FROM fresh WHERE id = ANY (r.injected) ORDER BY id) FROM t WHERE r.tenant_id = t.tenant_id AND r.id = t.id),
     m AS (UPDATE memories k SET cited_count = k.cited_count + 1, last_seen_at = now() FROM fresh WHERE k.tenant_id = $1 AND k.id = fresh.id)
-    SELECT injected::text[] AS injected FROM t`, tx.scope.tenant, trace, run, [...ids]);
-  const [found] = rows;
-  if (!found) return undefined;
-  const injected = new Set(found.injected);
+    SELECT id::text AS id, injected::text[] AS injected FROM t`, tx.scope.tenant, run, [...ids]);
+  if (!rows.some(({ id }) => id === trace)) return undefined;
+  const injected = new Set(rows.flatMap((row) => row.injected));
   return { cited: ids.filter((id) => injected.has(id)), fabricated: ids.filter((id) => !injected.has(id)) };
 }

@@ -2,6 +2,8 @@
 // are. A row is marked only while its version is the one that was written to the index; whoever loses that race learns it
 // here and puts it right. A closed memory is owed too: its vector must go.
 import type { MemoryScope } from '../../domain/status.ts';
+import { bytesOf, vectorOf } from '../vector-bytes.ts';
+import { wordsOf } from '../words.ts';
 import type { EnginePool } from './pool.ts';
 
 export type IndexedTable = 'memories' | 'run_summaries';
@@ -15,34 +17,74 @@ export interface OwedRow {
   readonly agent: string | null;
   readonly scope: MemoryScope;
   readonly type: string;
-  readonly subject: string;
-  readonly attribute: string;
+  /** What it says: the statement, or the summary. */
   readonly text: string;
-  readonly day: string;
+  /** Its words as full text knows them (stems, no stop words), with what it is about and its day. */
+  readonly words: string;
   /** False: overtaken; the index must not hold it. */
   readonly live: boolean;
+  /** As this embedder made it of this version, where it is kept. */
+  readonly vector: number[] | undefined;
 }
 
+/** What the index is to hold: a generation of collections, of this embedder. */
+export interface Space { readonly generation: string; /** fingerprint */ readonly embedder: string }
+
+const day = (column: string): string => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD FMMonth')`;
 const COLUMNS: Readonly<Record<IndexedTable, string>> = {
-  memories: `tenant_id AS tenant, id, version, user_id AS "user", agent, scope::text AS scope, type::text AS type, subject, attribute, statement AS text,
-    to_char(valid_from AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, valid_to IS NULL AS live`,
-  run_summaries: `tenant_id AS tenant, run_id AS id, version, user_id AS "user", agent, CASE WHEN user_id IS NULL THEN 'agent' ELSE 'user' END AS scope, 'summary' AS type,
-    '' AS subject, '' AS attribute, text, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, erased_at IS NULL AS live`,
+  memories: `r.tenant_id AS tenant, r.id, r.version, r.user_id AS "user", r.agent, r.scope::text AS scope, r.type::text AS type, r.statement AS text, r.valid_to IS NULL AS live, v.vector AS bytes,
+    ${wordsOf(`concat_ws(E'\n', r.statement, r.subject, r.attribute, ${day('r.valid_from')})`)} AS words`,
+  run_summaries: `r.tenant_id AS tenant, r.run_id AS id, r.version, r.user_id AS "user", r.agent, CASE WHEN r.user_id IS NULL THEN 'agent' ELSE 'user' END AS scope, 'summary' AS type, r.text,
+    r.erased_at IS NULL AS live, v.vector AS bytes, ${wordsOf(`concat_ws(E'\n', r.text, ${day('r.created_at')})`)} AS words`,
 };
 const KEY: Readonly<Record<IndexedTable, string>> = { memories: 'id', run_summaries: 'run_id' };
+const VECTORS: Readonly<Record<IndexedTable, string>> = { memories: 'memory_vectors', run_summaries: 'summary_vectors' };
+/** Rows that must be found. */
+const LIVE: Readonly<Record<IndexedTable, string>> = { memories: 'r.valid_to IS NULL', run_summaries: 'r.erased_at IS NULL' };
+
+/** Rows with their vectors of the embedder $1. */
+async function rowsOf(pool: EnginePool, table: IndexedTable, embedder: string, rest: string, values: readonly unknown[]): Promise<OwedRow[]> {
+  const { rows } = await pool.query<Omit<OwedRow, 'vector'> & { bytes: Buffer | null }>(
+    `SELECT ${COLUMNS[table]} FROM ${table} r LEFT JOIN ${VECTORS[table]} v ON v.tenant_id = r.tenant_id AND v.id = r.${KEY[table]} AND v.version = r.version AND v.embedder = $1 ${rest}`, [embedder, ...values]);
+  return rows.map(({ bytes, ...row }) => ({ ...row, vector: bytes === null ? undefined : vectorOf(bytes) }));
+}
 
 /** Oldest first. `all`: also rows of another generation, which no index helps to find; ask for them seldom. */
-export async function owedRows(pool: EnginePool, table: IndexedTable, generation: string, limit: number, all: boolean): Promise<OwedRow[]> {
-  const owed = all ? 'indexed_generation IS DISTINCT FROM $1' : 'indexed_generation IS NULL AND $1::text IS NOT NULL';
-  const { rows } = await pool.query<OwedRow>(`SELECT ${COLUMNS[table]} FROM ${table} WHERE ${owed} ORDER BY created_at, ${KEY[table]} LIMIT $2`, [generation, limit]);
-  return rows;
+export function owedRows(pool: EnginePool, table: IndexedTable, { generation, embedder }: Space, limit: number, all: boolean): Promise<OwedRow[]> {
+  const owed = all ? 'r.indexed_generation IS DISTINCT FROM $2' : 'r.indexed_generation IS NULL AND $2::text IS NOT NULL';
+  return rowsOf(pool, table, embedder, `WHERE ${owed} ORDER BY r.created_at, r.${KEY[table]} LIMIT $3`, [generation, limit]);
 }
 
 /** Those of `ids` that the generation does not hold as they are. */
-export async function owedAmong(pool: EnginePool, table: IndexedTable, generation: string, tenant: string, ids: readonly string[]): Promise<OwedRow[]> {
-  const { rows } = await pool.query<OwedRow>(
-    `SELECT ${COLUMNS[table]} FROM ${table} WHERE tenant_id = $1 AND ${KEY[table]} = ANY ($2::uuid[]) AND indexed_generation IS DISTINCT FROM $3 ORDER BY ${KEY[table]}`, [tenant, ids, generation]);
+export function owedAmong(pool: EnginePool, table: IndexedTable, { generation, embedder }: Space, tenant: string, ids: readonly string[]): Promise<OwedRow[]> {
+  return rowsOf(pool, table, embedder, `WHERE r.tenant_id = $2 AND r.${KEY[table]} = ANY ($3::uuid[]) AND r.indexed_generation IS DISTINCT FROM $4 ORDER BY r.${KEY[table]}`, [tenant, ids, generation]);
+}
+
+/** Every live row after (tenant, id), in that order: what a fresh collection is filled from. */
+export function liveRows(pool: EnginePool, table: IndexedTable, { embedder }: Pick<Space, 'embedder'>, after: Pick<OwedRow, 'tenant' | 'id'>, limit: number): Promise<OwedRow[]> {
+  return rowsOf(pool, table, embedder, `WHERE ${LIVE[table]} AND (r.tenant_id, r.${KEY[table]}) > ($2, $3::uuid) ORDER BY r.tenant_id, r.${KEY[table]} LIMIT $4`, [after.tenant, after.id, limit]);
+}
+
+/** Versions of a tenant's live rows, by id, and whether this generation is said to hold them. */
+export async function liveVersions(pool: EnginePool, table: IndexedTable, generation: string, tenant: string): Promise<{ id: string; version: number; indexed: boolean }[]> {
+  const { rows } = await pool.query<{ id: string; version: number; indexed: boolean }>(
+    `SELECT r.${KEY[table]} AS id, r.version, r.indexed_generation IS NOT DISTINCT FROM $2 AS indexed FROM ${table} r WHERE r.tenant_id = $1 AND ${LIVE[table]} ORDER BY 1`, [tenant, generation]);
   return rows;
+}
+
+export async function tenantsOf(pool: EnginePool, table: IndexedTable): Promise<string[]> {
+  const { rows } = await pool.query<{ tenant: string }>(`SELECT DISTINCT tenant_id AS tenant FROM ${table} ORDER BY 1`);
+  return rows.map(({ tenant }) => tenant);
+}
+
+/** Keeps vectors of rows whose version still is the one that was embedded. */
+export async function keepVectors(pool: EnginePool, table: IndexedTable, embedder: string, rows: readonly (Version & { readonly vector: readonly number[] })[]): Promise<void> {
+  await pool.query(
+    `INSERT INTO ${VECTORS[table]} (tenant_id, id, version, embedder, vector)
+     SELECT r.tenant_id, r.${KEY[table]}, r.version, $1, c.vector FROM unnest($2::text[], $3::uuid[], $4::int[], $5::bytea[]) AS c(tenant, id, version, vector)
+     JOIN ${table} r ON r.tenant_id = c.tenant AND r.${KEY[table]} = c.id AND r.version = c.version ORDER BY 1, 2
+     ON CONFLICT (tenant_id, id) DO UPDATE SET version = excluded.version, embedder = excluded.embedder, vector = excluded.vector`,
+    [embedder, rows.map((row) => row.tenant), rows.map((row) => row.id), rows.map((row) => row.version), rows.map((row) => bytesOf(row.vector))]);
 }
 
 type Version = Pick<OwedRow, 'tenant' | 'id' | 'version'>;

@@ -1,0 +1,108 @@
+// node bench/recall.ts --rows 10000 [--questions 200] [--json FILE]
+// What recall costs with so many memories of one tenant, on servers of its own: our part (all but the embedding and the index's answer)
+// and all of it without the embedding; and how many rows a second the index is rebuilt with from vectors kept in Postgres. The
+// embedder makes vectors of a hash, at once: what a model costs is another measurement.
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { monoMs } from '../src/clock.ts';
+import { withClient } from '../src/dev/servers/migrate.ts';
+import { startStack, type Stack } from '../src/dev/servers/stack.ts';
+import type { Embedder } from '../src/domain/embedder.ts';
+import { newId } from '../src/ids.ts';
+import { makeLog } from '../src/log.ts';
+import { rankFound, searchIndex, type FindDeps } from '../src/memory/find-memories.ts';
+import { indexPending } from '../src/memory/index-rows.ts';
+import { openIndex } from '../src/memory/milvus.ts';
+import { packBlock } from '../src/memory/rank-memories.ts';
+import { reindex } from '../src/memory/reindex.ts';
+import { openAppStore } from '../src/store/app-store.ts';
+import { openEnginePool } from '../src/store/engine/pool.ts';
+
+const { values: args } = parseArgs({ options: { rows: { type: 'string', default: '10000' }, questions: { type: 'string', default: '200' }, json: { type: 'string' } } });
+const [rows, questions] = [Number(args.rows), Number(args.questions)];
+const USERS = 100;
+const DIMENSIONS = 384;
+const WORDS = 'engine invoice garden violin lease sensor bridge recipe ticket harbour printer budget clinic thesis lamp river train kettle window report meeting doctor school server contract parcel bicycle camera forest orchard'.split(' ');
+const say = (line: string): void => { process.stderr.write(`${line}\n`); };
+
+const digest = (text: string): Buffer => createHash('sha512').update(text).digest();
+const pick = (text: string, at: number): string => WORDS[(digest(text)[at] ?? 0) % WORDS.length] ?? '';
+const sentence = (n: number): string => `The ${pick(`a${n}`, 0)} near the ${pick(`a${n}`, 1)} needs a ${pick(`a${n}`, 2)} before ${pick(`a${n}`, 3)} number ${n} is ready`;
+
+const embedder: Embedder = {
+  fingerprint: `bench:${DIMENSIONS}`, dimensions: DIMENSIONS, semantic: true, close: () => Promise.resolve(),
+  embed: (texts) => Promise.resolve(texts.map((text) => {
+    const bytes = digest(text);
+    const vector = Array.from({ length: DIMENSIONS }, (_, at) => ((bytes[at % 64] ?? 0) ^ (at * 37 & 255)) / 127.5 - 1);
+    const length = Math.hypot(...vector);
+    return vector.map((value) => value / length);
+  })),
+};
+
+async function plant(databaseUrl: string): Promise<void> {
+  await withClient(databaseUrl, async (client) => {
+    for (let at = 0; at < rows; at += 5_000) {
+      const page = Array.from({ length: Math.min(5_000, rows - at) }, (_, k) => at + k).map((n) => ({ id: newId(), user: `u${n % USERS}`, statement: sentence(n), hash: digest(`h${n}`).subarray(0, 32).toString('hex'), run: runs[Math.floor(n / 8)] ?? newId() }));
+      await client.query(
+        `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, valid_from, created_at)
+         SELECT 'bench', m.id, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN 'user' ELSE 'workspace' END::memory_scope, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN m."user" END, 'bench', 'fact', 'thing', 'note', '', m.statement, decode(m.hash, 'hex'), 'user', 0.8,
+           '[{"event_id":"e1","quote":"x"}]', m.run, 1, now(), clock_timestamp() FROM json_to_recordset($1::json) AS m(id uuid, "user" text, statement text, hash text, run uuid)`, [JSON.stringify(page)]);
+    }
+    await client.query('ANALYZE memories');
+  });
+}
+const runs = Array.from({ length: Math.ceil(rows / 8) }, newId);
+
+const percentiles = (ms: readonly number[]): Record<string, number> => {
+  const sorted = [...ms].sort((a, b) => a - b);
+  const at = (share: number): number => Math.round((sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN) * 10) / 10;
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99) };
+};
+
+async function measure(stack: Stack): Promise<Record<string, unknown>> {
+  const log = makeLog('warn', 'bench');
+  const index = await openIndex({ address: stack.milvusAddress, tls: false, prefix: 'bench', denseIndex: stack.milvusDenseIndex, dimensions: DIMENSIONS, fingerprint: embedder.fingerprint, log });
+  const pool = openEnginePool(stack.databaseUrl, true, 2, log);
+  const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
+  let indexMs = 0;
+  const timed: FindDeps = { store, embedder, log, index: { ...index, search: async (collection, request) => {
+    const startMs = monoMs();
+    try { return await index.search(collection, { ...request, timeoutMs: 30_000 }); } finally { indexMs = monoMs() - startMs; }
+  } } };
+  try {
+    await plant(stack.databaseUrl);
+    const ingestMs = monoMs();
+    for (let done = 0, more = -1; more !== 0;) { more = await indexPending({ pool, index, embedder }, 1_000); done += more; if (done % 20_000 === 0) say(`indexed ${done}`); }
+    const rebuildMs = monoMs();
+    const { rows: rebuilt } = await reindex({ pool, index, embedder: { ...embedder, embed: () => Promise.reject(new Error('a rebuild needs no model')) } }, (n) => { if (n % 20_000 === 0) say(`rebuilt ${n}`); });
+    const askMs = monoMs();
+    const [own, whole]: [number[], number[]] = [[], []];
+    for (let n = 0; n < questions + 20; n++) {
+      const request = { tenant: 'bench', user: `u${n % USERS}`, agent: 'bench', query: `Which ${pick(`q${n}`, 0)} is beside the ${pick(`q${n}`, 1)}?` };
+      const startMs = monoMs();
+      const searched = await searchIndex(timed, request);
+      const { scored } = await store.withTenant({ tenant: 'bench', user: request.user }, (tx) => rankFound(timed, tx, request, searched));
+      packBlock(scored, 1_500);
+      const tookMs = monoMs() - startMs;
+      if (n >= 20) { whole.push(tookMs); own.push(tookMs - indexMs); } // the first ones plan their statements
+    }
+    return { rows, questions, ownMs: percentiles(own), withIndexMs: percentiles(whole), ingestRowsPerS: Math.round(rows / ((rebuildMs - ingestMs) / 1_000)), rebuildRowsPerS: Math.round(rebuilt / ((askMs - rebuildMs) / 1_000)) };
+  } finally {
+    await Promise.allSettled([store.close(), pool.end(), index.close()]);
+  }
+}
+
+const stateDir = mkdtempSync(join(tmpdir(), 'mainstay-bench-recall-'));
+const stack = await startStack({ stateDir, say, ephemeral: true });
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => { void stack.stop().finally(() => { rmSync(stateDir, { recursive: true, force: true }); process.exit(130); }); });
+try {
+  const result = await measure(stack);
+  if (args.json !== undefined) writeFileSync(args.json, `${JSON.stringify(result, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+} finally {
+  await stack.stop();
+  rmSync(stateDir, { recursive: true, force: true });
+}

@@ -1,0 +1,139 @@
+// What recall finds, on the real stores: by meaning, by words and by what stands beside; what held on another day; and, where the index
+// is away, lost or wrong, never anything that no longer holds or belongs to somebody else.
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { readConfig } from '../src/config.ts';
+import { withClient } from '../src/dev/servers/migrate.ts';
+import { MainstayError } from '../src/domain/errors.ts';
+import { newId } from '../src/ids.ts';
+import { makeLog } from '../src/log.ts';
+import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
+import { rankFound, searchIndex, type FindDeps, type FindRequest } from '../src/memory/find-memories.ts';
+import { fuseHits } from '../src/memory/fuse-hits.ts';
+import { indexPending } from '../src/memory/index-rows.ts';
+import { openIndex } from '../src/memory/milvus.ts';
+import { packBlock } from '../src/memory/rank-memories.ts';
+import { openAppStore } from '../src/store/app-store.ts';
+import { openEnginePool } from '../src/store/engine/pool.ts';
+import { plantMemories } from './support/memories.ts';
+import { atFileEnd, useStack } from './support/stack.ts';
+
+const stack = await useStack();
+const config = readConfig(stack.env);
+const log = makeLog('silent', 'test');
+const embedder = await makeEmbedder(config, log);
+const index = await openIndex({ address: config.MILVUS_ADDRESS, tls: false, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
+const pool = openEnginePool(stack.databaseUrl, true, 2, log);
+const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
+atFileEnd(async () => { await Promise.all([pool.end(), store.close(), index.close(), embedder.close()]); });
+const deps: FindDeps = { store, index, embedder, log };
+const away: FindDeps = { ...deps, index: { ...index, search: () => Promise.reject(new MainstayError('index_unavailable', 'away')) } };
+
+const sql = <R = unknown>(text: string, values: unknown[] = []): Promise<R[]> => withClient(stack.databaseUrl, async (client) => (await client.query(text, values)).rows as R[]);
+const plant = (memories: Parameters<typeof plantMemories>[2], tenant = 'acme'): Promise<string[]> => plantMemories(sql, tenant, memories);
+const indexAll = async (): Promise<void> => { while (await indexPending({ pool, index, embedder }, 200) > 0); };
+
+async function find(query: string, over: Partial<FindRequest> = {}, with_: FindDeps = deps): Promise<{ statements: string[]; ids: string[]; degraded: boolean; block: string }> {
+  const request: FindRequest = { tenant: 'acme', user: 'ada', agent: 'helper', query, ...over };
+  const searched = await searchIndex(with_, request);
+  const { scored } = await store.withTenant({ tenant: request.tenant, user: request.user ?? null }, (tx) => rankFound(with_, tx, request, searched));
+  return { statements: scored.map(({ row }) => row.statement), ids: scored.map(({ row }) => row.id), degraded: searched.degraded, block: packBlock(scored, 1_500).text };
+}
+
+const OLD = 'Our billing system is Zuora.';
+const NEW = 'Our billing system is Stripe.';
+const filler = ['The cat sleeps on the sofa.', 'Lunch is served at noon.', 'The lift to the third floor is slow.', 'Bicycles are kept in the yard.', 'The printer needs toner.'];
+
+beforeAll(async () => {
+  const run = newId();
+  await plant([
+    ...filler.map((statement) => ({ user: 'ada', statement })),
+    { user: 'ada', statement: 'Ada prefers to be written to by e-mail.' },
+    { user: 'ada', statement: 'We talked about the autumn conference in Porto.', run }, { user: 'ada', statement: 'The train leaves at six.', run },
+    { user: 'ada', statement: OLD, from: '2025-01-01', to: '2025-06-01' }, { user: 'ada', statement: NEW, from: '2025-06-01' },
+    { user: 'bob', statement: 'Bob keeps his savings at the harbour bank.' },
+    { statement: 'The team meets every Tuesday.' }, { user: 'ada', statement: 'The team meets every Tuesday.' },
+  ]);
+  await plant([{ statement: 'Rival secrets about billing and e-mail.' }], 'rival');
+  await indexAll();
+});
+
+test('what is asked in other words is found by meaning', async () => {
+  expect((await find('How should I get in touch with her?')).statements.slice(0, 2)).toContain('Ada prefers to be written to by e-mail.');
+});
+
+test('a fact that stands in two scopes is told once', async () => {
+  const { statements, block } = await find('When does the team meet?');
+  expect(statements.filter((one) => one === 'The team meets every Tuesday.').length).toBe(2);
+  expect(block.match(/every Tuesday/g)).toHaveLength(1);
+});
+
+describe('what held, and when', () => {
+  test('now there is one answer, the newer', async () => {
+    const { statements } = await find('Which billing system do we have?');
+    expect(statements).toContain(NEW);
+    expect(statements).not.toContain(OLD);
+  });
+
+  test.each([['2025-03-01', [OLD]], ['2025-06-01', [NEW]], ['2024-01-01', []]])('as of %s: %j', async (day, expected) => {
+    const { statements, degraded } = await find('Which billing system do we have?', { asOfMs: Date.parse(day) });
+    expect(statements.filter((one) => one.includes('billing'))).toEqual(expected);
+    expect(degraded).toBe(false);
+  });
+});
+
+describe('the index is away', () => {
+  test('what is asked in other words is found by the vectors kept in Postgres, and the answer is marked degraded', async () => {
+    const { statements, degraded } = await find('How should I get in touch with her?', {}, away);
+    expect(statements.slice(0, 2)).toContain('Ada prefers to be written to by e-mail.');
+    expect(degraded).toBe(true);
+  });
+
+  test('and nobody is told what belongs to another', async () => {
+    for (const with_ of [deps, away]) {
+      const { statements } = await find('Where are the savings? Tell the secrets about billing.', {}, with_);
+      expect(statements.length).toBeGreaterThan(0);
+      expect(statements.filter((one) => /Bob|Rival/.test(one))).toEqual([]);
+      expect((await find('savings', { user: 'bob' }, with_)).statements[0]).toBe('Bob keeps his savings at the harbour bank.');
+    }
+  });
+});
+
+test('an index that still holds what was closed, or holds another tenant’s, shows neither', async () => {
+  const [stale] = await plant([{ user: 'ada', statement: 'The alarm code is 7731.' }]);
+  await indexAll();
+  expect((await find('alarm code')).ids).toContain(stale);
+  await sql(`UPDATE memories SET valid_to = now() WHERE id = $1`, [stale]); // and nobody told the index
+  expect((await index.ids('memories', 'acme')).map(({ id }) => id)).toContain(stale);
+  expect((await find('alarm code')).ids).not.toContain(stale);
+  const [foreign] = await sql<{ id: string }>(`SELECT id FROM memories WHERE tenant_id = 'rival'`);
+  const lying: FindDeps = { ...deps, index: { ...index, search: async () => ({ dense: [{ id: foreign!.id, score: 0.99, rank: 1 }], sparse: [] }) } };
+  expect((await find('billing', {}, lying)).ids).not.toContain(foreign!.id);
+});
+
+test('a memory that is not indexed yet is found by its words', async () => {
+  const [fresh] = await plant([{ user: 'ada', statement: 'The wifi password is on the fridge.' }]);
+  expect((await find('wifi password')).ids[0]).toBe(fresh);
+});
+
+describe('fusion', () => {
+  const hit = (id: string, score: number, rank: number) => ({ id, score, rank });
+  const options = { floor: 0, limit: 100, denseShare: 0.6 } as const;
+  const order = (fused: ReturnType<typeof fuseHits>): string[] => fused.map(({ id }) => id);
+
+  test('what both lists name comes before what one names', () => {
+    for (const fuser of ['context', 'zscores', 'weighted', 'rrf'] as const) expect(order(fuseHits([hit('a', 0.6, 1), hit('b', 0.5, 2)], [hit('b', 9, 1), hit('c', 3, 2)], { ...options, fuser }))[0]).toBe('b');
+  });
+
+  test('what stands beside a hit is found too, after it and before what is far', () => {
+    const places = ['a', 'b', 'c', 'd'].map((id, at, all) => ({ id, run: 'r', before: all[at - 1] ?? null, after: all[at + 1] ?? null }));
+    expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'context', places }))).toEqual(['b', 'a', 'c']);
+    expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'zscores', places }))).toEqual(['b']);
+  });
+
+  test('scores are between 0 and 1, noise counts for nothing, and empty lists are no error', () => {
+    const fused = fuseHits([hit('a', 0.9, 1), hit('n', 0.1, 2)], [hit('c', 40, 1), hit('d', 2, 2)], { ...options, floor: 0.2, fuser: 'context' });
+    expect(order(fused).sort()).toEqual(['a', 'c', 'd']);
+    for (const { fused: score } of fused) expect(score > 0 && score <= 1).toBe(true);
+    expect(fuseHits([], [], { ...options, fuser: 'context' })).toEqual([]);
+  });
+});
