@@ -74,7 +74,8 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
   await fleet.indexed('acme');
   const bobs = await fleet.rows(`SELECT id, statement FROM memories WHERE user_id = 'bob' ORDER BY id`);
   expect(bobs.length).toBeGreaterThan(2);
-  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'budgets', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
+  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
+  expect(await tablesWith('user:adaquill')).toEqual(expect.arrayContaining(['budgets', 'model_calls']));
   expect((await keysWith('adaquill')).length).toBeGreaterThan(0);
   const before = await index.ids('memories', 'acme');
   const cached = (await keysWith(':embedding:')).length;
@@ -84,6 +85,7 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
 
   expect(await tablesWith(CANARY.concat(' ada'))).toEqual([]);
   expect(await tablesWith('zuoraadaquill')).toEqual([]);
+  expect(await tablesWith('user:adaquill')).toEqual(['audit_events']);
   expect(await tablesWith('"adaquill"')).toEqual(['audit_events', 'erasures']); // who asked for what stays
   expect(await keysWith('adaquill')).toEqual([]);
   expect((await keysWith(':embedding:')).length).toBeLessThan(cached);
