@@ -37,10 +37,11 @@ test('content that trickles resets the idle time, and meets the deadline of the 
 });
 
 test('the only slot is free while the run waits for its next attempt', async () => {
-  fleet.stub.addFault({ kind: 'stall_with_pings', when: 'first' }, 2);
+  fleet.stub.addFault({ kind: 'stall_with_pings', when: 'first' }, 20);
   const first = await say('the first', 'pair');
   const second = await say('the other', 'pair');
   await fleet.ended('acme', second);
   expect((await fleet.run('acme', first)).finished_at).toBeNull();
+  fleet.stub.reset();
   expect(await fleet.ended('acme', first)).toMatchObject({ status: 'completed' });
 });
