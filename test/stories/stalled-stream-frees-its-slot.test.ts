@@ -37,11 +37,10 @@ test('content that trickles resets the idle time, and meets the deadline of the 
 });
 
 test('the only slot is free while the run waits for its next attempt', async () => {
-  fleet.stub.addFault({ kind: 'stall_with_pings', when: 'first' }, 2);
-  const first = await say('the first', 'pair');
+  fleet.stub.addFault({ kind: 'stall_with_pings', when: 'the first one' }, 2);
+  const first = await say('the first one', 'pair');
   const second = await say('the other', 'pair');
   const [last, other] = [await fleet.ended('acme', first), await fleet.ended('acme', second)];
   expect([last.status, other.status]).toEqual(['completed', 'completed']);
   expect(other.finished_at?.getTime()).toBeLessThan(last.finished_at?.getTime() ?? 0); // it came later and had the slot meanwhile
-});
 });
