@@ -64,6 +64,19 @@ describe('breakers', () => {
     return error?.retryAfterMs;
   };
 
+  test('failures that a caller met in other processes open it for the fleet, enough of them', async () => {
+    const [a, b, c] = [fleetMember(), fleetMember(), fleetMember()];
+    for (const [at, { breakers }] of [a, b, c].entries()) { // one each: none of them has seen enough by itself
+      await fail(breakers, 1);
+      expect(await breakers.openAfter('model:m', at + 1)).toBe(0);
+    }
+    await fail(a.breakers, 1);
+    expect(await a.breakers.openAfter('model:m', 4)).toBeGreaterThan(0);
+    expect(await codeOfFailure(b.breakers.run('model:m', works))).toBe('breaker_open');
+    await after(350);
+    expect([await b.breakers.run('model:m', works), await a.breakers.run('model:m', works)]).toEqual(['fine', 'fine']);
+  });
+
   test('opens at the minimum of calls, not before, for the whole fleet, and says when to come back', async () => {
     const [one, two] = [fleetMember(), fleetMember()];
     expect(await fail(one.breakers, 3)).toEqual(['model_unavailable', 'model_unavailable', 'model_unavailable']);

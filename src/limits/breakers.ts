@@ -41,6 +41,8 @@ const CALLEE_AT_FAULT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 /** What a callee says to everybody, with the time it lasts. */
 const FOR_ALL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'spend_limit']);
 
+const MINIMUM_CALLS = 5;
+
 /** Redis is not asked again for this long after it failed to answer: calls must not each wait for it. */
 const REDIS_REST_MS = 1_000;
 
@@ -88,6 +90,17 @@ export class Breakers {
   openForMs(name: string): number {
     const circuit = this.#circuits.get(name);
     return circuit?.state === 'open' ? Math.max(1, circuit.openUntilMs - monoMs()) : 0;
+  }
+
+  /** A caller knows of so many failures in a row, in whatever processes they were: enough of them open it as this process' own
+   *  would. Milliseconds for which it is open; 0 = it is not. */
+  async openAfter(name: string, failures: number): Promise<number> {
+    const circuit = this.#circuit(name);
+    if (failures >= (this.#options.minimumCalls ?? MINIMUM_CALLS) && circuit.local.closed && circuit.state === 'closed') {
+      circuit.local.open();
+      await circuit.tripping;
+    }
+    return this.openForMs(name);
   }
 
   /** As this process last saw it. */
@@ -161,7 +174,7 @@ export class Breakers {
   #circuit(name: string): Circuit {
     const known = this.#circuits.get(name);
     if (known) return known;
-    const { redis, keys, minimumCalls = 5, failurePercent = 50, windowMs = 60_000, openMs = OPEN_MS, openCapMs = OPEN_CAP_MS, probeMs = PROBE_MS } = this.#options;
+    const { redis, keys, minimumCalls = MINIMUM_CALLS, failurePercent = 50, windowMs = 60_000, openMs = OPEN_MS, openCapMs = OPEN_CAP_MS, probeMs = PROBE_MS } = this.#options;
     const local = new CircuitBreaker<[() => Promise<unknown>], unknown>((call) => call(), {
       name,
       timeout: false, // opossum would leave the call running; guardedCall aborts it

@@ -39,6 +39,8 @@ export interface ModelCall {
   /** hex SHA-256 of the request */
   readonly argsHash: string;
   readonly attempt: number;
+  /** How often the step has failed before. */
+  readonly failures: number;
   readonly signal: AbortSignal;
   /** Whether a run without room in a budget of its own ends (`budget_exceeded`) instead of asking. */
   readonly failsOverBudget: boolean;
@@ -83,7 +85,7 @@ export async function callModel(deps: ModelDeps, call: ModelCall): Promise<Model
     await settle({ status: unbilled ? 'failed' : 'booked', response: null, stopReason: null, requestId: null, errorCode: code, usage: NO_USAGE, costMicroUsd: unbilled ? 0n : reservedMicroUsd ?? 0n });
     deps.metrics.modelSeconds.observe({ model: deps.metrics.bound('model', request.model), outcome: code }, (monoMs() - startedMs) / 1_000);
     if (isMainstayError(error) && PARKS.has(code)) return new Park('rate', error.retryAfterMs ?? RATE_RETRY_MS);
-    const openMs = isMainstayError(error) && !signal.aborted && error.kind.on === 'retry' ? deps.breakers.openForMs(breaker) : 0;
+    const openMs = isMainstayError(error) && !signal.aborted && error.kind.on === 'retry' ? await deps.breakers.openAfter(breaker, call.failures + 1) : 0; // a run alone in an outage meets another worker each time
     if (openMs > 0) return new Park('rate', openMs);
     throw error;
   }

@@ -46,10 +46,12 @@ export interface CallHold {
   readonly signal: AbortSignal;
   /** Aborts with `signal`, and also when another message takes the run's place: calls of the model end then, tools go on. */
   readonly modelSignal: AbortSignal;
+  /** Of the step so far. */
+  readonly failures: number;
   alive(): boolean;
 }
 
-export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { signal, modelSignal, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
+export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { signal, modelSignal, failures, alive }: CallHold, inbox: InboxRead, progress: StepCalls['progress']): StepCalls {
   const { pool, tools, recaller, blobs } = deps;
   const held = (): void => { if (!alive()) throw fenced(); };
   /** A run whose place another takes begins no further call. */
@@ -77,7 +79,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
       wanted();
       const shown = live ? deps.live.open(run.id, `${place.stepSeq}/${place.path}/${attempt}`) : undefined;
       try {
-        const turn = await callModel(models(shown), { place, user, request, argsHash, attempt, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
+        const turn = await callModel(models(shown), { place, user, request, argsHash, attempt, failures, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
         if (turn instanceof Park || CUT_OFF.has(turn.stopReason)) shown?.withdraw();
         else shown?.settle();
         return turn;
