@@ -27,12 +27,12 @@ const deps = { ...base, defaultModel: 'claude-sonnet-5-5', cancel: makeCancelRun
 const hourly = { cron: '0 * * * *', zone: 'UTC' } as const;
 
 interface Policy { overlap?: Overlap; misfire?: Misfire; agent?: string; hold?: boolean; lateHours?: number }
-/** A schedule whose next occurrence was `lateHours` full hours ago. */
+/** A schedule whose next occurrence was `lateHours` full hours ago. Its grace is an hour, so that at any minute the latest occurrence alone is on time. */
 async function schedule({ overlap = 'skip', misfire = 'fire_once', agent = 'report', hold = false, lateHours = 0 }: Policy = {}): Promise<string> {
   const id = newId();
   const [next = 0] = occurrencesAfter(hourly, Date.now() - (lateHours + 1) * 3_600_000, 1);
   const made = await store.withTenant({ tenant: 'acme' }, (tx) => createSchedule(tx, {
-    id, name: id, user: null, session: null, agent, input: JSON.stringify({ hold }), metadata: '{}', priority: 0, time: hourly, overlap, misfire, graceMs: 3_700_000, endsMs: null, nextMs: next, createdBy: 'test',
+    id, name: id, user: null, session: null, agent, input: JSON.stringify({ hold }), metadata: '{}', priority: 0, time: hourly, overlap, misfire, graceMs: 3_600_000, endsMs: null, nextMs: next, createdBy: 'test',
   }));
   expect(made).toBe(true);
   return id;

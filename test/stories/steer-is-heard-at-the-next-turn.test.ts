@@ -4,8 +4,9 @@ import { beforeEach, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { defineTool } from '../../src/tools/define-tool.ts';
 import { publicId } from '../../src/ids.ts';
-import { agent, askedOf, blocksOf, expectSound } from '../support/agents.ts';
+import { agent, askedOf, blocksOf, expectSound, ledgerOf } from '../support/agents.ts';
 import { startFleet } from '../support/fleet.ts';
+import { until } from '../support/meet.ts';
 import { useStack } from '../support/stack.ts';
 
 let open = (): void => undefined;
@@ -52,7 +53,7 @@ test('it is heard behind the results of the tools, in order and once, and stays 
 test('what comes during the last turn is the session’s next run', async () => {
   fleet.stub.addFault({ kind: 'slow', delayMs: 400, when: 'work in two' });
   const id = await say('two', 'work in two');
-  await fleet.until('acme', id, ({ status }) => status === 'running');
+  await until('the turn is asked for', async () => (await ledgerOf(fleet, id)).length > 0); // what comes sooner is heard by it
   const late = await say('two', 'One more thing', { multitaskStrategy: 'steer' });
   expect(await fleet.ended('acme', id)).toMatchObject({ status: 'completed' });
   expect(await fleet.ended('acme', late)).toMatchObject({ status: 'completed', output: { answer: 'You said: One more thing' } });
