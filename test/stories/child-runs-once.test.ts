@@ -35,7 +35,7 @@ const stack = await useStack();
 const fleet = await startFleet(stack, [child, parent]);
 await fleet.worker({ concurrency: 3 });
 const submit = async (given: object): Promise<string> => (await fleet.base.submit({ tenant: 'acme', door: 'test', agent: 'parent', input: given, user: 'ada', session: 's' })).id;
-const childrenOf = (id: string) => fleet.rows<{ id: string; status: string }>(`SELECT id, status::text FROM agent_runs WHERE parent_id = $1 ORDER BY created_at`, [id]);
+const childrenOf = (id: string) => fleet.rows<{ id: string; status: string }>(`SELECT id, status::text FROM agent_runs WHERE parent_id = $1 ORDER BY created_at, id`, [id]);
 
 test('all: outputs in the order they were asked for, with how one failed', async () => {
   const id = await submit({ numbers: [1, 2, -1, 4] });

@@ -54,4 +54,6 @@ CREATE INDEX batch_items_of_run ON batch_items (tenant_id, run_id);
 ALTER TABLE batch_items ENABLE ROW LEVEL SECURITY;
 ALTER TABLE batch_items FORCE ROW LEVEL SECURITY;
 CREATE POLICY engine_sees_all ON batch_items TO mainstay_engine USING (true) WITH CHECK (true);
+CREATE POLICY one_tenant ON batch_items TO mainstay_app USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+GRANT SELECT ON batch_items TO mainstay_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON batch_items, model_batches TO mainstay_engine;
