@@ -1,10 +1,11 @@
 // The memory gate, stage by stage: what each lets through, what it stops and why, also against runs that mean harm. Pure,
 // so every case is an input and the verdicts it must give.
 import { describe, expect, test } from '@jest/globals';
-import { judge, MAX_ADMITS, MAX_CANDIDATES } from '../src/domain/gate.ts';
+import { judge, MAX_CANDIDATES } from '../src/domain/gate.ts';
 import { guardFaults } from '../src/domain/gate-duplicates.ts';
 import { attributeOf, hashOf, isSingleValued, subjectOf } from '../src/domain/gate-identity.ts';
 import type { GateInput, LiveMemory, Verdict } from '../src/domain/gate-input.ts';
+import { POLICY } from '../src/domain/gate-policy.ts';
 import { candidateSchema, extractionJsonSchema, type Candidate } from '../src/domain/memory.ts';
 import { scrub } from '../src/domain/secrets.ts';
 import { eventsOf, transcriptFor, type RawEvent } from '../src/domain/transcript.ts';
@@ -35,7 +36,7 @@ const input = (candidates: readonly unknown[], over: Partial<Omit<GateInput, 'ev
   return {
     run: { tenant: 'acme', id: uuid(1), user: 'ada', agent: 'support', observedMs: NOW, ...run },
     events: eventsOf(events ?? [said('Hello, I prefer email. My plan is Pro.')]),
-    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], injected: [], neighbours: [], vectors: [], embedder: MINILM, ...rest,
+    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], injected: [], neighbours: [], embedder: MINILM, ...rest,
   };
 };
 const words = (verdict: Verdict | undefined): string => `${verdict?.decision} ${verdict?.stage} ${verdict?.reason}`;
@@ -305,7 +306,7 @@ describe('near duplicate', () => {
   });
   test('candidates of one run are compared with each other', () => {
     const texts = ['The user likes charts more than tables.', 'The user would rather see charts than tables.'];
-    const verdicts = judge(input(texts.map((text, at) => ({ ...given(text, 'charts'), attribute: `view ${at}`, evidence: [{ event_id: 'e1', quote: text }] })), { events: [said(texts.join(' '))], vectors: [[1, 0], [0.95, 0.31]] }));
+    const verdicts = judge(input(texts.map((text, at) => ({ ...given(text, 'charts'), attribute: `view ${at}`, evidence: [{ event_id: 'e1', quote: text }] })), { events: [said(texts.join(' '))], neighbours: [[], [{ id: uuid(100), cosine: 0.95 }]] }));
     expect(verdicts.map(words)).toEqual(['ADMIT caps NEW', 'MERGE near_duplicate PARAPHRASE']);
   });
 });
@@ -319,8 +320,8 @@ describe('caps and the whole', () => {
     const verdicts = judge(many(MAX_CANDIDATES + 5));
     expect(verdicts).toHaveLength(MAX_CANDIDATES + 5);
     expect(verdicts.map((verdict) => verdict.index)).toEqual([...verdicts.keys()]);
-    expect(verdicts.filter((verdict) => verdict.decision === 'ADMIT')).toHaveLength(MAX_ADMITS);
-    expect(new Set(verdicts.slice(MAX_ADMITS).map(words))).toEqual(new Set(['REJECT caps CAP']));
+    expect(verdicts.filter((verdict) => verdict.decision === 'ADMIT')).toHaveLength(POLICY.maxAdmits);
+    expect(new Set(verdicts.slice(POLICY.maxAdmits).map(words))).toEqual(new Set(['REJECT caps CAP']));
   });
   test('the same input gives the same verdicts, byte for byte, and is not changed', () => {
     const given = { ...many(12), live: [live(), live({ id: uuid(901), attribute: 'thing3', type: 'fact', value: 'red', statement: 'The thing3 is red.' })] };
