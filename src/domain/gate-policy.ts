@@ -51,7 +51,7 @@ export const POLICY: GatePolicy = {
   sources: { user: 1, tool: 0.7, agent: 0.4 },
   model: { high: 1, medium: 0.6, low: 0.2 },
   types: { preference: 0.9, constraint: 0.9, decision: 0.8, fact: 0.8, procedure: 0.6, outcome: 0.5 },
-  statedFrom: 0.34, ownWords: 0.5, sameWords: 0.8, valueWords: 0.5,
+  statedFrom: 0.34, ownWords: 0.5, sameWords: 0.8, valueWords: 0.4,
   maxAdmits: 8,
   thresholds: [
     // Paraphrases .823 to .983, same topic up to .794, unrelated up to .071; near misses .62 to .99, which only the guards tell.

@@ -4,10 +4,11 @@
 // nothing is admitted without evidence from this very run. It never reads a clock, a store or a model.
 import { confidenceOf, confidenceStage } from './gate-confidence.ts';
 import { echo, exactDuplicate, nearDuplicate, slot, type Known } from './gate-duplicates.ts';
-import { attributeOf, hashOf, slotOf, subjectOf } from './gate-identity.ts';
+import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-identity.ts';
 import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
 import { provenance, validity } from './gate-provenance.ts';
 import { screening } from './gate-screening.ts';
+import { worth } from './gate-worth.ts';
 import { POLICY, type GatePolicy } from './gate-policy.ts';
 import { candidateSchema, type Candidate } from './memory.ts';
 import { holdsSecret, scrub } from './secrets.ts';
@@ -46,17 +47,24 @@ class Gate {
     if (secrets(candidate)) return verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
     const scores = { ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
-    const early = screening(candidate, found.source, this.#input.events);
-    if (early) return verdict(index, given, 'screening', early, confidence, scores);
-    const unsure = confidenceStage(candidate, found, confidence, this.#policy);
-    if (unsure) return verdict(index, given, 'confidence', unsure, confidence, scores);
     const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, ...validity(candidate, found) }, confidence);
+    // An echo comes before what may quarantine: kept for a second sighting, it would be seen again by its own doing.
+    const stages = {
+      echo: () => (found.source === 'user' ? undefined : echo(one, this.#input, this.#known(index), this.#policy)),
+      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), confidence: () => confidenceStage(candidate, found, confidence, this.#policy),
+    };
+    for (const [stage, decide] of Object.entries(stages)) {
+      const decided = decide();
+      if (decided) return verdict(index, given, stage, decided, confidence, scores);
+    }
     return this.#against(one, scores);
   }
 
+  #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
+
   /** The stages that compare with what is known, and the cap. */
   #against(one: Considered, scores: Verdict['scores']): Verdict {
-    const known: Known = { live: this.#live, neighbours: this.#input.neighbours[one.index] ?? [] };
+    const known = this.#known(one.index);
     const stages = { echo, exact_duplicate: exactDuplicate, slot, near_duplicate: nearDuplicate };
     for (const [stage, decide] of Object.entries(stages)) {
       const decided = decide(one, this.#input, known, this.#policy);
@@ -121,7 +129,7 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
   const owned = { scope: candidate.scope, ...owner };
   return {
     index, raw: candidate, subject, attribute, owner, confidence, ...found,
-    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, attribute),
+    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, propertyOf(attribute, candidate.value)),
   };
 }
 
