@@ -139,7 +139,7 @@ const verdict = (index: number, given: unknown, stage: string, decided: Decided,
 });
 
 /** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */
-function storableCandidate(given: unknown): unknown {
+export function storableCandidate(given: unknown): unknown {
   const clean = (value: unknown, depth: number): unknown => {
     if (typeof value === 'string') return scrub(value.toWellFormed().replaceAll('\u0000', '')).slice(0, 1_000).toWellFormed();
     if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;

@@ -5,8 +5,10 @@ import { candidateSchema, summaryText, type Candidate, type Extraction } from '.
 import type { Embedder } from '../domain/embedder.ts';
 import { codeOf } from '../domain/errors.ts';
 import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
+import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
 import type { GateInput, Neighbour, Verdict } from '../domain/gate-input.ts';
+import { POLICY } from '../domain/gate-policy.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
 import { newId } from '../ids.ts';
@@ -38,6 +40,8 @@ const NEAR = 10;
 /** Live rows that the index does not hold yet, compared here. */
 const FRESH = 200;
 const SEARCH_MS = 5_000;
+/** Near ones the gate is given, and kept with its verdicts, for one candidate. */
+const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
 export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction }: ToJudge): Promise<Judgement> {
@@ -60,7 +64,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
       live, injected, neighbours, embedder: deps.embedder.fingerprint,
     };
     const verdicts = judge(input);
-    const owed = await applyVerdicts(tx, judged, verdicts);
+    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed };
@@ -77,6 +81,8 @@ export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, he
 
 const ownHash = (tenant: string, run: ToJudge['run'], { scope, type, statement }: Candidate): string => hashOf(tenant, { scope, user: run.user, agent: run.agent }, type, statement);
 
+const nearest = (all: readonly Neighbour[]): Neighbour[] => [...all].sort((a, b) => b.cosine - a.cosine).slice(0, NEAREST).map(({ id, cosine: of }) => ({ id, cosine: Math.round(of * 10_000) / 10_000 }));
+
 /** By candidate: what the index, the rows it does not hold yet and the candidates before it hold near it. Without an embedder or an
  *  index the gate goes on by words, hashes and slots. */
 async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run'], candidates: readonly (Candidate | undefined)[], ids: readonly string[]): Promise<GateInput['neighbours']> {
@@ -90,7 +96,7 @@ async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run']
     const found = await Promise.all(own.map(async ({ at, one, vector }): Promise<Neighbour[]> => {
       const { dense } = await deps.index.search('memories', { tenant, user: run.user ?? undefined, agent: run.agent, scope: one.scope, type: one.type, vector, limit: NEAR, timeoutMs: SEARCH_MS });
       const compared = [...freshVectors, ...own.filter((other) => other.at < at)];
-      return [...dense.map(({ id, score }) => ({ id, cosine: score })), ...compared.map((other) => ({ id: other.id, cosine: cosine(vector, other.vector) }))];
+      return nearest([...dense.map(({ id, score }) => ({ id, cosine: score })), ...compared.map((other) => ({ id: other.id, cosine: cosine(vector, other.vector) }))]);
     }));
     const byCandidate = new Map(own.map(({ at }, place) => [at, found[place]]));
     return candidates.map((_, at) => byCandidate.get(at));
