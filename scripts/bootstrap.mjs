@@ -1,4 +1,4 @@
-// The first command after a clone: node scripts/bootstrap.mjs start|test|faults|chaos|bench|eval-recall|cli|check [arguments]. Needs nothing but the
+// The first command after a clone: node scripts/bootstrap.mjs start|test|faults|chaos|bench|eval-gate|eval-recall|cli|check [arguments]. Needs nothing but the
 // Node that runs it. It looks for what is missing and brings it (Node 24 into .node/, packages, the generated database
 // client; as root on Debian also redis-server and python3-venv), then hands over to the task: signals and the exit code
 // pass through. It never changes what is there already, and two of it at once wait for one another.
@@ -20,6 +20,7 @@ const tasks = {
   chaos: 'test/chaos/main.ts',
   check: 'src/dev/run-check.ts',
   bench: 'bench/main.ts',
+  'eval-gate': 'eval/gate/main.ts',
   'eval-recall': 'eval/recall/main.ts',
   cli: 'src/cli/main.ts',
 };

@@ -1,10 +1,11 @@
 // The memory gate, stage by stage: what each lets through, what it stops and why, also against runs that mean harm. Pure,
 // so every case is an input and the verdicts it must give.
 import { describe, expect, test } from '@jest/globals';
-import { judge, MAX_ADMITS, MAX_CANDIDATES } from '../src/domain/gate.ts';
+import { judge, MAX_CANDIDATES } from '../src/domain/gate.ts';
 import { guardFaults } from '../src/domain/gate-duplicates.ts';
-import { attributeOf, hashOf, isSingleValued, subjectOf } from '../src/domain/gate-identity.ts';
+import { attributeOf, hashOf, isSingleValued, propertyOf, subjectOf } from '../src/domain/gate-identity.ts';
 import type { GateInput, LiveMemory, Verdict } from '../src/domain/gate-input.ts';
+import { POLICY } from '../src/domain/gate-policy.ts';
 import { candidateSchema, extractionJsonSchema, type Candidate } from '../src/domain/memory.ts';
 import { scrub } from '../src/domain/secrets.ts';
 import { eventsOf, transcriptFor, type RawEvent } from '../src/domain/transcript.ts';
@@ -35,7 +36,7 @@ const input = (candidates: readonly unknown[], over: Partial<Omit<GateInput, 'ev
   return {
     run: { tenant: 'acme', id: uuid(1), user: 'ada', agent: 'support', observedMs: NOW, ...run },
     events: eventsOf(events ?? [said('Hello, I prefer email. My plan is Pro.')]),
-    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], injected: [], neighbours: [], vectors: [], embedder: MINILM, ...rest,
+    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], injected: [], neighbours: [], embedder: MINILM, ...rest,
   };
 };
 const words = (verdict: Verdict | undefined): string => `${verdict?.decision} ${verdict?.stage} ${verdict?.reason}`;
@@ -305,7 +306,7 @@ describe('near duplicate', () => {
   });
   test('candidates of one run are compared with each other', () => {
     const texts = ['The user likes charts more than tables.', 'The user would rather see charts than tables.'];
-    const verdicts = judge(input(texts.map((text, at) => ({ ...given(text, 'charts'), attribute: `view ${at}`, evidence: [{ event_id: 'e1', quote: text }] })), { events: [said(texts.join(' '))], vectors: [[1, 0], [0.95, 0.31]] }));
+    const verdicts = judge(input(texts.map((text, at) => ({ ...given(text, 'charts'), attribute: `view ${at}`, evidence: [{ event_id: 'e1', quote: text }] })), { events: [said(texts.join(' '))], neighbours: [[], [{ id: uuid(100), cosine: 0.95 }]] }));
     expect(verdicts.map(words)).toEqual(['ADMIT caps NEW', 'MERGE near_duplicate PARAPHRASE']);
   });
 });
@@ -319,8 +320,8 @@ describe('caps and the whole', () => {
     const verdicts = judge(many(MAX_CANDIDATES + 5));
     expect(verdicts).toHaveLength(MAX_CANDIDATES + 5);
     expect(verdicts.map((verdict) => verdict.index)).toEqual([...verdicts.keys()]);
-    expect(verdicts.filter((verdict) => verdict.decision === 'ADMIT')).toHaveLength(MAX_ADMITS);
-    expect(new Set(verdicts.slice(MAX_ADMITS).map(words))).toEqual(new Set(['REJECT caps CAP']));
+    expect(verdicts.filter((verdict) => verdict.decision === 'ADMIT')).toHaveLength(POLICY.maxAdmits);
+    expect(new Set(verdicts.slice(POLICY.maxAdmits).map(words))).toEqual(new Set(['REJECT caps CAP']));
   });
   test('the same input gives the same verdicts, byte for byte, and is not changed', () => {
     const given = { ...many(12), live: [live(), live({ id: uuid(901), attribute: 'thing3', type: 'fact', value: 'red', statement: 'The thing3 is red.' })] };
@@ -352,5 +353,41 @@ describe('transcript', () => {
     expect(text.length).toBeLessThanOrEqual(20_000);
     for (const word of ['hay 0 ', 'hay 399 ', 'needle 200', 'events left out']) expect(text).toContain(word);
     expect(eventsOf([said('y'.repeat(50_000))])[0]?.text.length).toBeLessThan(13_000);
+  });
+});
+
+describe('worth', () => {
+  const of = (quote: string, statement: string, over: Partial<Candidate> = {}): string =>
+    words(first(candidate({ type: 'outcome', attribute: 'remark', value: statement, statement, evidence: [{ event_id: 'e1', quote }], ...over }), { events: [said(quote)] }));
+  test.each([
+    ['Good evening, thanks a lot!', 'The user said good evening.'],
+    ['yes please go ahead', 'The user agreed.'],
+    ['could you make it bigger', 'The user asked to make it bigger.'],
+    ['I am so tired', 'The user is so tired.'],
+    ['it is raining here', 'It is raining.'],
+  ])('%s is of the moment', (quote, statement) => { expect(of(quote, statement)).toBe('REJECT worth CHATTER'); });
+
+  test.each([
+    ['vegan', 'The user is vegan.'],
+    ['we meet on Tuesdays', 'The user said that they meet on Tuesdays.'],
+    ['the printer was broken for 3 hours today', 'The printer was broken for 3 hours today.'],
+    ['Sami is in a meeting every morning', 'Sami is in a meeting every morning.'],
+  ])('%s is not', (quote, statement) => { expect(of(quote, statement)).not.toMatch(/CHATTER/); });
+  test('what is meant to last is never chatter', () => {
+    expect(of('wait please', 'The user decided to wait.', { type: 'constraint' })).not.toMatch(/CHATTER/);
+  });
+});
+
+describe('one property by one name', () => {
+  test.each([['contact person', 'Ann', 'contact'], ['viewers', '140', 'viewer count'], ['number of seats', '12', 'seat count'], ['viewers', 'Ann and Bob', 'viewers'], ['opening hours', '8', 'opening hours'], ['plan', '3', 'plan']])('%s with %s is %s', (attribute, value, property) => {
+    expect(propertyOf(attribute, value)).toBe(property);
+  });
+  test('what a person has several of, a thing has one of', () => {
+    expect([isSingleValued('fact', 'software'), isSingleValued('fact', 'software', 'catalogue')]).toEqual([false, true]);
+  });
+  test('codes are told apart by their parts, however they are joined', () => {
+    const faults = (a: string, b: string): string[] => guardFaults({ statement: a, value: 'x' }, { statement: b, value: 'x' });
+    expect(faults('The target of checkout-api is fixed.', 'The target of search-api is fixed.')).toContain('codes');
+    expect(faults('The on-call rota is fixed.', 'The on call rota is fixed.')).toEqual([]);
   });
 });

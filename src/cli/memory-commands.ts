@@ -4,6 +4,7 @@ import type { MemoryQuery, OfUser, Paging } from '../client/client.ts';
 import { MEMORY_SCOPES, MEMORY_TYPES } from '../domain/status.ts';
 import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
+import { addGateCommands } from './gate-commands.ts';
 import { inline, printJson, printPage, printPairs, shortTime } from './output.ts';
 
 interface SessionWords extends ApiOptions, OfUser, Paging {}
@@ -17,7 +18,9 @@ export const withPage = (command: Command): Command => command
 
 export function addMemoryCommands(program: Command): void {
   addSessions(program.command('sessions').description('lasting conversations: their state and messages'));
-  addMemories(program.command('memories').description('what passed the memory gate'));
+  const memories = program.command('memories').description('what passed the memory gate');
+  addMemories(memories);
+  addGateCommands(memories);
 }
 
 function addSessions(sessions: Command): void {

@@ -2,39 +2,34 @@
 // is it word for word there, does its slot hold a value, and is there a near duplicate. Cosine opens the last question and
 // never answers it: numbers, dates, denial, names, units and signs must agree, and pairs are judged, never chains.
 import type { Considered, Decided, GateInput, LiveMemory, Neighbour } from './gate-input.ts';
-import { sameOwner, sameValue, signs, isSingleValued } from './gate-identity.ts';
-import type { Thresholds } from './gate-thresholds.ts';
-import { containment, contentWords, datesIn, fold, jaccard, namesIn, negations, numbersIn, sameDate, stem, tokensOf, unitsIn } from './gate-words.ts';
+import { isSingleValued, propertyOf, sameOwner, sameValue, signs } from './gate-identity.ts';
+import { POLICY, thresholdsOf, type GatePolicy } from './gate-policy.ts';
+import { codesIn, containment, contentWords, datesIn, fold, jaccard, namesIn, negations, numbersIn, sameDate, stem, tokensOf, unitsIn } from './gate-words.ts';
 import type { SourceRole } from './status.ts';
 
 /** Live memories as they stand now: those given, changed by the verdicts before this one. */
 export interface Known {
   readonly live: readonly LiveMemory[];
-  readonly thresholds: Thresholds | undefined;
   /** Near memories of this candidate, earlier ones of the same run included. */
   readonly neighbours: readonly Neighbour[];
 }
 
-/** Share of words from which two statements with equal guards say the same, without any embedder. */
-const SAME_WORDS = 0.8;
-/** A value says the same when the smaller holds this share of words in common. */
-const VALUE_WORDS = 0.5;
 const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, agent: 1 };
 
 /** What recall put into the prompt comes back out of the agent: that is no second sighting. The user's own words are one. */
-export function echo(one: Considered, input: GateInput, known: Known): Decided | undefined {
+export function echo(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
   const injected = new Set(input.injected);
   const shown = known.live.filter((memory) => injected.has(memory.id));
-  const match = shown.find((memory) => restates(one, memory));
+  const match = shown.find((memory) => restates(one, memory, policy));
   if (!match) return undefined;
   if (one.source !== 'user') return { decision: 'REJECT', reason: 'RECALL_ECHO', target: match.id };
   return sameOwner(scoped(one), match) ? { decision: 'REINFORCE', reason: 'SAID_AGAIN', target: match.id } : undefined;
 }
 
-function restates(one: Considered, memory: LiveMemory): boolean {
+function restates(one: Considered, memory: LiveMemory, policy: GatePolicy): boolean {
   if (one.hash === memory.hash || fold(one.raw.statement) === fold(memory.statement)) return true;
-  if (one.subject === memory.subject && one.attribute === memory.attribute && sameValue(one.raw, memory)) return true;
-  return guardsPass(one.raw, memory) && jaccard(contentWords(one.raw.statement), contentWords(memory.statement)) >= SAME_WORDS;
+  if (one.subject === memory.subject && propertyOf(one.attribute, one.raw.value) === propertyOf(memory.attribute, memory.value) && sameValue(one.raw, memory)) return true;
+  return guardsPass(one.raw, memory, policy) && jaccard(contentWords(one.raw.statement), contentWords(memory.statement)) >= policy.sameWords;
 }
 
 export function exactDuplicate(one: Considered, _input: GateInput, known: Known): Decided | undefined {
@@ -42,12 +37,13 @@ export function exactDuplicate(one: Considered, _input: GateInput, known: Known)
   return match && { decision: 'REINFORCE', reason: 'EXACT', target: match.id };
 }
 
-export function slot(one: Considered, _input: GateInput, known: Known): Decided | undefined {
-  const there = known.live.filter((memory) => memory.subject === one.subject && memory.attribute === one.attribute && sameOwner(scoped(one), memory));
-  const same = there.find((memory) => sameValue(one.raw, memory));
+export function slot(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
+  const property = propertyOf(one.attribute, one.raw.value);
+  const there = known.live.filter((memory) => memory.subject === one.subject && propertyOf(memory.attribute, memory.value) === property && sameOwner(scoped(one), memory));
+  const same = there.find((memory) => sameValue(one.raw, memory)) ?? there.find((memory) => saysTheSame(one.raw, memory, cosineOf(known, memory.id), input, policy));
   if (same) return { decision: 'REINFORCE', reason: 'SAME_VALUE', target: same.id };
   if (one.slot === null) return undefined;
-  const held = there.find((memory) => isSingleValued(memory.type, memory.attribute));
+  const held = there.find((memory) => isSingleValued(memory.type, propertyOf(memory.attribute, memory.value), memory.subject));
   if (!held) return undefined;
   const [mine, theirs] = [RANK[one.source], RANK[held.source]];
   // What a tool returned or the agent concluded does not push out what the user said; a person may look at it.
@@ -65,14 +61,15 @@ function compareTime(one: Considered, held: LiveMemory): number {
 }
 const dayOf = (ms: number): number => Math.floor(ms / 86_400_000);
 
-export function nearDuplicate(one: Considered, _input: GateInput, known: Known): Decided | undefined {
+export function nearDuplicate(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
   const cosines = new Map(known.neighbours.map((near) => [near.id, near.cosine]));
-  const { high, low } = known.thresholds ?? { high: Infinity, low: Infinity };
+  const { high, low } = thresholdsOf(policy, input.embedder) ?? { high: Infinity, low: Infinity };
   const words = contentWords(one.raw.statement);
-  const near = known.live.filter((memory) => memory.type === one.raw.type && sameOwner(scoped(one), memory)).map((memory) => ({
+  const [mayShare, mine] = [sharing(words, policy.sameWords), scoped(one)];
+  const near = known.live.filter((memory) => memory.type === one.raw.type && sameOwner(mine, memory) && (cosines.has(memory.id) || mayShare(memory.statement))).map((memory) => ({
     memory, cosine: cosines.get(memory.id) ?? 0, overlap: jaccard(words, contentWords(memory.statement)),
   })).sort((a, b) => b.cosine - a.cosine || b.overlap - a.overlap || (a.memory.id < b.memory.id ? -1 : 1));
-  const match = near.find(({ memory, cosine, overlap }) => (cosine >= high || overlap >= SAME_WORDS) && guardsPass(one.raw, memory));
+  const match = near.find(({ memory, cosine, overlap }) => (cosine >= high || overlap >= policy.sameWords) && guardsPass(one.raw, memory, policy));
   const related = near.filter(({ cosine, memory }) => cosine >= low && memory !== match?.memory).slice(0, 3).map(({ memory }) => memory.id);
   const scores = { ...(near[0] && { cosine: round(near[0].cosine), overlap: round(near[0].overlap) }), ...(related.length > 0 && { related }) };
   if (!match) return related.length > 0 ? { decision: 'ADMIT', reason: 'NEW', scores } : undefined;
@@ -80,24 +77,39 @@ export function nearDuplicate(one: Considered, _input: GateInput, known: Known):
   const isLonger = one.raw.statement.length > match.memory.statement.length && RANK[one.source] >= RANK[match.memory.source];
   return { decision: isLonger ? 'MERGE' : 'REINFORCE', reason: 'PARAPHRASE', target: match.memory.id, scores: says };
 }
+/** A cheap look before words are counted, for scopes of many thousand memories: of the rarest (longest) stems, one more than a
+ *  statement may lack and still share enough words, at least one must stand in its text. */
+function sharing(words: ReadonlySet<string>, share: number): (statement: string) => boolean {
+  const longest = [...words].sort((a, b) => b.length - a.length).slice(0, Math.floor(words.size * (1 - share)) + 1);
+  return (statement) => { const text = statement.toLowerCase(); return longest.some((word) => text.includes(word)); };
+}
+
+/** Of two statements of one slot: near by meaning or by words, and no guard speaks against it. The slot has told already that both are
+ *  about the same property, so that the lower threshold is enough. */
+function saysTheSame(one: Said, memory: Said, cosine: number, input: GateInput, policy: GatePolicy): boolean {
+  const low = thresholdsOf(policy, input.embedder)?.low ?? Infinity;
+  return (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
+}
+const cosineOf = (known: Known, id: string): number => known.neighbours.find((near) => near.id === id)?.cosine ?? 0;
 const round = (score: number): number => Math.round(score * 1_000) / 1_000;
 
 type Said = Pick<LiveMemory, 'statement' | 'value'>;
 
 /** Names of the guards that two statements do not pass together; empty = nothing speaks against their being the same. */
-export function guardFaults(a: Said, b: Said): string[] {
+export function guardFaults(a: Said, b: Said, policy: GatePolicy = POLICY): string[] {
   const faults: string[] = [];
   if (!equal(numbersIn(a.statement, true), numbersIn(b.statement, true))) faults.push('numbers');
   if (!datesAgree(datesIn(a.statement), datesIn(b.statement))) faults.push('dates');
   if (negations(a.statement) % 2 !== negations(b.statement) % 2) faults.push('negation');
   if (!namesAgree(a.statement, b.statement)) faults.push('names');
   if (!equal(unitsIn(a.statement), unitsIn(b.statement))) faults.push('units');
+  if (!codesAgree(a.statement, b.statement)) faults.push('codes');
   if (signs(a.statement) !== signs(b.statement)) faults.push('signs');
   if (OPPOSITES.some((pair) => opposed(pair, a.statement, b.statement))) faults.push('opposites');
-  if (containment(contentWords(a.value), contentWords(b.value)) < VALUE_WORDS) faults.push('value');
+  if (containment(contentWords(a.value), contentWords(b.value)) < policy.valueWords) faults.push('value');
   return faults;
 }
-const guardsPass = (a: Said, b: Said): boolean => guardFaults(a, b).length === 0;
+const guardsPass = (a: Said, b: Said, policy: GatePolicy): boolean => guardFaults(a, b, policy).length === 0;
 
 /** Words of one row exclude each other: a statement with one is not a paraphrase of a statement with another. */
 const OPPOSITES: readonly (readonly string[])[] = [
@@ -124,6 +136,12 @@ function namesAgree(a: string, b: string): boolean {
     const { sure, maybe } = namesIn(from);
     return [...sure, ...maybe].every((name) => said.has(stem(name)));
   };
+  return isSaid(a, b) && isSaid(b, a);
+}
+
+/** Every code of one is in the words of the other; `on-call` and `on call` agree. */
+function codesAgree(a: string, b: string): boolean {
+  const isSaid = (from: string, by: string): boolean => { const said = new Set(tokensOf(by.replace(/[-_./]/g, ' '))); return codesIn(from).every((code) => code.every((token) => said.has(token))); };
   return isSaid(a, b) && isSaid(b, a);
 }
 

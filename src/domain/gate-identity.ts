@@ -1,7 +1,7 @@
 // What makes two memories the same: the hash of a statement for one owner, and the slot (owner, subject, attribute) that
 // holds one value or several. Keys, not similarity: a newer plan replaces the older one without anybody asking a model.
 import { createHash } from 'node:crypto';
-import { fold, negations, tokensOf } from './gate-words.ts';
+import { fold, negations, sameWord, tokensOf } from './gate-words.ts';
 import type { MemoryScope, MemoryType } from './status.ts';
 
 export interface Owned { readonly scope: MemoryScope; readonly user: string | null; readonly agent: string | null }
@@ -24,17 +24,27 @@ export const subjectOf = (text: string): string => {
 };
 export const attributeOf = (text: string): string => fold(text.replace(/[_/.-]+/g, ' ')) || text.trim().toLowerCase();
 
+/** One property by one name: `contact person` is `contact`, and `viewers` with a number for its value is `viewer count`. */
+export function propertyOf(attribute: string, value: string): string {
+  const plain = attribute.replace(/^(?:number|count|amount) of /, '').replace(/(?<=. )(?:name|person)$/, '').trim();
+  const isCount = /^\d[\d.,]*$/.test(value.trim()) && (plain !== attribute || /[^su]s$/.test(plain)) && !ONE.has(plain);
+  return isCount ? `${plain.replace(/s$/, '')} count` : plain;
+}
+
+/** What a person has several of and a thing one. */
+const SEVERAL_OF_A_PERSON = new Set(['use', 'software', 'contact', 'device', 'product']);
 /** Attributes that hold several values at a time. What is not here, and not a plural, holds one. */
-const SEVERAL = new Set(['uses', 'use', 'using', 'tool', 'software', 'stack', 'order', 'order number', 'ticket', 'issue', 'problem', 'request', 'question', 'note', 'info', 'information', 'detail', 'other', 'misc', 'general', 'topic',
-  'interest', 'hobby', 'likes', 'like', 'dislikes', 'dislike', 'allergy', 'pet', 'child', 'sibling', 'friend', 'colleague', 'contact', 'member', 'skill', 'goal', 'task', 'project', 'product', 'purchase', 'experience', 'event', 'constraint', 'rule',
-  'requirement', 'preference', 'feedback', 'complaint', 'fact', 'decision', 'history', 'tool result', 'result', 'outcome', 'example', 'alias', 'query', 'query pattern', 'instruction', 'asset', 'device', 'dependency', 'integration', 'visited', 'owns', 'has']);
+const SEVERAL = new Set(['uses', 'using', 'tool', 'stack', 'order', 'order number', 'ticket', 'issue', 'problem', 'request', 'question', 'note', 'info', 'information', 'detail', 'other', 'misc', 'general', 'topic',
+  'interest', 'hobby', 'likes', 'like', 'dislikes', 'dislike', 'allergy', 'pet', 'child', 'sibling', 'friend', 'colleague', 'member', 'skill', 'goal', 'task', 'project', 'purchase', 'experience', 'event', 'constraint', 'rule',
+  'requirement', 'preference', 'feedback', 'complaint', 'fact', 'decision', 'history', 'tool result', 'result', 'outcome', 'example', 'alias', 'query', 'query pattern', 'instruction', 'asset', 'dependency', 'integration', 'visited', 'owns', 'has']);
 /** They end like plurals and hold one value. */
 const ONE = new Set(['status', 'address', 'business', 'timezone', 'basis', 'access', 'process', 'progress', 'class', 'hours', 'business hours', 'office hours', 'opening hours', 'working hours', 'focus', 'gas', 'bus', 'dns', 'sms', 'os', 'terms', 'payment terms', 'settings', 'units', 'sales', 'news', 'means', 'series', 'analysis', 'headquarters', 'pronouns', 'details level', 'savings', 'days', 'thanks']);
 
 /** Outcomes and procedures are many by nature; the rest goes by the attribute. */
-export function isSingleValued(type: MemoryType, attribute: string): boolean {
+export function isSingleValued(type: MemoryType, attribute: string, subject = 'user'): boolean {
   if (type === 'outcome' || type === 'procedure') return false;
   if (ONE.has(attribute)) return true;
+  if (subject === 'user' && SEVERAL_OF_A_PERSON.has(attribute.split(' ').at(-1) ?? '')) return false;
   if (SEVERAL.has(attribute) || /^(?:always|never|do|don't|avoid) /.test(attribute)) return false;
   const last = attribute.split(' ').at(-1) ?? '';
   if (ONE.has(last)) return true;
@@ -43,7 +53,7 @@ export function isSingleValued(type: MemoryType, attribute: string): boolean {
 
 /** Key of a single-valued slot; the partial unique index on it lets one live row through. */
 export const slotOf = (owner: Owned, type: MemoryType, subject: string, attribute: string): string | null =>
-  (isSingleValued(type, attribute) ? JSON.stringify([owner.scope, ownerOf(owner), subject, attribute]) : null);
+  (isSingleValued(type, attribute, subject) ? JSON.stringify([owner.scope, ownerOf(owner), subject, attribute]) : null);
 
 export interface Valued { readonly value: string; readonly statement: string }
 
@@ -52,6 +62,6 @@ export function sameValue(a: Valued, b: Valued): boolean {
   if (negations(a.statement) % 2 !== negations(b.statement) % 2) return false;
   return exact(a.value) === exact(b.value) || (bare(a.value) === bare(b.value) && bare(a.value) !== '' && signs(a.value) === signs(b.value));
 }
-const bare = (value: string): string => tokensOf(value).filter((word) => !/^(?:the|a|an|by|via|in|on|at|to|is|plan|please|only)$/.test(word)).join(' ');
+const bare = (value: string): string => tokensOf(value).map(sameWord).filter((word) => !/^(?:the|a|an|by|via|in|on|at|to|is|plan|please|only)$/.test(word)).join(' ');
 /** Comparisons, signs and the like, in order. */
 export const signs = (text: string): string => (text.normalize('NFKC').match(/[<>=≤≥≠±#+*^]+|(?<![\p{L}\p{N}])[-−](?=\d)/gu) ?? []).join(' ');

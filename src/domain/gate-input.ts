@@ -54,10 +54,9 @@ export interface GateInput {
   readonly live: readonly LiveMemory[];
   /** Ids of memories this run had in its prompt. */
   readonly injected: readonly string[];
-  /** By candidate index: live memories near it. Absent: the embedder or the index did not answer. */
+  /** By candidate index: live memories near it, and earlier candidates of this run by their fresh id. Absent: the embedder or
+   *  the index did not answer. */
   readonly neighbours: readonly (readonly Neighbour[] | undefined)[];
-  /** By candidate index: its vector, so that candidates of one run are compared with each other too. */
-  readonly vectors: readonly (readonly number[] | undefined)[];
   /** Fingerprint of the embedder the cosines come from. */
   readonly embedder: string;
 }

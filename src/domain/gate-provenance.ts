@@ -3,6 +3,7 @@
 // were said, never from what the model calls their source.
 import { contains, contentWords, datesIn, fold, namesIn, numbersIn, RELATIVE_DAY, sameDate, stem, tokensOf } from './gate-words.ts';
 import type { Decided } from './gate-input.ts';
+import type { GatePolicy } from './gate-policy.ts';
 import type { Candidate } from './memory.ts';
 import type { SourceRole } from './status.ts';
 import type { TranscriptEvent } from './transcript.ts';
@@ -19,12 +20,10 @@ export interface Provenance {
 
 /** A date may be named by "yesterday" up to this far from the day it was said. */
 const RELATIVE_REACH_MS = 400 * 86_400_000;
-/** The user's own quotes carry a statement alone when they hold this share of its words. */
-const OWN_WORDS = 0.5;
 
 interface Quoted { readonly event: TranscriptEvent; readonly quote: string }
 
-export function provenance(candidate: Candidate, events: readonly TranscriptEvent[]): Provenance | Decided {
+export function provenance(candidate: Candidate, events: readonly TranscriptEvent[], policy: GatePolicy): Provenance | Decided {
   const byId = new Map(events.map((event) => [event.id, event]));
   const all: Quoted[] = [];
   for (const { event_id, quote } of candidate.evidence) {
@@ -37,7 +36,7 @@ export function provenance(candidate: Candidate, events: readonly TranscriptEven
   if (missing.length > 0) return { decision: 'REJECT', reason: 'UNSUPPORTED', scores: { missing } };
   const own = all.filter(({ event }) => event.role === 'user');
   const ownSupport = supportOf(candidate, own);
-  const isOwn = candidate.source_role === 'user' && own.length > 0 && (own.length === all.length || (ownSupport >= OWN_WORDS && unsupported(candidate, own, events).length === 0));
+  const isOwn = candidate.source_role === 'user' && own.length > 0 && (own.length === all.length || (ownSupport >= policy.ownWords && unsupported(candidate, own, events).length === 0));
   const used = isOwn ? own : all;
   return {
     source: isOwn ? 'user' : weakest(candidate.source_role, all.map(({ event }) => event.role)),

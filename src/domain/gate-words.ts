@@ -29,13 +29,17 @@ export function tokensOf(text: string): string[] {
 export const contains = (outer: string, inner: string): boolean => inner !== '' && ` ${outer} `.includes(` ${inner} `);
 
 /** A rough stem: enough to match `reports` with `report`, and never used to decide that two things are different. */
-export const stem = (word: string): string => (word.length > 4 ? word.replace(/(?:'s|ies|ing|ed|es|s|y)$/, '') : word);
+export const stem = (word: string): string => (word.length > 4 ? word.replace(/(?:'s|ies|ing|ed|es|s|y)$/, '') : word.replace(/(?<=[^su]{3})s$/, ''));
 
 const COMMON = new Set(('a an and any are as at be been but by can could did do does for from had has have he her hers his how i if in into is it its may me my no not of off on one or our ours she should so some such '
-  + 'than that the their them then there these they this those to too up us use uses used user users very want wants was we were what when where which who whom will with would you your yours asks asked called wants prefers prefer').split(' '));
+  + 'than that the their them then there these they this those to too up us use uses used user users very want wants was we were what when where which who whom will with would you your yours asks asked called wants prefers prefer per every each once').split(' '));
+
+/** Words that say the same of a value; few, because each row here is a promise. */
+const SAME = new Map(['short brief concise terse', 'email mail', 'mobile cellphone cell', 'yes true', 'no false', 'hour hourly', 'day daily', 'week weekly', 'month monthly', 'quarter quarterly', 'year yearly annually annual'].flatMap((row) => { const [first = '', ...others] = row.split(' '); return others.map((word): [string, string] => [word, first]); }));
+export const sameWord = (word: string): string => SAME.get(word) ?? word;
 
 /** Stems of the words that carry meaning. */
-export const contentWords = (text: string): Set<string> => new Set(tokensOf(text).filter((word) => !COMMON.has(word)).map(stem));
+export const contentWords = (text: string): Set<string> => new Set(tokensOf(text).filter((word) => !COMMON.has(word)).map((word) => stem(sameWord(word))));
 
 /** Share of the smaller set that the larger holds; 1 when one says all the other says. */
 export function containment(a: ReadonlySet<string>, b: ReadonlySet<string>): number {
@@ -50,7 +54,7 @@ export function jaccard(a: ReadonlySet<string>, b: ReadonlySet<string>): number 
 }
 
 /** Without `one`, which is a pronoun more often than a number. */
-const NUMBER_WORDS = new Map('zero - two three four five six seven eight nine ten eleven twelve'.split(' ').map((word, value) => [word, String(value)]));
+const NUMBER_WORDS = new Map('zero - two three four five six seven eight nine ten eleven twelve'.split(' ').map((word, value): [string, string] => [word, String(value)]).concat([['twice', '2'], ['thrice', '3']]));
 
 /** Numbers as written, without dates; with `words`, small ones spelt out too. `0042` and `42` differ: they may be ids. */
 export function numbersIn(text: string, words = false): Set<string> {
@@ -68,6 +72,7 @@ const DATES = [
   new RegExp(`\\b(?<d>\\d{1,2})(?:st|nd|rd|th)?\\.? (?:of )?(?<name>${MONTH})\\b,? ?(?<y>\\d{4})?`, 'gi'),
   new RegExp(`\\b(?<name>${MONTH}) (?<d>\\d{1,2})(?:st|nd|rd|th)?\\b(?:,? (?<y>\\d{4}))?`, 'gi'),
   new RegExp(`\\b(?<name>${MONTH}) (?<y>\\d{4})\\b`, 'gi'),
+  /(?<=\b(?:in|since|until|during|from) )(?<y>(?:19|20)\d{2})\b(?![-./:]?\d)/gi,
 ] as const;
 
 /** Dates as `year-month-day` with `?` for what is not said. `11/12/2026` stands for both its readings. */
@@ -103,8 +108,10 @@ export const withoutDates = (text: string): string => DATES.reduce((rest, patter
 export const RELATIVE_DAY = /\b(today|tonight|yesterday|tomorrow|this (?:morning|afternoon|evening|week|month|year|quarter)|(?:last|next|this|past|coming|since|until|by|on) (?:week|month|year|quarter|weekend|mon|tues|wednes|thurs|fri|satur|sun)(?:day)?|(?:mon|tues|wednes|thurs|fri|satur|sun)days?|in \w+ (?:days?|weeks?|months?)|\w+ (?:days?|weeks?|months?|years?) ago|now|currently|just)\b/i;
 
 /** How a sentence may begin without naming anybody. */
-const STARTERS = new Set(('a an the this that these those it its they their there user users customer customers client clients team we our my i he she his her you your all any each every some no none not never always only both '
+const STARTERS = new Set(('a an the this that these those it its they their there user users customer customers client clients team we our my i he she his her you your all any each every some anything everything something nothing everyone everybody someone no none not never always only both '
   + 'if when while after before during since until for from in on at by to of with without as about regarding please do don do not does is are was were has have had can will should must may answer answers reports report prefers').split(' '));
+/** Behind a beginning such as `Returns` or `Changes` they tell a plural from a name: `James needs`, `changes need`. */
+const PLURAL_VERBS = /^\s+(?:are|were|need|have|get|go|do|live|leave|come|pass|last|run|start|stop|begin|cost|follow|under|above|below|up to)\b/;
 const NEVER_NAMES = new Set(['i', "i'm", "i'd", "i'll", "i've", 'user', 'users', 'ok']);
 
 /** Names in mid-sentence (`sure`) and at its beginning (`maybe`), folded to tokens. Acronyms count. */
@@ -118,11 +125,14 @@ export function namesIn(text: string): { sure: Set<string>; maybe: Set<string> }
       if (NEVER_NAMES.has(token) || /^\d/.test(token)) continue;
       const acronym = /^\p{Lu}{2,}/u.test(match[0]);
       if (!initial || acronym) sure.add(token);
-      else if (!STARTERS.has(token) && !/(?:ing|ed|ly|tion|tions|ment|ments|ness)$/.test(token)) maybe.add(token);
+      else if (!STARTERS.has(token) && !(token.endsWith('s') && PLURAL_VERBS.test(plain.slice(match.index + match[0].length))) && !/(?:ing|ed|ly|tion|tions|ment|ments|ness)$/.test(token)) maybe.add(token);
     }
   }
   return { sure, maybe };
 }
+
+/** Codes such as `checkout-api`, `mart.orders` or `src/billing`, each as the tokens it is made of; `on-call` is none. */
+export const codesIn = (text: string): string[][] => (withoutDates(text).match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]+(?:[-_./][\p{L}\p{N}]+)+/gu) ?? []).filter((code) => /\p{L}/u.test(code) && !(code.includes('-') && code.toLowerCase().split('-').some((part) => COMMON.has(part)))).map((code) => tokensOf(code.replace(/[-_./]/g, ' ')));
 
 const NEGATION = /\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|can't|won't|doesn't|don't|didn't|isn't|aren't|wasn't|weren't|shouldn't|wouldn't|hasn't|haven't|stop(?:ped|s)?|avoid(?:s|ed)?|refuse[sd]?|dislike[sd]?|hate[sd]?|no longer|except|unless|un(?:able|available|supported|subscribed|paid)|dis(?:abled?|allow(?:ed|s)?))\b/gi;
 

@@ -4,37 +4,36 @@
 // nothing is admitted without evidence from this very run. It never reads a clock, a store or a model.
 import { confidenceOf, confidenceStage } from './gate-confidence.ts';
 import { echo, exactDuplicate, nearDuplicate, slot, type Known } from './gate-duplicates.ts';
-import { attributeOf, hashOf, slotOf, subjectOf } from './gate-identity.ts';
-import type { Considered, Decided, GateInput, LiveMemory, Neighbour, NewMemory, Verdict } from './gate-input.ts';
+import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-identity.ts';
+import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
 import { provenance, validity } from './gate-provenance.ts';
 import { screening } from './gate-screening.ts';
-import { thresholdsOf } from './gate-thresholds.ts';
+import { worth } from './gate-worth.ts';
+import { POLICY, type GatePolicy } from './gate-policy.ts';
 import { candidateSchema, type Candidate } from './memory.ts';
 import { holdsSecret, scrub } from './secrets.ts';
 
-/** Rises with every change of a rule, a weight or a threshold; verdicts are unique by (run, gate version). */
+/** Verdicts are unique by (run, gate version): it rises when finished runs are to be remembered anew. */
 export const GATE_VERSION = 1;
-/** Rows one run may add. A run that wants more is summarised by what it said first. */
-export const MAX_ADMITS = 8;
 /** Candidates looked at; a model that floods the gate gets its verdicts without any work. */
 export const MAX_CANDIDATES = 64;
 /** Characters of a stored candidate of any shape. */
 const MAX_STORED = 8_000;
 
-export function judge(input: GateInput): Verdict[] {
-  const gate = new Gate(input);
+export function judge(input: GateInput, policy: GatePolicy = POLICY): Verdict[] {
+  const gate = new Gate(input, policy);
   return input.candidates.map((candidate, index) => gate.judge(candidate, index));
 }
 
 class Gate {
   readonly #input: GateInput;
+  readonly #policy: GatePolicy;
   #live: LiveMemory[];
   #admits = 0;
-  /** Memories of this run, by candidate index, for comparing later candidates with. */
-  readonly #own = new Map<number, string>();
 
-  constructor(input: GateInput) {
+  constructor(input: GateInput, policy: GatePolicy) {
     this.#input = input;
+    this.#policy = policy;
     this.#live = [...input.live];
   }
 
@@ -43,25 +42,32 @@ class Gate {
     const parsed = schema(given, this.#input);
     if ('decision' in parsed) return verdict(index, given, 'schema', parsed);
     const candidate = parsed;
-    const found = provenance(candidate, this.#input.events);
+    const found = provenance(candidate, this.#input.events, this.#policy);
     if ('decision' in found) return verdict(index, given, 'provenance', found);
     if (secrets(candidate)) return verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
-    const { confidence, parts } = confidenceOf(candidate, found);
+    const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
     const scores = { ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
-    const early = screening(candidate, found.source, this.#input.events);
-    if (early) return verdict(index, given, 'screening', early, confidence, scores);
-    const unsure = confidenceStage(candidate, found, confidence);
-    if (unsure) return verdict(index, given, 'confidence', unsure, confidence, scores);
     const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, ...validity(candidate, found) }, confidence);
+    // An echo comes before what may quarantine: kept for a second sighting, it would be seen again by its own doing.
+    const stages = {
+      echo: () => (found.source === 'user' ? undefined : echo(one, this.#input, this.#known(index), this.#policy)),
+      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), confidence: () => confidenceStage(candidate, found, confidence, this.#policy),
+    };
+    for (const [stage, decide] of Object.entries(stages)) {
+      const decided = decide();
+      if (decided) return verdict(index, given, stage, decided, confidence, scores);
+    }
     return this.#against(one, scores);
   }
 
+  #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
+
   /** The stages that compare with what is known, and the cap. */
   #against(one: Considered, scores: Verdict['scores']): Verdict {
-    const known: Known = { live: this.#live, thresholds: thresholdsOf(this.#input.embedder), neighbours: this.#neighbours(one.index) };
+    const known = this.#known(one.index);
     const stages = { echo, exact_duplicate: exactDuplicate, slot, near_duplicate: nearDuplicate };
     for (const [stage, decide] of Object.entries(stages)) {
-      const decided = decide(one, this.#input, known);
+      const decided = decide(one, this.#input, known, this.#policy);
       if (decided) return this.#settle(one, stage, decided, scores);
     }
     return this.#settle(one, 'caps', { decision: 'ADMIT', reason: 'NEW' }, scores);
@@ -70,7 +76,7 @@ class Gate {
   #settle(one: Considered, stage: string, decided: Decided, scores: Verdict['scores']): Verdict {
     const all = { ...scores, ...decided.scores };
     const adds = decided.decision === 'ADMIT' || decided.decision === 'SUPERSEDE';
-    if (adds && this.#admits >= MAX_ADMITS) return verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, all);
+    if (adds && this.#admits >= this.#policy.maxAdmits) return verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, all);
     const made = verdict(one.index, one.raw, stage, decided, one.confidence, all);
     switch (decided.decision) {
       case 'ADMIT': case 'SUPERSEDE': return { ...made, memory: this.#add(one, decided) };
@@ -91,22 +97,13 @@ class Gate {
       validToMs: decided.closed?.atMs ?? null, supersededBy: decided.closed?.by ?? null,
     };
     this.#admits++;
-    if (memory.validToMs === null) {
-      this.#live = [...this.#live.filter((other) => other !== old), memory];
-      this.#own.set(one.index, memory.id);
-    }
+    if (memory.validToMs === null) this.#live = [...this.#live.filter((other) => other !== old), memory];
     return memory;
   }
 
   #reword(one: Considered, target: string): Verdict['statement'] {
     this.#live = this.#live.map((memory) => (memory.id === target ? { ...memory, statement: one.raw.statement, hash: one.hash } : memory));
     return { text: one.raw.statement, hash: one.hash };
-  }
-
-  #neighbours(index: number): Neighbour[] {
-    const mine = this.#input.vectors[index];
-    const own = [...this.#own].flatMap(([at, id]) => { const other = this.#input.vectors[at]; return mine && other ? [{ id, cosine: cosine(mine, other) }] : []; });
-    return [...(this.#input.neighbours[index] ?? []), ...own];
   }
 }
 
@@ -132,7 +129,7 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
   const owned = { scope: candidate.scope, ...owner };
   return {
     index, raw: candidate, subject, attribute, owner, confidence, ...found,
-    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, attribute),
+    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, propertyOf(attribute, candidate.value)),
   };
 }
 
@@ -142,7 +139,7 @@ const verdict = (index: number, given: unknown, stage: string, decided: Decided,
 });
 
 /** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */
-function storableCandidate(given: unknown): unknown {
+export function storableCandidate(given: unknown): unknown {
   const clean = (value: unknown, depth: number): unknown => {
     if (typeof value === 'string') return scrub(value.toWellFormed().replaceAll('\u0000', '')).slice(0, 1_000).toWellFormed();
     if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;

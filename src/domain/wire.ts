@@ -191,6 +191,7 @@ export const occurrenceSchema = z.object({ at: time.describe('the moment the sch
 export const verdictSchema = z.object({
   index: z.number().int(), gateVersion: z.number().int(), decision: z.enum(VERDICTS), stage: z.string(), reason: z.string(), confidence: z.number(),
   statement: z.string().describe('of the candidate, where it has one'), candidate: z.unknown(), scores: z.unknown(),
+  policy: z.string().nullable().describe('version of the policy it was decided under'), inputsHash: z.string().nullable().describe('sha256 of all it was decided on'),
   memory: z.string().nullable().describe('mem_…: the memory it became or changed'), target: z.string().nullable().describe('mem_…: the memory it met'), createdAt: time,
 });
 

@@ -5,8 +5,10 @@ import { candidateSchema, summaryText, type Candidate, type Extraction } from '.
 import type { Embedder } from '../domain/embedder.ts';
 import { codeOf } from '../domain/errors.ts';
 import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
+import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
 import type { GateInput, Neighbour, Verdict } from '../domain/gate-input.ts';
+import { POLICY } from '../domain/gate-policy.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
 import { newId } from '../ids.ts';
@@ -38,11 +40,14 @@ const NEAR = 10;
 /** Live rows that the index does not hold yet, compared here. */
 const FRESH = 200;
 const SEARCH_MS = 5_000;
+/** Near ones the gate is given, and kept with its verdicts, for one candidate. */
+const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
 export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction }: ToJudge): Promise<Judgement> {
   const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
-  const near = await nearMemories(deps, tenant, run, candidates);
+  const ids = candidates.map(() => newId());
+  const neighbours = await nearMemories(deps, tenant, run, candidates, ids);
   const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
   return deps.store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
@@ -52,14 +57,14 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
       user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
-      subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...near.neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
+      subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
     });
     const input: GateInput = {
-      run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids: candidates.map(() => newId()),
-      live, injected, ...near, embedder: deps.embedder.fingerprint,
+      run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
+      live, injected, neighbours, embedder: deps.embedder.fingerprint,
     };
     const verdicts = judge(input);
-    const owed = await applyVerdicts(tx, judged, verdicts);
+    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed };
@@ -76,28 +81,29 @@ export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, he
 
 const ownHash = (tenant: string, run: ToJudge['run'], { scope, type, statement }: Candidate): string => hashOf(tenant, { scope, user: run.user, agent: run.agent }, type, statement);
 
-/** By candidate. Without an embedder or an index the gate goes on by words, hashes and slots. */
-async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run'], candidates: readonly (Candidate | undefined)[]): Promise<Pick<GateInput, 'neighbours' | 'vectors'>> {
+const nearest = (all: readonly Neighbour[]): Neighbour[] => [...all].sort((a, b) => b.cosine - a.cosine).slice(0, NEAREST).map(({ id, cosine: of }) => ({ id, cosine: Math.round(of * 10_000) / 10_000 }));
+
+/** By candidate: what the index, the rows it does not hold yet and the candidates before it hold near it. Without an embedder or an
+ *  index the gate goes on by words, hashes and slots. */
+async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run'], candidates: readonly (Candidate | undefined)[], ids: readonly string[]): Promise<GateInput['neighbours']> {
   const said = candidates.flatMap((one, at) => (one ? [{ at, one }] : []));
-  const nothing = { neighbours: candidates.map(() => undefined), vectors: candidates.map(() => undefined) };
-  if (said.length === 0) return nothing;
+  if (said.length === 0) return [];
   try {
     const fresh = await deps.store.withTenant({ tenant, user: run.user }, (tx) => unindexedStatements(tx, run.user, run.agent, deps.index.generation, FRESH));
     const embedded = await deps.embedder.embed([...said.map(({ one }) => one.statement), ...fresh.map((row) => row.statement)], 'document');
-    const vectors: (number[] | undefined)[] = candidates.map(() => undefined);
-    said.forEach(({ at }, place) => { vectors[at] = embedded[place]; });
+    const own = said.map(({ at, one }, place) => ({ at, one, id: ids[at] ?? '', vector: embedded[place] ?? [] }));
     const freshVectors = fresh.map(({ id }, place) => ({ id, vector: embedded[said.length + place] ?? [] }));
-    const neighbours = await Promise.all(candidates.map(async (one, at): Promise<Neighbour[] | undefined> => {
-      const vector = vectors[at];
-      if (!one || !vector) return undefined;
+    const found = await Promise.all(own.map(async ({ at, one, vector }): Promise<Neighbour[]> => {
       const { dense } = await deps.index.search('memories', { tenant, user: run.user ?? undefined, agent: run.agent, scope: one.scope, type: one.type, vector, limit: NEAR, timeoutMs: SEARCH_MS });
-      return [...dense.map(({ id, score }) => ({ id, cosine: score })), ...freshVectors.map(({ id, vector: other }) => ({ id, cosine: cosine(vector, other) }))];
+      const compared = [...freshVectors, ...own.filter((other) => other.at < at)];
+      return nearest([...dense.map(({ id, score }) => ({ id, cosine: score })), ...compared.map((other) => ({ id: other.id, cosine: cosine(vector, other.vector) }))]);
     }));
-    return { neighbours, vectors };
+    const byCandidate = new Map(own.map(({ at }, place) => [at, found[place]]));
+    return candidates.map((_, at) => byCandidate.get(at));
   } catch (error) {
     const code = codeOf(error);
     if (code !== 'index_unavailable' && code !== 'embedder_failed') throw error;
     deps.log.warn({ code }, 'the gate judges without neighbours by meaning');
-    return nothing;
+    return [];
   }
 }

@@ -1,6 +1,7 @@
 // What remembering reads and writes in Postgres, under the app's row-level security: the finished run with all that was said in
 // it, the live memories a verdict may depend on, and, in one transaction with the proof that this worker still holds the
 // remembering run, every verdict with what follows from it. Statements name tenant and user themselves.
+import type { Basis } from '../domain/gate-basis.ts';
 import type { LiveMemory, NewMemory, Verdict } from '../domain/gate-input.ts';
 import type { TenantTx } from './app-store.ts';
 import { VISIBLE } from './recall-memories.ts';
@@ -93,7 +94,13 @@ export async function unindexedStatements(tx: TenantTx, user: string | null, age
 export interface Judged { readonly run: string; readonly user: string | null; readonly session: string | null; readonly agent: string; readonly gateVersion: number }
 
 /** Every verdict with its consequences, in order. Answers the ids of memories whose vectors are owed now. */
-export async function applyVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[]): Promise<string[]> {
+export async function applyVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[], basis: Basis): Promise<string[]> {
+  const owed = await applyConsequences(tx, judged, verdicts);
+  await insertVerdicts(tx, judged, verdicts, basis);
+  return owed;
+}
+
+async function applyConsequences(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[]): Promise<string[]> {
   const owed: string[] = [];
   const seen = new Set<string>();
   for (const verdict of verdicts) {
@@ -106,7 +113,6 @@ export async function applyVerdicts(tx: TenantTx, judged: Judged, verdicts: read
       if (verdict.statement) owed.push(verdict.target);
     }
   }
-  await insertVerdicts(tx, judged, verdicts);
   return [...new Set(owed)];
 }
 
@@ -136,13 +142,13 @@ const reinforce = (tx: TenantTx, judged: Judged, verdict: Verdict, first: boolea
 
 const evidenceOf = (judged: Judged, evidence: Verdict['evidence']): string => JSON.stringify(evidence.map((line) => ({ run_id: judged.run, ...line })));
 
-async function insertVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[]): Promise<void> {
+async function insertVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[], basis: Basis): Promise<void> {
   const rows = verdicts.map(({ index, decision, stage, reason, confidence, scores, candidate, target, memory }) => ({ index, decision, stage, reason, confidence, scores, candidate, target_id: target, memory_id: memory?.id ?? null }));
   await tx.db.$executeRawUnsafe(
-    `INSERT INTO memory_candidates (tenant_id, run_id, gate_version, index, user_id, candidate, decision, stage, reason, confidence, scores, target_id, memory_id)
-     SELECT $1, $2::uuid, $3::int, c.index, $4, c.candidate, c.decision, c.stage, c.reason, c.confidence, c.scores, c.target_id, c.memory_id
+    `INSERT INTO memory_candidates (tenant_id, run_id, gate_version, index, user_id, candidate, decision, stage, reason, confidence, scores, target_id, memory_id, policy, inputs_hash, inputs)
+     SELECT $1, $2::uuid, $3::int, c.index, $4, c.candidate, c.decision, c.stage, c.reason, c.confidence, c.scores, c.target_id, c.memory_id, $6, $7, CASE WHEN c.index = 0 THEN $8::json END
      FROM json_to_recordset($5::json) AS c(index int, decision verdict_decision, stage text, reason text, confidence float8, scores json, candidate json, target_id uuid, memory_id uuid)`,
-    tx.scope.tenant, judged.run, judged.gateVersion, judged.user, JSON.stringify(rows));
+    tx.scope.tenant, judged.run, judged.gateVersion, judged.user, JSON.stringify(rows), basis.policy, basis.inputsHash, JSON.stringify(basis.inputs));
 }
 
 export async function insertSummary(tx: TenantTx, judged: Judged, summary: unknown, text: string): Promise<void> {

@@ -1,5 +1,5 @@
 // Pairs of statements as a memory gate meets them: the same said twice, the same words with something changed, the same
-// topic, nothing in common. Written by hand; thresholds of src/domain/gate-thresholds.ts are calibrated on them.
+// topic, nothing in common. Written by hand; thresholds of src/domain/gate-policy.ts are calibrated on them.
 
 export type PairKind = 'paraphrase' | 'near-miss' | 'same-topic' | 'unrelated';
 export interface Pair { readonly kind: PairKind; readonly a: string; readonly b: string; readonly values: readonly [string, string] }

@@ -1,0 +1,55 @@
+// `mainstay memories replay` and `mainstay memories policy`: what the gate would have decided under other numbers. Works on the
+// database itself, with the settings of the workers, in the scope it is told; changes nothing.
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { readConfig, type Config } from '../config.ts';
+import { MainstayError, messageOf } from '../domain/errors.ts';
+import { POLICY, policySchema, policyVersion, type GatePolicy } from '../domain/gate-policy.ts';
+import { publicId } from '../ids.ts';
+import { makeLog } from '../log.ts';
+import { wholeNumber } from './arguments.ts';
+import { printJson, printLine } from './output.ts';
+
+interface Words { readonly tenant: string; readonly user?: string; readonly policy?: string; readonly limit: number; readonly json?: boolean }
+
+export function addGateCommands(memories: Command): void {
+  memories.command('policy').description("the gate's policy as JSON: the numbers `replay --policy` may change").action(() => { printJson(POLICY); });
+  memories.command('replay').description('judge stored verdicts again under another policy and show what would change; changes nothing')
+    .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
+    .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
+    .action(replay);
+}
+
+async function replay({ tenant, user, policy: file, limit, json }: Words): Promise<void> {
+  const policy = file === undefined ? POLICY : readPolicy(file);
+  const config = configuration();
+  const [{ openAppStore }, { replayVerdicts }] = await Promise.all([import('../store/app-store.ts'), import('../memory/replay-verdicts.ts')]);
+  const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log: makeLog('warn', 'cli'), max: 2 });
+  try {
+    const { runs, verdicts, changes, otherInputs } = await replayVerdicts(store, { tenant, ...(user !== undefined && { user }) }, policy, limit);
+    const named = changes.map((change) => ({ ...change, run: publicId('run', change.run) }));
+    if (json) return printJson({ policy: policyVersion(policy), present: policyVersion(POLICY), runs, verdicts, changes: named, otherInputs: otherInputs.map((run) => publicId('run', run)) });
+    for (const { run, index, was, now, statement } of named) printLine(`${run} ${index}: ${was.decision} (${was.stage} ${was.reason}) would be ${now.decision} (${now.stage} ${now.reason}): ${statement}`);
+    printLine(`${verdicts} verdicts of ${runs} runs judged again under policy ${policyVersion(policy)}: ${named.length} would change`);
+    if (otherInputs.length > 0) printLine(`${otherInputs.length} runs left out: what they were decided on has changed since`);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Fields that are not given stay as they are; groups such as `weights` may be given in part. */
+function readPolicy(file: string): GatePolicy {
+  const refuse = (why: string): never => { throw new MainstayError('bad_request', `${file}: ${why}. \`mainstay memories policy\` prints the fields there are.`); };
+  let given: unknown;
+  try { given = JSON.parse(readFileSync(file, 'utf8')); } catch (error) { return refuse(messageOf(error)); }
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return refuse('is no JSON object');
+  const isGroup = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const present = POLICY as unknown as Record<string, unknown>;
+  const merged = Object.fromEntries(Object.entries({ ...present, ...given }).map(([key, value]) => [key, isGroup(value) && isGroup(present[key]) ? { ...present[key], ...value } : value]));
+  const { data, error } = policySchema.safeParse(merged);
+  return data ?? refuse(error?.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ') ?? 'is no policy');
+}
+
+function configuration(): Config {
+  try { return readConfig(); } catch (error) { throw new MainstayError('bad_request', messageOf(error)); }
+}

@@ -1,0 +1,34 @@
+// What a run's verdicts were decided on, as it is kept beside them: enough to judge again, without a second copy of anybody's words.
+// Memories stand here by id, events by their run; a digest of everything tells whether what is found later is what was judged.
+import { createHash } from 'node:crypto';
+import { storableCandidate } from './gate.ts';
+import type { GateInput, LiveMemory, Neighbour } from './gate-input.ts';
+import { policyVersion, type GatePolicy } from './gate-policy.ts';
+import type { SourceRole } from './status.ts';
+
+export interface KeptInputs {
+  readonly ids: readonly string[];
+  /** Live memories that were given, with the source each had then. */
+  readonly live: readonly { readonly id: string; readonly source: SourceRole; readonly confidence: number }[];
+  readonly injected: readonly string[];
+  readonly neighbours: readonly (readonly Neighbour[] | null)[];
+  readonly embedder: string;
+}
+
+export interface Basis { readonly policy: string; readonly inputsHash: string; readonly inputs: KeptInputs }
+
+export const basisOf = (input: GateInput, policy: GatePolicy): Basis => ({
+  policy: policyVersion(policy), inputsHash: inputsHash(input),
+  inputs: {
+    ids: input.ids, live: input.live.map(({ id, source, confidence }) => ({ id, source, confidence })), injected: input.injected,
+    neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder,
+  },
+});
+
+/** Hexadecimal sha256 over all the gate was given, candidates as they are stored. */
+export function inputsHash({ run, events, candidates, ids, live, injected, neighbours, embedder }: GateInput): string {
+  const memory = ({ id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs }: LiveMemory) => [id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs];
+  const all = [run.tenant, run.id, run.user, run.agent, run.observedMs, events.map(({ id, role, tool, text, atMs }) => [id, role, tool ?? null, text, atMs]), candidates.map(storableCandidate), ids, live.map(memory), injected,
+    candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder];
+  return createHash('sha256').update(JSON.stringify(all)).digest('hex');
+}
