@@ -47,6 +47,9 @@ export interface Metrics {
   readonly modelTokens: Counter<'model' | 'kind'>;
   readonly modelCostMicroUsd: Counter<'model'>;
   readonly breakerState: Gauge<'breaker'>;
+  readonly batchItems: Gauge<'state'>;
+  readonly batchesOpen: Gauge<never>;
+  readonly batchOldestSeconds: Gauge<never>;
   // memory
   readonly gateVerdicts: Counter<'decision' | 'stage'>;
   readonly recallSeconds: Histogram<'outcome'>;
@@ -107,6 +110,9 @@ function callMetrics(registry: Registry) {
     modelSeconds: seconds('model_seconds', 'Time of one model call; outcome: ok, or the error code.', ['model', 'outcome']),
     modelTokens: counter('model_tokens_total', 'Tokens by kind: input, output, cache_read, cache_write.', ['model', 'kind']),
     modelCostMicroUsd: counter('model_cost_micro_usd_total', 'Cost of model calls in millionths of a US dollar.', ['model']),
+    batchItems: gaugesOf(registry)('batch_items', 'Model calls of the batch lane: not sent yet, and sent without a result.', ['state']),
+    batchesOpen: gaugesOf(registry)('batches_open', 'Message batches under way at the provider.', []),
+    batchOldestSeconds: gaugesOf(registry)('batch_oldest_seconds', 'How long the oldest of these calls has waited.', []),
     breakerState: gaugesOf(registry)('breaker_state', '0 closed, 1 half open, 2 open.', ['breaker']),
   };
 }

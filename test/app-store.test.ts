@@ -26,7 +26,7 @@ afterAll(async () => { await store.close(); await engine.end(); await owner.end(
 
 const newRun = (tenant: string, user: string | null, session: string | null): NewRun => ({
   tenant, id: newId(), agent: 'a', version: 1, pool: 'agent', visible: true, user, session, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null, idempotencyKey: null, requestHash: '00'.repeat(32),
-  metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null,
+  metadata: '{}', input: '{"word":"canary"}', model: null, budgetMicroUsd: null, lane: null, deadlineAt: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null,
 });
 const runs = { ada: newRun('acme', 'ada', 's'), bob: newRun('acme', 'bob', 's'), nobody: newRun('acme', null, null), other: newRun('globex', 'ada', 's') };
 await submitRuns(engine, Object.values(runs));
@@ -38,7 +38,7 @@ await said('globex', 'ada', runs.other);
 const idsSeen = (scope: Scope): Promise<string[]> => store.withTenant(scope, async (tx) => (await listRuns(tx, { limit: 100 })).map(({ id }) => id));
 const ids = (...some: NewRun[]): string[] => some.map(({ id }) => id).sort().reverse();
 
-const TABLES = ['api_keys', 'permissions', 'agent_runs', 'run_steps', 'step_records', 'run_events', 'tool_calls', 'model_calls', 'budgets', 'quotas', 'sessions', 'messages', 'memories', 'memory_vectors', 'summary_vectors',
+const TABLES = ['api_keys', 'permissions', 'agent_runs', 'run_steps', 'step_records', 'run_events', 'tool_calls', 'model_calls', 'batch_items', 'budgets', 'quotas', 'sessions', 'messages', 'memories', 'memory_vectors', 'summary_vectors',
   'memory_candidates', 'run_summaries', 'retrieval_traces', 'audit_events', 'step_waits', 'signals', 'approvals', 'schedules', 'schedule_occurrences', 'agent_limits', 'erasures'];
 
 describe('whose rows are seen', () => {

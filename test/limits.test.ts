@@ -60,9 +60,9 @@ describe('locks', () => {
 
   test('a lease is renewed past its life, ends once, and is free afterwards', async () => {
     const locks = new Locks(redis);
-    const lease = await locks.hold(key, 150);
+    const lease = await locks.hold(key, 1_500);
     if (!(lease instanceof LockLease)) throw new Error(`not held: ${lease}`);
-    await after(400);
+    await after(2_000);
     lease.throwIfLost();
     expect(await locks.hold(key, 150)).toBe('busy');
     await Promise.all([lease.release(), lease.release()]);

@@ -49,10 +49,11 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   };
 }
 
-/** Submits the remembering run of a finished one; safe to call twice. Never rejects: maintenance asks again. */
-export async function remember({ submit, log }: Base, { tenant, id, user }: OwedRun): Promise<void> {
+/** Submits the remembering run of a finished one, in the same lane: where nobody waited for the answer nobody waits for what was learnt. Safe to
+ *  call twice. Never rejects: maintenance asks again. */
+export async function remember({ submit, log }: Base, { tenant, id, user, lane }: OwedRun): Promise<void> {
   try {
-    await submit({ tenant, door: 'internal', agent: REMEMBER, input: { run: id }, user: user ?? undefined, parent: id, idempotencyKey: rememberKey(id) });
+    await submit({ tenant, door: 'internal', agent: REMEMBER, input: { run: id }, user: user ?? undefined, lane: lane ?? undefined, parent: id, idempotencyKey: rememberKey(id) });
   } catch (error) {
     log.warn({ run: id, error: messageOf(error) }, 'remembering was not submitted: maintenance will');
   }

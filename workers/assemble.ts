@@ -20,12 +20,14 @@ import { ToolRates } from '../src/limits/tool-rates.ts';
 import { SessionStates } from '../src/limits/session-state.ts';
 import { makeLog, type Log } from '../src/log.ts';
 import { makeMetrics, type Metrics } from '../src/metrics.ts';
+import { makeAnthropicBatches } from '../src/model/anthropic-batches.ts';
 import { makeAnthropicModel } from '../src/model/anthropic.ts';
 import type { Model } from '../src/domain/model.ts';
 import { watchRedisPolicy, type PolicyWatch } from '../src/queue/redis-policy.ts';
 import { ReadyQueue } from '../src/queue/ready-queue.ts';
 import { WakeUps } from '../src/queue/wake-ups.ts';
 import { openRedis, redisKeys, redisReady, type RedisKeys } from '../src/redis.ts';
+import { BatchLane, type BatchLaneDeps } from '../src/run/batch-lane.ts';
 import type { ExecuteDeps } from '../src/run/execute-run.ts';
 import { BudgetKeeper } from '../src/run/keep-budgets.ts';
 import { Dispatcher, type PoolQueue } from '../src/run/offer-run.ts';
@@ -122,6 +124,9 @@ export function assembleLimits({ config, log, keys, metrics, engine }: Base, cha
 export function assembleModel({ config, log }: Base): Model {
   return makeAnthropicModel({ apiKey: config.ANTHROPIC_API_KEY ?? 'none', log, ...(config.ANTHROPIC_BASE_URL === undefined ? {} : { baseUrl: config.ANTHROPIC_BASE_URL }) });
 }
+
+export const assembleBatchLane = ({ config, pool, budgets, dispatcher, metrics, log }: Base, times: BatchLaneDeps['times'] = {}): BatchLane =>
+  new BatchLane({ pool, budgets, dispatcher, metrics, log, times, batches: makeAnthropicBatches({ apiKey: config.ANTHROPIC_API_KEY ?? 'none', baseUrl: config.ANTHROPIC_BASE_URL }) });
 
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {

@@ -1,5 +1,5 @@
 // The maintenance worker: one leader at a time sweeps what other processes left (offers, memory, index, dead workers) and
-// fires schedules; every instance hears submissions by SQL and announces the machines SQL may pin runs to.
+// fires schedules, another sends and follows batches of model calls; every instance hears submissions by SQL and announces the machines SQL may pin runs to.
 // A second instance is a stand-by.
 import { makeHealthServer } from '../src/api/health-server.ts';
 import { readConfig } from '../src/config.ts';
@@ -12,7 +12,7 @@ import { runProcess, startAll } from '../src/service.ts';
 import { openAppStore } from '../src/store/app-store.ts';
 import { announceMachines } from '../src/store/engine/submit-sql.ts';
 import { SCHEDULES_A_SWEEP } from '../src/domain/tunables.ts';
-import { assembleOn, loadMachines, openGround } from './assemble.ts';
+import { assembleBatchLane, assembleOn, loadMachines, openGround } from './assemble.ts';
 import { assembleMemory, remember } from './assemble-memory.ts';
 
 async function main(): Promise<() => Promise<void>> {
@@ -31,7 +31,7 @@ async function main(): Promise<() => Promise<void>> {
     host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics,
     ready: () => base.engine.pool.query('SELECT 1').then(() => true, () => false),
   });
-  const stop = await startAll([maintenance, memory.eraser(base), hearSubmissions(base), health], base.log);
+  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), hearSubmissions(base), health], base.log);
   return async () => { await stop(); await Promise.allSettled([memory.close(), store.close()]); await base.close(); };
 }
 

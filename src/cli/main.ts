@@ -11,6 +11,7 @@ import { addErasureCommands } from './erasure-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
 import { addMoneyCommands } from './money-commands.ts';
+import { addBatchCommands } from './batch-commands.ts';
 import { addBreakerCommands } from './breaker-commands.ts';
 import { addMemoryCommands } from './memory-commands.ts';
 import { addIndexCommands } from './index-commands.ts';
@@ -49,6 +50,7 @@ function makeProgram(): Command {
   addOperateCommands(program);
   addIndexCommands(program);
   addBreakerCommands(program);
+  addBatchCommands(program);
   program.commandsGroup('Processes:');
   addProcessCommands(program);
   return program;

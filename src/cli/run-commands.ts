@@ -3,6 +3,7 @@
 import { Option, type Command } from 'commander';
 import { MainstayApiError, type Mainstay, type RunQuery } from '../client/client.ts';
 import { ERRORS, MainstayError } from '../domain/errors.ts';
+import { LANES, type Lane } from '../domain/lane.ts';
 import { MULTITASK_STRATEGIES, RUN_STATUSES, type MultitaskStrategy } from '../domain/status.ts';
 import type { LiveText, NewRunBody, Run, RunEvent, RunItem } from '../domain/wire.ts';
 import { isoTime, jsonArgument, jsonObject, wholeNumber } from './arguments.ts';
@@ -13,7 +14,7 @@ import { inline, money, note, printJson, printJsonLine, printLine, printPage, pr
 
 interface CreateWords extends ApiOptions {
   readonly agent: string; readonly input: unknown; readonly user?: string; readonly session?: string; readonly priority?: number; readonly metadata?: Record<string, unknown>;
-  readonly startAt?: string; readonly delayMs?: number; readonly expiresInMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly wait?: true | number;
+  readonly startAt?: string; readonly delayMs?: number; readonly expiresInMs?: number; readonly idempotencyKey?: string; readonly multitaskStrategy?: MultitaskStrategy; readonly lane?: Lane; readonly deadlineAt?: string; readonly wait?: true | number;
   readonly concurrencyKey?: string; readonly concurrencyLimit?: number; readonly debounceKey?: string; readonly debounceWindowMs?: number; readonly debounceMaxMs?: number;
 }
 interface ListWords extends ApiOptions, RunQuery {}
@@ -35,6 +36,8 @@ export function addRunCommands(program: Command): void {
     .option('--expires-in-ms <ms>', 'end as expired when it has not started so many milliseconds after it may', wholeNumber)
     .option('--idempotency-key <key>', 'the same key with the same request is the same run')
     .addOption(new Option('--multitask-strategy <word>', 'what to do while the session has an unfinished run').choices(MULTITASK_STRATEGIES))
+    .addOption(new Option('--lane <lane>', 'of its calls of the model: a batch is half the price and may take a day').choices(LANES))
+    .option('--deadline-at <time>', 'by when the result is wanted (ISO 8601 with a zone): nearer than two hours no call goes into a batch', isoTime)
     .option('--debounce-key <key>', 'until the run starts, the last submit of this key is what it runs')
     .option('--debounce-window-ms <ms>', 'start when no further submit has come for so long', wholeNumber)
     .option('--debounce-max-ms <ms>', 'and so long after the first at the latest', wholeNumber)
@@ -64,10 +67,10 @@ async function cancel(id: string, options: ApiOptions): Promise<void> {
 
 async function create(options: CreateWords): Promise<void> {
   const client = apiClient(options);
-  const { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitaskStrategy, idempotencyKey, wait, json } = options;
+  const { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitaskStrategy, lane, deadlineAt, idempotencyKey, wait, json } = options;
   const { concurrencyKey: key, concurrencyLimit: limit } = options;
   if ((key === undefined) !== (limit === undefined)) throw new MainstayError('bad_request', 'Give --concurrency-key and --concurrency-limit, or neither.');
-  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, multitask_strategy: multitaskStrategy, debounce: debounceOf(options), concurrency: key === undefined || limit === undefined ? undefined : { key, limit } };
+  const body: NewRunBody = { agent, input, user, session, priority, metadata, startAt, delayMs, expiresInMs, lane, deadlineAt, multitask_strategy: multitaskStrategy, debounce: debounceOf(options), concurrency: key === undefined || limit === undefined ? undefined : { key, limit } };
   const run = await client.runs.create(body, { idempotencyKey });
   if (wait !== undefined) {
     if (!json) note(`${run.id} is accepted`);

@@ -187,7 +187,7 @@ function timed(facts: RunFacts): Explanation | undefined {
   if (!parks(facts)) return undefined;
   const details = { until: wakeMs === null ? null : iso(wakeMs) };
   if (waitReason === 'timer') return { because: 'timer', sentence: `It waits${until(wakeMs)}, as its step asked.`, sinceMs: movedMs, details, command: null };
-  if (waitReason === 'batch') return { because: 'batch', sentence: 'Its model call is part of a batch that has not come back.', sinceMs: movedMs, details, command: null };
+  if (waitReason === 'batch') return { because: 'batch', sentence: 'Its model call waits in the batch lane: for its batch to be sent, or to come back.', sinceMs: movedMs, details, command: null };
   if (waitReason !== 'budget') return undefined;
   const [tight] = budgets;
   const which = tight === undefined ? 'A budget' : `The budget of ${whoseBudget(tight.key)} has ${tight.roomMicroUsd} micro-dollars left, which`;

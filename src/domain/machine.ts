@@ -3,6 +3,7 @@
 // every recorded call has a path; when the step runs again, recorded successes are returned and failures are called again.
 import type { z } from 'zod';
 import type { Json } from './json.ts';
+import type { Lane } from './lane.ts';
 import type { ModelRequest, ModelTurn } from './model.ts';
 import type { SessionState } from './session.ts';
 import type { Tool } from './tool.ts';
@@ -90,6 +91,13 @@ export interface Recall {
   readonly trace: string;
 }
 
+export interface ModelCallOptions {
+  /** Its text is shown, as provisional, to those who follow the run. */
+  readonly live?: boolean;
+  /** Unset: the run's, as asked for at submission, else the machine's. */
+  readonly lane?: Lane;
+}
+
 export interface RecallOptions {
   /** What held at this time, instead of what holds now: an ISO date, alone or with a time. It is looked for in Postgres alone. */
   readonly asOf?: string;
@@ -125,8 +133,8 @@ export interface Step<I = unknown, D = unknown> {
   tool(name: string, args: unknown): Promise<Json>;
   /** A tool's result of this run that is too large for its row, by its reference; undefined: this run has none of that name. */
   resultOf(reference: string): Promise<Json | undefined>;
-  /** `live`: its text is shown, as provisional, to those who follow the run. */
-  model(request: ModelRequest, options?: { readonly live?: boolean }): Promise<ModelTurn>;
+  /** One turn; in the lane `batch` the run parks until its batch has come back. */
+  model(request: ModelRequest, options?: ModelCallOptions): Promise<ModelTurn>;
   /** Runs `work` once and records its result under the next path; a resumed step gets the record. */
   record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Concurrent branches, each with a scope of its own for its paths. */
@@ -177,6 +185,8 @@ export interface Machine {
   /** What a call does that finds no room in it: ask for more and wait, or end the run with `budget_exceeded`. */
   readonly overBudget: 'ask' | 'fail';
   readonly model: string | undefined;
+  /** Of its calls of the model. */
+  readonly lane: Lane;
   /** What stays in the session of a run that another message interrupted, told from the last checkpoint. Pure. */
   readonly interrupted: ((input: never, data: never) => readonly SessionMessage[]) | undefined;
 }

@@ -217,3 +217,27 @@ export const REDIS_BLOCK_S = 2;
 export const REDIS_RETRY_MS = 1_000;
 /** For clients that block on purpose: longer than they do. */
 export const REDIS_BLOCKED_SILENCE_MS = 4_500;
+
+// The batch lane.
+/** With less than this to its deadline no call goes into a batch. */
+export const BATCH_LEAD_MS = 2 * 3_600_000;
+/** A batch leaves when it has so many items or bytes, or when its first item has waited so long. */
+export const BATCH_MAX_ITEMS = 500;
+export const BATCH_MAX_BYTES = 8 * 1024 * 1024;
+export const BATCH_WAIT_MS = 5 * 60_000;
+/** Between two looks at a batch: doubled from the first to the second. */
+export const BATCH_LOOK_MS = 30_000;
+export const BATCH_LOOK_MAX_MS = 5 * 60_000;
+/** A batch whose creation nobody answered is looked for so long. */
+export const BATCH_LOST_MS = 10 * 60_000;
+/** For the upload and the answer of one creation. */
+export const BATCH_CREATE_MS = 120_000;
+/** The provider's clock against ours. */
+export const BATCH_SKEW_MS = 60_000;
+/** Results are kept for 29 days; what is older is treated as expired. */
+export const BATCH_KEPT_MS = 29 * 86_400_000;
+export const BATCH_SWEEP_MS = 1_000;
+/** After the provider refused a batch for now and named no time. */
+export const BATCH_REFUSED_MS = 60_000;
+/** Results settled in one transaction. */
+export const BATCH_PAGE = 100;

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
 import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
 import { CAUSES } from './explain.ts';
+import { LANES } from './lane.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
 import { APPROVAL_STATUSES, BULK_ACTIONS, MEMORY_SCOPES, MEMORY_STATES, MEMORY_TYPES, MODEL_CALL_STATUSES, MULTITASK_STRATEGIES, RUN_STATUSES, SCOPES, SOURCE_ROLES, TOOL_CALL_STATUSES, TOOL_EFFECTS, VERDICTS, WAIT_REASONS } from './status.ts';
 import { BULK_MAX, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT, PAGE_SIZE, SUBMIT_MANY_MAX } from './tunables.ts';
@@ -29,6 +30,8 @@ export const newRunSchema = z.strictObject({
   priority: z.int().min(-MAX_PRIORITY).max(MAX_PRIORITY).optional().describe("Higher goes first among the tenant's own runs"),
   metadata: z.record(z.string(), z.unknown()).optional(),
   startAt: z.iso.datetime({ offset: true }).optional().describe('Not before this time'),
+  lane: z.enum(LANES).optional().describe('Of its calls of the model: `batch` is half the price and may take a day, `auto` is a batch where `deadlineAt` leaves room; unset: as its agent says'),
+  deadlineAt: z.iso.datetime({ offset: true }).optional().describe('By when the result is wanted: nearer than two hours no call goes into a batch'),
   delayMs: z.int().min(0).optional().describe('Not before so many milliseconds from now'),
   expiresInMs: z.int().min(1).optional().describe('Ends as `expired` when it has not started so many milliseconds after it may'),
   concurrency: concurrencySchema.optional().describe('Of runs of the tenant with this key at most `limit` are running at once'),

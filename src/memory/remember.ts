@@ -43,7 +43,7 @@ const SMALL_TALK = contentWords('hello hi hey ok okay yes yeah no nope thanks th
 export function rememberMachine(deps: RememberDeps): Machine {
   return {
     name: REMEMBER, version: GATE_VERSION, pool: 'memory', visible: false, description: 'Summarises a finished run and lets the memory gate judge what it proposes.',
-    input, data: undefined, migrates: undefined, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, overBudget: 'ask', interrupted: undefined, model: deps.model, stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
+    input, data: undefined, migrates: undefined, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, overBudget: 'ask', interrupted: undefined, model: deps.model, lane: 'realtime', stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
     steps: {
       extract: (step: Step<Input>) => extract(deps, step),
       judge: (step: Step<Input, JudgeData>) => judge(deps, step),

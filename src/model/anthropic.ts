@@ -5,6 +5,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { monoMs, wallMs } from '../clock.ts';
 import type { Model, ModelOptions, ModelRequest, ModelTurn } from '../domain/model.ts';
 import type { Log } from '../log.ts';
+import { makeClient } from './client.ts';
 import { failure, mainstayErrorOf } from './provider-errors.ts';
 import { limitsOf } from './rate-headers.ts';
 import { requestParams } from './request-params.ts';
@@ -25,7 +26,6 @@ export interface AnthropicOptions {
 
 /** Waiting this long for the stream's end keeps its connection usable for the next call. */
 const STREAM_END_MS = 500;
-const ANTHROPIC_URL = 'https://api.anthropic.com';
 
 export function makeAnthropicModel(options: AnthropicOptions): Model {
   const limits: Limits = {
@@ -33,14 +33,7 @@ export function makeAnthropicModel(options: AnthropicOptions): Model {
     thinkingIdleMs: options.thinkingIdleMs ?? 240_000,
     turnDeadlineMs: options.turnDeadlineMs ?? 600_000,
   };
-  const client = new Anthropic({
-    apiKey: options.apiKey,
-    baseURL: options.baseUrl ?? ANTHROPIC_URL,
-    maxRetries: 0,
-    timeout: limits.turnDeadlineMs,
-    logLevel: 'off', // the SDK logs events it cannot parse, with what the model wrote
-    openTelemetry: false,
-  });
+  const client = makeClient(options.apiKey, options.baseUrl, limits.turnDeadlineMs);
   return {
     async turn(request, { signal, onText, onLimits }) {
       const watch = new Watch(limits, signal);

@@ -124,6 +124,20 @@ export class TurnReader {
   }
 }
 
+/** The turn of a message that came whole. Throws model_cut_off when it is none. */
+export function turnOfMessage(message: Anthropic.Message): ModelTurn {
+  const reader = new TurnReader(message.id);
+  reader.take({ type: 'message_start', message: { ...message, content: [] } });
+  for (const [index, block] of message.content.entries()) {
+    reader.take({ type: 'content_block_start', index, content_block: block });
+    reader.take({ type: 'content_block_stop', index });
+  }
+  const { stop_reason, stop_sequence, stop_details, usage } = message;
+  reader.take({ type: 'message_delta', delta: { stop_reason, stop_sequence, stop_details, container: null }, usage });
+  reader.take({ type: 'message_stop' });
+  return reader.finish();
+}
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;

@@ -6,6 +6,7 @@ import { DelayedError, UnrecoverableError, type Job } from 'bullmq';
 import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { isMainstayError } from '../domain/errors.ts';
+import { LANES } from '../domain/lane.ts';
 import { INTAKE_BACKOFF_CAP_MS, INTAKE_BACKOFF_MS, MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
 import type { Service } from '../service.ts';
 import { intakeKeeps, intakeQueueName } from './bull-queue.ts';
@@ -23,6 +24,8 @@ export const intakePayload = z.strictObject({
   concurrency: z.strictObject({ key: name, limit: z.int().min(1).max(MAX_RUNNING_LIMIT) }).optional(),
   delayMs: z.int().min(0).optional(),
   startAt: z.iso.datetime({ offset: true }).optional(),
+  lane: z.enum(LANES).optional(),
+  deadlineAt: z.iso.datetime({ offset: true }).optional(),
   expiresInMs: z.int().min(1).optional(),
   metadata: z.record(z.string(), z.unknown()).optional(),
 }).refine(({ delayMs, startAt }) => delayMs === undefined || startAt === undefined, { path: ['startAt'], message: 'give delayMs or startAt, not both' });

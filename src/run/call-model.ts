@@ -10,6 +10,7 @@ import { isUnbilled } from '../domain/model-failure.ts';
 import { costMicroUsd, estimateInputTokens, isPriced, worstCaseMicroUsd } from '../domain/prices.ts';
 import { RATE_RETRY_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
+import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { Governor } from '../limits/governor.ts';
 import type { Quotas } from '../limits/quotas.ts';
@@ -52,6 +53,9 @@ export interface ModelCall {
   readonly sawInbox: (seq: number) => void;
 }
 
+/** Far below what a batch may hold, far above any context. */
+const MAX_BATCHED_BYTES = 16 * 1024 * 1024;
+
 /** Parked for these: the run is well, and its worker is free. */
 const PARKS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['breaker_open', 'rate_limited', 'spend_limit', 'quota_exhausted']);
 
@@ -91,8 +95,19 @@ export async function callModel(deps: ModelDeps, call: ModelCall): Promise<Model
   }
 }
 
+/** Puts a call where it waits for a batch, and parks. Throws `model_unpriced`, `budget_exceeded`, `fenced`. */
+export async function joinBatch(deps: ModelDeps, call: Omit<ModelCall, 'signal' | 'settling' | 'failures' | 'alive'>): Promise<Park> {
+  const { request, place, attempt } = call;
+  const reservedMicroUsd = isPriced(request.model) ? worstCaseMicroUsd(request.model, estimateInputTokens(request), request.maxTokens, wallMs(), 'batch') : null;
+  const item = { id: newId(), request: storable(request, 'the request', MAX_BATCHED_BYTES) };
+  const parked = await reserve(deps, call, { place, attempt, model: request.model, argsHash: call.argsHash, reservedMicroUsd, lane: 'batch', item });
+  if (parked) return parked;
+  faultPoint('batch-joined');
+  return new Park('batch', undefined); // news since the claim keeps it from parking: its result is such news
+}
+
 /** Undefined = reserved. A call that finds no room leaves word and looks once more: what makes room after that wakes the run. */
-async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: ModelCall, intent: ModelIntent): Promise<Park | undefined> {
+async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: Pick<ModelCall, 'failsOverBudget' | 'sawInbox'>, intent: ModelIntent): Promise<Park | undefined> {
   const { place, model } = intent;
   let answer = await deps.engine.reserveModelCall(intent);
   if (answer === 'reserved') return undefined;
@@ -114,9 +129,14 @@ const counted = ({ inputTokens, cacheWrite5mTokens, cacheWrite1hTokens, outputTo
 
 const fenced = (): MainstayError => new MainstayError('fenced', 'Another worker holds the run.');
 
-function observe(metrics: Metrics, { usage, model }: ModelTurn, cost: bigint, durationMs: number): void {
+function observe(metrics: Metrics, turn: ModelTurn, cost: bigint, durationMs: number): void {
+  metrics.modelSeconds.observe({ model: metrics.bound('model', turn.model), outcome: 'ok' }, durationMs / 1_000);
+  countTurn(metrics, turn, cost);
+}
+
+/** Its tokens and what it cost. */
+export function countTurn(metrics: Metrics, { usage, model }: ModelTurn, cost: bigint): void {
   const label = metrics.bound('model', model);
-  metrics.modelSeconds.observe({ model: label, outcome: 'ok' }, durationMs / 1_000);
   metrics.modelTokens.inc({ model: label, kind: 'input' }, usage.inputTokens);
   metrics.modelTokens.inc({ model: label, kind: 'output' }, usage.outputTokens);
   metrics.modelTokens.inc({ model: label, kind: 'cache_read' }, usage.cacheReadTokens);

@@ -3,6 +3,7 @@
 // names the memories it used as `[m:<id>]`.
 import { z } from 'zod';
 import type { Machine, Move, Recall, SessionMessage, Step } from '../domain/machine.ts';
+import type { Lane } from '../domain/lane.ts';
 import type { ModelMessage, ModelTool } from '../domain/model.ts';
 import type { Tool } from '../domain/tool.ts';
 import { alternating } from '../domain/conversation.ts';
@@ -19,6 +20,8 @@ export interface AgentOptions {
   readonly description?: string;
   /** Unset: MODEL of the configuration, pinned at submission. */
   readonly model?: string;
+  /** Of its turns, where a submission asks for none; `realtime` unless told. */
+  readonly lane?: Lane;
   readonly instructions: string;
   readonly tools?: readonly Tool[];
   /** Whether runs recall and are remembered; true unless told. */
@@ -62,6 +65,7 @@ export function defineAgent(options: AgentOptions): Machine {
     interrupted: interruptedMessages,
     ...(options.locks ? { locks: options.locks } : {}),
     ...(options.model === undefined ? {} : { model: options.model }),
+    ...(options.lane === undefined ? {} : { lane: options.lane }),
     ...(options.limits?.budgetMicroUsd === undefined ? {} : { budgetMicroUsd: options.limits.budgetMicroUsd }),
     ...(options.limits?.overBudget === undefined ? {} : { overBudget: options.limits.overBudget }),
     steps: {

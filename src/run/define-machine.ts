@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { Machine, Migration, Move, RunInfo, SessionMessage, Step } from '../domain/machine.ts';
 import { MainstayError } from '../domain/errors.ts';
+import type { Lane } from '../domain/lane.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
 
@@ -31,6 +32,8 @@ export interface MachineOptions<I> {
   /** `ask` unless told: a run without room in its own budget waits until a person raises it. */
   readonly overBudget?: 'ask' | 'fail';
   readonly model?: string;
+  /** Of its calls of the model, where neither a submission nor a call asks for one; `realtime` unless told. */
+  readonly lane?: Lane;
   readonly pool?: string;
   readonly visible?: boolean;
   /** What stays in the session of a run that another message interrupted, told from the last checkpoint's data. */
@@ -62,6 +65,7 @@ export function defineMachine<I>(options: MachineOptions<I>): Machine {
     budgetMicroUsd: options.budgetMicroUsd,
     overBudget: options.overBudget ?? 'ask',
     model: options.model,
+    lane: options.lane ?? 'realtime',
     interrupted: options.interrupted,
   };
 }

@@ -23,9 +23,15 @@ export class BudgetKeeper {
   /** Resolves once the settlement is durable. A store that is away is asked again while the run is held: what is not settled then
    *  is booked by the claim that takes the run over. */
   async settle(settlement: ModelSettlement, alive: () => boolean): Promise<void> {
-    const { place } = settlement;
-    for (const { tenant, key, crossed, wanted } of await this.#send(settlement, alive)) {
-      if (crossed && tenant === place.tenant) void this.#quietly(async () => { await warnOfBudget(this.#engine.pool, { tenant, id: place.run }, key); });
+    const { tenant, run } = settlement.place;
+    this.passOn(await this.#send(settlement, alive), new Map([[tenant, run]]));
+  }
+
+  /** `runs`: one of each tenant, whose event a warning becomes. */
+  passOn(news: readonly BudgetNews[], runs: ReadonlyMap<string, string>): void {
+    for (const { tenant, key, crossed, wanted } of news) {
+      const run = runs.get(tenant);
+      if (crossed && run !== undefined) void this.#quietly(async () => { await warnOfBudget(this.#engine.pool, { tenant, id: run }, key); });
       if (wanted > 0) void this.#quietly(() => this.wake(tenant, key, wanted));
     }
   }

@@ -1,10 +1,12 @@
 // What a step's calls do for one claimed run: tools, model, records, waits, approvals, children, recall. Each goes to its own
 // module; here they meet the run they are made for. What a wait has read of the run's inbox is kept, so that the commit
 // which parks knows whether something came since.
+import { wallMs } from '../clock.ts';
 import type { BlobStore } from '../domain/blob.ts';
 import { MainstayError } from '../domain/errors.ts';
 import { storable, type Json } from '../domain/json.ts';
 import type { ApprovalDecision, ApprovalRequest, ChildOptions, Machine } from '../domain/machine.ts';
+import { fellBack, takesBatch } from '../domain/lane.ts';
 import type { StopReason } from '../domain/model.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -20,7 +22,7 @@ import type { EnginePool } from '../store/engine/pool.ts';
 import { settleOrOpenWaitIfHeld, type WaitResult, type WaitSpec } from '../store/engine/waits.ts';
 import { callTool, Park, type ToolDeps } from '../tools/call-tool.ts';
 import { keepValue, readValue } from '../values.ts';
-import { callModel, type ModelDeps } from './call-model.ts';
+import { callModel, joinBatch, type ModelDeps } from './call-model.ts';
 import type { Recaller } from './recaller.ts';
 import type { StepCalls } from './step-scope.ts';
 import type { SubmitRun } from './submit-run.ts';
@@ -75,11 +77,16 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
       wanted();
       return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq) });
     },
-    model: async (request, argsHash, place, attempt, live) => {
+    model: async (request, argsHash, place, recorded, { live = false, lane }) => {
       wanted();
+      if (recorded?.status === 'open') return new Park('batch', undefined); // the claim has closed what was left open live
+      const attempt = (recorded?.attempts ?? 0) + 1;
+      const asked = { place, user, request, argsHash, attempt, failsOverBudget, sawInbox: (seq: number) => note(inbox, seq) };
+      const leftMs = run.deadlineMs === null ? undefined : run.deadlineMs - wallMs();
+      if (takesBatch(lane ?? run.lane ?? machine.lane, leftMs) && !fellBack(recorded?.errorCode)) return joinBatch(deps.models, asked);
       const shown = live ? deps.live.open(run.id, `${place.stepSeq}/${place.path}/${attempt}`) : undefined;
       try {
-        const turn = await callModel(models(shown), { place, user, request, argsHash, attempt, failures, signal: modelSignal, failsOverBudget, alive, settling, sawInbox: (seq) => note(inbox, seq) });
+        const turn = await callModel(models(shown), { ...asked, failures, signal: modelSignal, alive, settling });
         if (turn instanceof Park || CUT_OFF.has(turn.stopReason)) shown?.withdraw();
         else shown?.settle();
         return turn;
@@ -146,7 +153,7 @@ async function ask(pool: EnginePool, { title, details, expiresInMs, onExpiry = '
 async function spawn({ submit }: CallDeps, run: ClaimedRun, agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string> {
   const { id } = await submit({
     tenant: run.tenant, door: 'spawn', agent, input, user: options.user ?? run.user ?? undefined, metadata: options.metadata, priority: options.priority ?? run.priority, delayMs: options.delayMs, concurrency: options.concurrency,
-    parent: run.id, parentPlace: { stepSeq: place.stepSeq, path: place.path }, idempotencyKey: `spawn:${run.id}:${place.stepSeq}:${place.path}`,
+    lane: run.lane ?? undefined, deadlineAt: run.deadlineMs === null ? undefined : new Date(run.deadlineMs).toISOString(), parent: run.id, parentPlace: { stepSeq: place.stepSeq, path: place.path }, idempotencyKey: `spawn:${run.id}:${place.stepSeq}:${place.path}`,
   });
   faultPoint('child-submitted');
   return id;

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { codeOf, MainstayError } from '../domain/errors.ts';
 import { canonicalJson, type Json } from '../domain/json.ts';
-import type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Move, Recall, RecallOptions, RunInfo, SessionMessage, SignalReceived, Step } from '../domain/machine.ts';
+import type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, ModelCallOptions, Move, Recall, RecallOptions, RunInfo, SessionMessage, SignalReceived, Step } from '../domain/machine.ts';
 import type { ModelRequest, ModelTurn } from '../domain/model.ts';
 import type { SessionState } from '../domain/session.ts';
 import type { Tool } from '../domain/tool.ts';
@@ -21,7 +21,7 @@ export interface StepCalls {
   /** Resolves when all that the step's calls were answered is on record. */
   settled(): Promise<void>;
   tool(tool: Tool, args: unknown, argsHash: string, place: Place, recorded: RecordedCall | undefined): Promise<Json | Park>;
-  model(request: ModelRequest, argsHash: string, place: Place, attempt: number, live: boolean): Promise<ModelTurn | Park>;
+  model(request: ModelRequest, argsHash: string, place: Place, recorded: RecordedCall | undefined, options: ModelCallOptions): Promise<ModelTurn | Park>;
   record(name: string, argsHash: string, place: Place, result: unknown): Promise<void>;
   /** A large result of this run's tools, by its reference. */
   resultOf(reference: string): Promise<Json | undefined>;
@@ -117,9 +117,9 @@ export class StepScope implements Step<unknown, unknown> {
 
   resultOf(reference: string): Promise<Json | undefined> { return this.#state.calls.resultOf(reference); }
 
-  model(request: ModelRequest, { live = false }: { readonly live?: boolean } = {}): Promise<ModelTurn> {
+  model(request: ModelRequest, options: ModelCallOptions = {}): Promise<ModelTurn> {
     const hash = hashOf(request);
-    return this.#call('model', request.model, hash, false, (place, recorded) => this.#state.calls.model(request, hash, place, (recorded?.attempts ?? 0) + 1, live));
+    return this.#call('model', request.model, hash, false, (place, recorded) => this.#state.calls.model(request, hash, place, recorded, options));
   }
 
   record<T extends Json>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

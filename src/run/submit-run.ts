@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
 import { isPriced } from '../domain/prices.ts';
+import { LANES, type Lane } from '../domain/lane.ts';
 import type { Machine } from '../domain/machine.ts';
 import { MULTITASK_STRATEGIES, type MultitaskStrategy, type RunStatus } from '../domain/status.ts';
 import { MAX_NAME, MAX_PRIORITY, MAX_RUNNING_LIMIT } from '../domain/tunables.ts';
@@ -39,6 +40,10 @@ export interface SubmitRequest {
   readonly startAt?: string | undefined;
   readonly delayMs?: number | undefined;
   readonly multitaskStrategy?: MultitaskStrategy | undefined;
+  /** Of its calls of the model; unset: as its agent says. */
+  readonly lane?: Lane | undefined;
+  /** ISO 8601 with zone: by when the result is wanted. Nearer than two hours no call goes into a batch. */
+  readonly deadlineAt?: string | undefined;
   readonly idempotencyKey?: string | undefined;
   /** Ends as `expired` when it has not started so many milliseconds after it may. */
   readonly expiresInMs?: number | undefined;
@@ -170,12 +175,12 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
   const start = startOf(request);
   const debounce = debounceOf(request, machine.name);
-  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }) });
+  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }), ...(request.lane === undefined ? {} : { lane: request.lane }), ...(request.deadlineAt === undefined ? {} : { deadlineAt: request.deadlineAt }) });
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
     start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
-    metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...start, ...debounce,
+    metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...laneOf(request, machine), ...start, ...debounce,
   };
 }
 
@@ -212,13 +217,23 @@ function expiryOf({ expiresInMs }: SubmitRequest): number | null {
   return expiresInMs;
 }
 
+function laneOf({ lane, deadlineAt }: SubmitRequest, machine: Machine): { lane: Lane | null; deadlineAt: string | null } {
+  if (lane !== undefined && !LANES.includes(lane)) throw new MainstayError('bad_request', `lane must be one of ${LANES.join(', ')}.`, { fields: [{ path: 'lane', message: 'no lane' }] });
+  return { lane: lane ?? (machine.lane === 'realtime' ? null : machine.lane), deadlineAt: deadlineAt === undefined ? null : timeOf('deadlineAt', deadlineAt) };
+}
+
+/** Throws unless it is a time with its zone. */
+function timeOf(path: string, text: string): string {
+  const whole = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.test(text) ? new Date(text) : undefined;
+  if (!whole || Number.isNaN(whole.getTime())) throw new MainstayError('bad_request', `${path} must be a time such as 2026-11-24T09:00:00Z, with its zone.`, { fields: [{ path, message: 'not a time' }] });
+  return whole.toISOString();
+}
+
 function startOf({ startAt, delayMs }: SubmitRequest): { startAt: string | null; delayMs: number } {
   if (startAt !== undefined && delayMs !== undefined) throw new MainstayError('bad_request', 'Give startAt or delayMs, not both.', { fields: [{ path: 'delayMs', message: 'not with startAt' }] });
   if (delayMs !== undefined && (!Number.isFinite(delayMs) || delayMs < 0 || delayMs > YEAR_MS)) throw new MainstayError('bad_request', 'delayMs must be from 0 to a year.', { fields: [{ path: 'delayMs', message: 'out of range' }] });
   if (startAt === undefined) return { startAt: null, delayMs: delayMs ?? 0 };
-  const whole = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.test(startAt) ? new Date(startAt) : undefined;
-  if (!whole || Number.isNaN(whole.getTime())) throw new MainstayError('bad_request', 'startAt must be a time such as 2026-11-24T09:00:00Z, with its zone.', { fields: [{ path: 'startAt', message: 'not a time' }] });
-  return { startAt: whole.toISOString(), delayMs: 0 };
+  return { startAt: timeOf('startAt', startAt), delayMs: 0 };
 }
 
 type Debounced = Pick<NewRun, 'debounceKey' | 'debounceMaxMs'> & { readonly delayMs?: number };

@@ -3,17 +3,15 @@
 // provider accepts, each attempt of a model call is one row with one charge, each keyed effect is there once, and what the user
 // said meanwhile is heard once.
 import { expect, test } from '@jest/globals';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { costMicroUsd } from '../../src/domain/prices.ts';
 import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
 import { wallMs } from '../../src/clock.ts';
 import { askedOf, expectSound, ledgerOf } from '../support/agents.ts';
 import { startFleet } from '../support/fleet.ts';
 import { startJournal, type Journal } from '../support/journal.ts';
+import { killAt } from '../support/kill-at.ts';
 import { looper } from '../support/loop-agent.ts';
-import { atFileEnd, useStack } from '../support/stack.ts';
+import { useStack } from '../support/stack.ts';
 
 const stack = await useStack();
 const fleet = await startFleet(stack, [looper]);
@@ -23,27 +21,15 @@ const PASSES: Partial<Record<FaultPoint, number>> = {
   'run-claimed': 1, 'steers-taken': 1, 'model-reserved': 3, 'model-answered': 3, 'model-settled': 3, 'intent-written': 3, 'call-answered': 3, 'result-written': 3, 'step-returned': 7, 'checkpoint-committed': 6, 'run-left': 1,
 };
 /** Not of this loop: other stories kill there. */
-const ELSEWHERE: readonly FaultPoint[] = ['run-submitted', 'budget-wanted', 'wait-opened', 'child-submitted', 'orphans-found', 'verdicts-stored', 'vectors-written', 'occurrence-fired'];
+const ELSEWHERE: readonly FaultPoint[] = ['run-submitted', 'budget-wanted', 'batch-joined', 'batch-begun', 'batch-created', 'batch-answered', 'wait-opened', 'child-submitted', 'orphans-found', 'verdicts-stored', 'vectors-written', 'occurrence-fired'];
 const CASES = Object.entries(PASSES).flatMap(([point, passes]) => Array.from({ length: passes }, (_, at) => [point as FaultPoint, at + 1] as const));
 
 test('every place of the product is killed at here, or named as another story’s', () => {
   expect([...Object.keys(PASSES), ...ELSEWHERE].sort()).toEqual(Object.keys(FAULT_POINTS).sort());
 });
 
-/** Resolves when the process has killed itself at the place. */
-async function killedAt(point: FaultPoint, pass: number, ready: () => Promise<void>): Promise<void> {
-  const env = { ...process.env, NODE_OPTIONS: '', ...stack.env, LEASE_MS: '2000', LOG_LEVEL: 'info', EMBEDDER: 'lexical', AGENTS_MODULE: 'test/support/loop-agent.ts', ANTHROPIC_BASE_URL: fleet.stub.url, ANTHROPIC_API_KEY: 'stub' };
-  const child = spawn(process.execPath, ['--import', './test/chaos/in-process.ts', 'workers/agent.ts'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
-  const ended = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  atFileEnd(async () => { child.kill('SIGKILL'); await ended; });
-  child.stdin.write(`arm ${point} kill ${pass}\n`);
-  const lines: string[] = [];
-  const registered = new Promise<void>((resolve) => createInterface({ input: child.stdout }).on('line', (line) => { lines.push(line); if (line.includes('worker registered')) resolve(); }));
-  await Promise.race([registered, ended]);
-  await ready();
-  const [, signal] = await Promise.race([ended, new Promise<never>((_, reject) => { setTimeout(() => reject(new Error(`${point} was not passed ${pass} times`)), 15_000).unref(); })]);
-  expect([signal, lines.some((line) => line.includes(`point ${point} kill`))]).toEqual(['SIGKILL', true]);
-}
+const killedAt = (point: FaultPoint, pass: number, ready: () => Promise<void>): Promise<void> =>
+  killAt({ point, pass, ready, process: 'workers/agent.ts', up: 'worker registered', env: { ...stack.env, LEASE_MS: '2000', EMBEDDER: 'lexical', AGENTS_MODULE: 'test/support/loop-agent.ts', ANTHROPIC_BASE_URL: fleet.stub.url } });
 
 let cases = 0;
 async function begin(journal: Journal): Promise<{ run: string; steer: string; words: string }> {

@@ -78,7 +78,7 @@ export class Fleet {
 const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test has no memory')), cite: () => Promise.resolve() };
 
 const configOf = (stack: TestStack, stub: ModelStub, change: Partial<Record<keyof Config, string>>): Config =>
-  readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '2000', ...change });
+  readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '10000', ...change });
 
 export async function startFleet(stack: TestStack, machines: readonly Machine[], change: Partial<Record<keyof Config, string>> = {}, recaller: Recaller = noMemory, model: ModelStubOptions = {}): Promise<Fleet> {
   const stub = await startModelStub(model);

@@ -50,7 +50,7 @@ export interface RunImage {
 export type Answer = string;
 export interface Told { readonly image: RunImage; readonly answer: Answer }
 
-const BY_NEWS = ['signal', 'approval', 'child', 'outcome', 'budget'];
+const BY_NEWS = ['signal', 'approval', 'child', 'outcome', 'budget', 'batch'];
 const ENDED = ['completed', 'failed', 'cancelled', 'expired'];
 /** What a wait of the first holder has read of the inbox: all there was when the run was made ready. */
 export type InboxRead = number;

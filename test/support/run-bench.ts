@@ -72,7 +72,7 @@ export const CALL: ToolIntent = { key: 'key', tool: 'tool', version: 1, effect: 
 
 export const newRun = (change: Partial<NewRun> = {}): NewRun => ({
   tenant: TENANT, id: randomUUID(), agent: 'still', version: 1, pool: 'agent', visible: true, user: null, session: null, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'one', priority: 0, concurrencyKey: null, concurrencyLimit: null,
-  idempotencyKey: null, requestHash: HASH, metadata: '{}', input: '{}', model: null, budgetMicroUsd: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null, ...change,
+  idempotencyKey: null, requestHash: HASH, metadata: '{}', input: '{}', model: null, budgetMicroUsd: null, lane: null, deadlineAt: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null, ...change,
 });
 
 export const commitOf = ({ id, holder, fence, inboxRead }: Pick<Subject, 'id' | 'holder' | 'fence' | 'inboxRead'>, change: Partial<Commit>): Commit => ({

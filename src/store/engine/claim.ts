@@ -2,6 +2,7 @@
 // waiting one whose time has come, or a running one whose holder is dead or whose step is long past its deadline, and only
 // the head of its session. Runs without limits are claimed by a statement that knows of none; the rest takes permits on the
 // way (permits.ts). The grouped form never fails for one bad run: the unique indexes are met row by row.
+import type { Lane } from '../../domain/lane.ts';
 import { PERMIT_TRIES, STEP_GRACE_MS } from '../../domain/tunables.ts';
 import { guarded } from '../../guards.ts';
 import { changed, keysOf } from './budget-sql.ts';
@@ -36,6 +37,9 @@ export interface ClaimedRun {
   readonly queuedMs: number;
   readonly model: string | null;
   readonly budgetMicroUsd: bigint | null;
+  /** As asked for at submission; null = as its machine says. */
+  readonly lane: Lane | null;
+  readonly deadlineMs: number | null;
   /** Where the checkpoint's data lies when it is in the object store. */
   readonly dataBlob: string | null;
   readonly forkedFrom: string | null;
@@ -83,9 +87,9 @@ u AS ( -- its rows are locked by the pick, as it found them
   RETURNING r.*, c.is_first
 ), e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first
-), m AS ( -- the reserve of an attempt that an older fence left open is spent: nobody will learn its usage
+), m AS ( -- the reserve of a live attempt that an older fence left open is spent: nobody will learn its usage
   UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
-  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
+  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND k.lane = 'live' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
 ), b AS (
   UPDATE budgets b SET ${changed('b', '(-m.amount)', 'm.amount')}
   FROM (SELECT tenant_id, key, sum(reserved_micro_usd)::bigint AS amount FROM m, unnest(m.keys) AS v(key) GROUP BY 1, 2) m
@@ -93,7 +97,7 @@ u AS ( -- its rows are locked by the pick, as it found them
 )
 SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
-  u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd",
+  u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
   u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
   ${CHECKPOINT('data')} AS data, ${CHECKPOINT('data_blob')} AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",

@@ -123,8 +123,8 @@ export function forkRun(pool: EnginePool, fork: Fork): Promise<'no_checkpoint' |
     }
     await client.query(`
       WITH s AS (UPDATE sessions SET next_seq = next_seq + 1 WHERE tenant_id = $1 AND user_id = $8 AND id = $9 RETURNING next_seq - 1 AS place)
-      INSERT INTO agent_runs (tenant_id, id, agent, version, pool, user_id, session_id, session_seq, priority, concurrency_key, concurrency_limit, idempotency_key, request_hash, metadata, input, model, budget_micro_usd, step_seq, next_step, event_seq, wake_at, forked_from, forked_seq)
-      SELECT tenant_id, $3, agent, version, pool, user_id, session_id, (SELECT place FROM s), priority, concurrency_key, concurrency_limit, $6, decode($7, 'hex'), metadata, input, model, budget_micro_usd, $4::int, $5, $4::int + 1, now(), id, $4::int
+      INSERT INTO agent_runs (tenant_id, id, agent, version, pool, user_id, session_id, session_seq, priority, concurrency_key, concurrency_limit, idempotency_key, request_hash, metadata, input, model, budget_micro_usd, lane, deadline_at, step_seq, next_step, event_seq, wake_at, forked_from, forked_seq)
+      SELECT tenant_id, $3, agent, version, pool, user_id, session_id, (SELECT place FROM s), priority, concurrency_key, concurrency_limit, $6, decode($7, 'hex'), metadata, input, model, budget_micro_usd, lane, deadline_at, $4::int, $5, $4::int + 1, now(), id, $4::int
       FROM agent_runs WHERE tenant_id = $1 AND id = $2`, [tenant, id, fork.id, seq, next, fork.idempotencyKey ?? null, fork.requestHash, origin.user, origin.session]);
     await client.query(`INSERT INTO run_events (tenant_id, run_id, seq, type, data) VALUES ($1, $2, 1, 'run.queued', json_build_object('forkedFrom', $3::uuid, 'seq', $4::int))`, [tenant, fork.id, id, seq]);
     await client.query(`INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms, created_at)

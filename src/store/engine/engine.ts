@@ -17,6 +17,7 @@ export class Engine {
   readonly #commits: Grouped<Commit, Committed | Error>;
   readonly #checkpoints: Grouped<Commit, Committed | Error>;
   readonly #reserves: Grouped<ModelIntent, Reserved | Error>;
+  readonly #items: Grouped<ModelIntent, Reserved | Error>;
   readonly #settlements: Grouped<ModelSettlement, readonly BudgetNews[]>;
   readonly #wakes: Grouped<Parent, boolean>;
 
@@ -26,13 +27,14 @@ export class Engine {
     this.#commits = new Grouped((commits) => commitRunsIfHeld(pool, commits), GROUPS);
     this.#checkpoints = new Grouped((commits) => commitRunsIfHeld(pool, commits), { ...GROUPS, lanes: 1 }); // they come in step with one another: two lanes make two groups of half the size
     this.#reserves = new Grouped((intents) => reserveModelCallsIfHeld(pool, intents), GROUPS);
+    this.#items = new Grouped((intents) => reserveModelCallsIfHeld(pool, intents), GROUPS);
     this.#settlements = new Grouped((settlements) => settleGroup(pool, settlements), GROUPS);
     this.#wakes = new Grouped((runs) => wakeAnswered(pool, runs), { ...GROUPS, lanes: 1 }); // one at a time: a thousand ends become a few looks
   }
 
   /** Answered when it is durable; throws what the statement threw for this call alone. */
   async reserveModelCall(intent: ModelIntent): Promise<Reserved> {
-    const answer = await this.#reserves.add(intent);
+    const answer = await (intent.lane === 'batch' ? this.#items : this.#reserves).add(intent);
     if (answer instanceof Error) throw answer;
     return answer;
   }

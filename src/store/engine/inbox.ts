@@ -3,7 +3,7 @@
 // that would park compares the number with the one its step has read. Waits for a time or a rate are not woken.
 
 /** Waits that end by news. */
-export const BY_NEWS = `('signal', 'approval', 'child', 'outcome', 'budget')`;
+export const BY_NEWS = `('signal', 'approval', 'child', 'outcome', 'budget', 'batch')`;
 /** `r` is the run's row. */
 const WAKES = `r.status = 'waiting' AND r.wait_reason IN ${BY_NEWS}`;
 export const WOKEN = `status = CASE WHEN ${WAKES} THEN 'queued' ELSE r.status END, wake_at = CASE WHEN ${WAKES} THEN now() ELSE r.wake_at END,

@@ -19,6 +19,8 @@ export interface ModelIntent {
   /** null: nobody knows what the model costs. It is called where no budget has to know; under one it finds no room. */
   readonly reservedMicroUsd: bigint | null;
   readonly lane: PriceLane;
+  /** Of the lane `batch`: what waits to be sent. `id` is its custom id, `request` JSON text. */
+  readonly item?: { readonly id: string; readonly request: string };
 }
 
 /** `exhausted`: the key of a budget that has no room; nothing is reserved then. */
@@ -29,10 +31,11 @@ const HELD = guarded('ledger-held', IS_HELD_BY('r', 'c.fence', 'c.holder'));
 const UNPRICED = 9_000_000_000_000_000;
 // A group is granted a call where each of its budgets has room for all that the group wants of it: what is refused in company
 // is asked again alone.
-const RESERVE = `
+/** `item`: a call of the batch lane is put where it waits to be sent, in the same statement. Its attempt stays open until its result. */
+const RESERVE = (item: { readonly columns: string; readonly arrays: string; readonly insert: string }): string => `
 WITH c AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::text[], $7::int[], $8::text[], $9::text[], $10::bigint[], $11::text[])
-    WITH ORDINALITY AS c(t, i, fence, holder, seq, path, attempt, model, hash, amount, lane, ord)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::text[], $7::int[], $8::text[], $9::text[], $10::bigint[], $11::text[]${item.arrays})
+    WITH ORDINALITY AS c(t, i, fence, holder, seq, path, attempt, model, hash, amount, lane${item.columns}, ord)
 ), held AS MATERIALIZED (
   SELECT c.*, r.agent, r.user_id, r.budget_keys FROM c JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i WHERE ${HELD} ORDER BY r.tenant_id, r.id FOR SHARE OF r
 ), want AS MATERIALIZED (
@@ -49,14 +52,22 @@ WITH c AS MATERIALIZED (
 ), n AS (
   INSERT INTO model_calls (tenant_id, run_id, step_seq, path, attempt, fence, agent, model, status, args_hash, reserved_micro_usd, budgets, lane)
   SELECT t, i, seq, path, attempt, fence, agent, model, 'open', decode(hash, 'hex'), coalesce(amount, 0), keys, lane FROM granted ORDER BY ord
-)
+)${item.insert}
 SELECT h.ord::int AS ord, (SELECT w.key FROM want w JOIN tight f ON f.tenant_id = w.t AND f.key = w.key WHERE w.ord = h.ord ORDER BY w.key LIMIT 1) AS exhausted FROM held h`;
 
+const RESERVE_LIVE = { name: 'model-reserve', text: RESERVE({ columns: '', arrays: '', insert: '' }) };
+const RESERVE_ITEMS = { name: 'model-reserve-items', text: RESERVE({ columns: ', item, request', arrays: ', $12::uuid[], $13::text[]', insert: `, w AS (
+  INSERT INTO batch_items (id, tenant_id, run_id, step_seq, path, attempt, model, request, bytes) SELECT item, t, i, seq, path, attempt, model, request::json, octet_length(request) FROM granted ORDER BY ord
+)` }) };
+
+/** All of one lane. */
 async function reserve(pool: EnginePool, intents: readonly ModelIntent[]): Promise<Reserved[]> {
+  const inBatch = intents[0]?.lane === 'batch';
   const column = <Value>(of: (one: ModelIntent) => Value): Value[] => intents.map(of);
-  const { rows } = await pool.query<{ ord: number; exhausted: string | null }>({ name: 'model-reserve', text: RESERVE, values: [
+  const { rows } = await pool.query<{ ord: number; exhausted: string | null }>({ ...(inBatch ? RESERVE_ITEMS : RESERVE_LIVE), values: [
     column(({ place }) => place.tenant), column(({ place }) => place.run), column(({ place }) => place.fence), column(({ place }) => place.claimedBy), column(({ place }) => place.stepSeq), column(({ place }) => place.path),
     column(({ attempt }) => attempt), column(({ model }) => model), column(({ argsHash }) => argsHash), column(({ reservedMicroUsd }) => reservedMicroUsd), column(({ lane }) => lane),
+    ...(inBatch ? [column(({ item }) => item?.id), column(({ item }) => item?.request)] : []),
   ] });
   const answers: Reserved[] = intents.map(() => 'fenced');
   for (const { ord, exhausted } of rows) answers[ord - 1] = exhausted === null ? 'reserved' : { exhausted };

@@ -1,6 +1,7 @@
 // The submit statement: one row per run, unique by (tenant, idempotency key), with its place in the session taken in the
 // same statement. What was submitted before under the same key is returned, not made again; what is debounced is folded into the
 // run of its key that has not started, if there is one.
+import type { Lane } from '../../domain/lane.ts';
 import type { RunStatus } from '../../domain/status.ts';
 import type { EnginePool } from './pool.ts';
 import { inTransaction } from './pool.ts';
@@ -34,6 +35,10 @@ export interface NewRun {
   readonly input: string;
   readonly model: string | null;
   readonly budgetMicroUsd: string | null;
+  /** null = as its machine says */
+  readonly lane: Lane | null;
+  /** ISO time */
+  readonly deadlineAt: string | null;
   /** ISO time, or null for a delay from now */
   readonly startAt: string | null;
   readonly delayMs: number;
@@ -60,7 +65,7 @@ export interface Submitted {
 }
 
 const COLUMNS = `ord int, tenant text, id uuid, agent text, version int, pool text, visible boolean, "user" text, session text, parent uuid, "parentStepSeq" int, "parentPath" text, "expiresInMs" float8, start text,
-  priority int, "concurrencyKey" text, "concurrencyLimit" int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, "startAt" timestamptz, "delayMs" float8, "debounceKey" text, "debounceMaxMs" float8`;
+  priority int, "concurrencyKey" text, "concurrencyLimit" int, "idempotencyKey" text, "requestHash" text, metadata json, input json, model text, "budgetMicroUsd" bigint, lane text, "deadlineAt" timestamptz, "startAt" timestamptz, "delayMs" float8, "debounceKey" text, "debounceMaxMs" float8`;
 
 /** Whole milliseconds, cut: rounded up by the column, a run that may start now would be due in the future. */
 const DUE = `date_trunc('milliseconds', greatest(now(), coalesce(c."startAt", now() + c."delayMs" * interval '1 ms')))`;
@@ -72,7 +77,7 @@ const MOVED = `least(excluded.wake_at, o.debounce_until)`;
 // any more and the row is inserted; if it does not, it finds the new input. The last submit wins whole, with the version its
 // input was checked by; the run keeps its id, its place in the session and, where it is paused, its pause.
 const FOLD = `ON CONFLICT (tenant_id, debounce_key) WHERE debounce_key IS NOT NULL AND started_at IS NULL AND finished_at IS NULL DO UPDATE SET
-    version = excluded.version, pool = excluded.pool, next_step = excluded.next_step, model = excluded.model, budget_micro_usd = excluded.budget_micro_usd, priority = excluded.priority,
+    version = excluded.version, pool = excluded.pool, next_step = excluded.next_step, model = excluded.model, budget_micro_usd = excluded.budget_micro_usd, priority = excluded.priority, lane = excluded.lane, deadline_at = excluded.deadline_at,
     concurrency_key = excluded.concurrency_key, concurrency_limit = excluded.concurrency_limit,
     request_hash = excluded.request_hash, metadata = excluded.metadata, input = excluded.input, debounced = o.debounced + 1, event_seq = o.event_seq + 1,
     wake_at = CASE WHEN o.status = 'queued' THEN ${MOVED} ELSE o.wake_at END, resume_at = CASE WHEN o.wait_reason = 'paused' THEN ${MOVED} ELSE o.resume_at END,
@@ -95,9 +100,9 @@ const UNPLACED = { runs: 'c.*', sessions: '', place: 'NULL', join: '' };
 const SUBMIT = (onConflict: string, placed: typeof PLACED): string => `
 WITH c AS MATERIALIZED (SELECT ${placed.runs} FROM json_to_recordset($1::json) AS c(${COLUMNS}))${placed.sessions}, r AS (
   INSERT INTO agent_runs AS o (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
-    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, wake_at, expires_at, debounce_key, debounce_until)
+    idempotency_key, request_hash, metadata, input, model, budget_micro_usd, lane, deadline_at, wake_at, expires_at, debounce_key, debounce_until)
   SELECT c.tenant, c.id, c.agent, c.version, c.pool, c.visible, c."user", c.session, ${placed.place}, c.parent, c."parentStepSeq", c."parentPath", c.start, c.priority, c."concurrencyKey", c."concurrencyLimit",
-    c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd",
+    c."idempotencyKey", decode(c."requestHash", 'hex'), c.metadata, c.input, c.model, c."budgetMicroUsd", c.lane, c."deadlineAt",
     ${DUE}, ${DUE} + c."expiresInMs" * interval '1 ms', decode(c."debounceKey", 'hex'), now() + c."debounceMaxMs" * interval '1 ms'
   FROM c ${placed.join}
   ORDER BY c.tenant, c."idempotencyKey", c.ord

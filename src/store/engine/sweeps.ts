@@ -1,5 +1,6 @@
 // What maintenance and submitters ask of the engine's tables: due runs, the heads of sessions, runs owed to memory, runs
 // that expire. All of it is safe to ask twice and from anywhere.
+import type { Lane } from '../../domain/lane.ts';
 import { WOKEN } from './inbox.ts';
 import type { EnginePool } from './pool.ts';
 
@@ -79,12 +80,12 @@ export async function readyRuns(pool: EnginePool, tenant: string, ids: readonly 
   return rows;
 }
 
-export interface OwedRun { readonly tenant: string; readonly id: string; readonly user: string | null; readonly session: string | null; readonly agent: string }
+export interface OwedRun { readonly tenant: string; readonly id: string; readonly user: string | null; readonly session: string | null; readonly agent: string; readonly lane: Lane | null }
 
 /** Finished runs that have not been remembered and for which no remembering run is under way. */
 export async function runsOwedToMemory(pool: EnginePool, limit: number): Promise<OwedRun[]> {
   const { rows } = await pool.query<OwedRun>(
-    `SELECT r.tenant_id AS tenant, r.id, r.user_id AS "user", r.session_id AS session, r.agent FROM agent_runs r WHERE r.memory_state = 'due'
+    `SELECT r.tenant_id AS tenant, r.id, r.user_id AS "user", r.session_id AS session, r.agent, r.lane FROM agent_runs r WHERE r.memory_state = 'due'
      AND NOT EXISTS (SELECT FROM agent_runs m WHERE m.tenant_id = r.tenant_id AND m.idempotency_key LIKE 'remember:' || r.id || ':%')
      ORDER BY r.finished_at LIMIT $1`, [limit]);
   return rows;

@@ -73,7 +73,10 @@ export const R9 = defineRow({
       await settingOf(ground.redis.client, 'maxmemory', '1');
       const startMs = monoMs();
       const answers = await Promise.all(Array.from({ length: runs }, (_, n) => post(door.port, door.key, `full-${n}`, { agent: 'fault', input: { sink: ground.sink.url, plan: [[{ do: 'keyed', line: 'effect' }]], mark: `full-${n}` } }, ground.patienceMs)));
-      for (const [n, answer] of answers.entries()) if (answer?.id !== undefined) ground.accepts.push({ tenant: 'acme', key: `full-${n}`, id: uuidOf(answer.id), atMs: monoMs() });
+      for (const [n, answer] of answers.entries()) {
+        if (answer?.id !== undefined) ground.accepts.push({ tenant: 'acme', key: `full-${n}`, id: uuidOf(answer.id), atMs: monoMs() });
+        else ground.lost.push({ tenant: 'acme', key: `full-${n}` }); // the caller does not know whether it is there
+      }
       await pause(Math.max(0, fullMs - (monoMs() - startMs)));
       const refused = Number(/count=(\d+)/.exec(await infoOf(ground.redis.client, 'errorstats', 'errorstat_OOM'))?.[1] ?? 0);
       const calm = calmLogs(workers, startMs, 3);
