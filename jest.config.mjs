@@ -13,6 +13,6 @@ export default {
   testEnvironment: '<rootDir>/test/support/environment.mjs',
   ...(given ? {} : { globalSetup: '<rootDir>/test/support/global-setup.ts', globalTeardown: '<rootDir>/test/support/global-teardown.ts' }),
   ...(broken ? { moduleNameMapper: { '^\\.{1,2}(?:/\\.\\.)*/guards\\.ts$': '<rootDir>/test/support/broken-guards.ts' } } : {}),
-  testTimeout: 20_000,
+  testTimeout: 60_000,
   maxWorkers: 2,
 };

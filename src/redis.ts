@@ -59,7 +59,8 @@ export const redisKeys = (prefix: string) => ({
   /** The provider's limits of one API key (named by a digest) and model. */
   provider: (account: string, model: string): string => `${prefix}:provider:${part(account)}:${part(model)}`,
   breaker: (name: string): string => `${prefix}:breaker:${part(name)}`,
-  toolCache: (tenant: string, digest: string): string => `${prefix}:tool:${part(tenant)}:${digest}`,
+  /** Results of reads for a user, or for runs of no user. */
+  toolCache: (tenant: string, user: string | undefined): string => `${prefix}:tool:${part(tenant)}:${user === undefined ? '' : `user:${part(user)}`}`,
   embedding: (model: string, digest: string): string => `${prefix}:embedding:${part(model)}:${digest}`,
   /** Pub/sub channel on which runs are told of a cancel. */
   cancelChannel: `${prefix}:cancel`,

@@ -120,6 +120,17 @@ describe('the prompt as the cache sees it', () => {
     await turn();
     expect(JSON.stringify(sent().messages)).not.toContain('cache_control');
   });
+
+  test('a strict schema says what the provider does not know in words; the others go as they are', async () => {
+    const inputSchema = { type: 'object', properties: { name: { type: 'string', minLength: 2 }, size: { anyOf: [{ type: 'integer', minimum: 1 }, { type: 'null' }] } }, required: ['name'] };
+    await turn({ tools: [{ name: 'loose', description: 'Loose.', inputSchema }, { name: 'strict', description: 'Strict.', inputSchema, strict: true }] });
+    const [loose, strict] = sent().tools ?? [];
+    expect(loose).toMatchObject({ input_schema: inputSchema });
+    expect(loose).not.toHaveProperty('strict');
+    expect(strict).toMatchObject({ strict: true, input_schema: { additionalProperties: false, properties: { name: { type: 'string', description: '{minLength: 2}' } } } });
+    expect(JSON.stringify(strict?.input_schema)).not.toMatch(/"(minLength|minimum)"/);
+    expect(stub.calls().at(-1)?.status).toBe(200); // which refuses such keywords in a strict schema
+  });
 });
 
 describe('every fault of the provider has one meaning, and each costs one request', () => {

@@ -16,6 +16,7 @@ import { Quotas } from '../src/limits/quotas.ts';
 import { quotasOf } from '../src/store/engine/quotas.ts';
 import { Locks } from '../src/limits/locks.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { ToolCache } from '../src/limits/tool-cache.ts';
 import { ToolRates } from '../src/limits/tool-rates.ts';
 import { SessionStates } from '../src/limits/session-state.ts';
 import { makeLog, type Log } from '../src/log.ts';
@@ -108,7 +109,7 @@ export function assembleOn(ground: Ground, machines: readonly Machine[]): Base {
 /** For processes whose machines need nothing of the ground. */
 export const assembleBase = async (config: Config, processName: string, machines: readonly Machine[]): Promise<Base> => assembleOn(await openGround(config, processName), machines);
 
-export interface Limits { readonly breakers: Breakers; readonly rates: ToolRates; readonly governor: Governor; readonly quotas: Quotas; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
+export interface Limits { readonly breakers: Breakers; readonly rates: ToolRates; readonly cache: ToolCache; readonly governor: Governor; readonly quotas: Quotas; readonly locks: Locks; readonly sessions: SessionStates; readonly jobs: JobStates; readonly live: LiveText; close(): void }
 
 export function assembleLimits({ config, log, keys, metrics, engine }: Base, change: Partial<BreakerOptions> = {}): Limits {
   const redis = openLimitsRedis(config.REDIS_URL, log);
@@ -116,7 +117,7 @@ export function assembleLimits({ config, log, keys, metrics, engine }: Base, cha
   const breakers = new Breakers({ redis, keys, log, onState: (name, state) => metrics.breakerState.set({ breaker: metrics.bound('breaker', name) }, STATES[state]), ...change });
   const account = createHash('sha256').update(config.ANTHROPIC_API_KEY ?? 'none').digest('hex').slice(0, 16);
   return {
-    breakers, rates: new ToolRates(redis, keys), governor: new Governor({ redis, keys, account }), quotas: new Quotas(redis, keys, (tenant) => quotasOf(engine.pool, tenant)), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
+    breakers, rates: new ToolRates(redis, keys), cache: new ToolCache(redis, keys), governor: new Governor({ redis, keys, account }), quotas: new Quotas(redis, keys, (tenant) => quotasOf(engine.pool, tenant)), locks: new Locks(redis), sessions: new SessionStates(redis, keys, log, config.SESSION_TTL_S), jobs: new JobStates(redis, keys), live: new LiveText(redis, keys),
     close() { breakers.close(); redis.disconnect(); },
   };
 }
@@ -131,10 +132,10 @@ export const assembleBatchLane = ({ config, pool, budgets, dispatcher, metrics, 
 /** What a worker needs to execute runs. */
 export function assembleExecution(base: Base, limits: Limits, recaller: Recaller, worker: string): ExecuteDeps {
   const { engine, registry, keys, metrics, log, blobs, submit, budgets } = base;
-  const { breakers, rates, governor, quotas, locks, sessions, jobs, live } = limits;
+  const { breakers, rates, cache, governor, quotas, locks, sessions, jobs, live } = limits;
   return {
     engine, registry, sessions, jobs, live, locks, keys, metrics, log, endLog: log.child({}, { redact: [] }), worker, recaller, blobs, submit,
-    tools: { pool: engine.pool, breakers, rates, locks, keys, metrics, blobs },
+    tools: { pool: engine.pool, breakers, rates, locks, keys, metrics, blobs, cache },
     models: { engine, model: assembleModel(base), governor, quotas, breakers, budgets, metrics },
   };
 }

@@ -16,6 +16,8 @@ export interface ModelTool {
   readonly description: string;
   /** JSON Schema of the arguments, type `object`. */
   readonly inputSchema: Record<string, unknown>;
+  /** The provider holds the arguments to the schema; keywords it does not know stand in descriptions. */
+  readonly strict?: boolean;
 }
 
 export interface ModelRequest {

@@ -19,6 +19,9 @@ export interface ToolContext {
 /** So many calls in so many seconds, of the whole fleet, or of each tenant or user. */
 export interface ToolRate { readonly calls: number; readonly perS: number; readonly per: 'fleet' | 'tenant' | 'user' }
 
+/** What a call costs, in micro-dollars: at most, known before it, and in the end. */
+export interface ToolCost { readonly atMost: (args: never) => bigint; readonly of: (args: never, result: unknown) => bigint }
+
 /** A tool as the engine holds it: the types of arguments and result are checked where it is defined, and forgotten here. */
 export interface Tool {
   readonly name: string;
@@ -35,6 +38,12 @@ export interface Tool {
   readonly mayRepeat: boolean;
   /** For `keyed`: how long the callee remembers the key. Beyond it the tool counts as unkeyed. */
   readonly keyTtlMs: number;
+  /** undefined = free */
+  readonly cost: ToolCost | undefined;
+  /** How long a result of a `read` may be given again to the same user for the same arguments; undefined = never. */
+  readonly cacheMs: number | undefined;
+  /** The model's arguments are held to the schema while they are made. */
+  readonly strict: boolean;
   readonly timeoutMs: number;
   /** Scopes the run's user must hold, all of them, at the moment of the call. */
   readonly scopes: readonly string[];

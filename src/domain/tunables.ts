@@ -241,3 +241,7 @@ export const BATCH_SWEEP_MS = 1_000;
 export const BATCH_REFUSED_MS = 60_000;
 /** Results settled in one transaction. */
 export const BATCH_PAGE = 100;
+
+/** Of one cached result, and of results a user. */
+export const TOOL_CACHE_BYTES = 64 * 1024;
+export const TOOL_CACHE_ENTRIES = 1_000;

@@ -2,6 +2,7 @@
 // changes no byte), the stable system prompt with a cache mark, then what varies. Nothing here reads a clock or an id.
 // Empty texts and empty messages are left out: the provider refuses them, and a resumed conversation may hold some.
 import type { Anthropic } from '@anthropic-ai/sdk';
+import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import type { ContentBlock, ModelMessage, ModelRequest, ModelTool } from '../domain/model.ts';
 
 type Params = Anthropic.MessageCreateParamsStreaming;
@@ -29,7 +30,8 @@ export function requestParams(request: ModelRequest): Params {
 const toolParam = (tool: ModelTool): Anthropic.Tool => ({
   name: tool.name,
   description: tool.description,
-  input_schema: { ...tool.inputSchema, type: 'object' },
+  input_schema: { ...(tool.strict ? transformJSONSchema(tool.inputSchema) : tool.inputSchema), type: 'object' },
+  ...(tool.strict && { strict: true }),
 });
 
 function systemParam(request: ModelRequest): Anthropic.TextBlockParam[] {

@@ -107,7 +107,7 @@ export async function joinBatch(deps: ModelDeps, call: Omit<ModelCall, 'signal' 
 }
 
 /** Undefined = reserved. A call that finds no room leaves word and looks once more: what makes room after that wakes the run. */
-async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: Pick<ModelCall, 'failsOverBudget' | 'sawInbox'>, intent: ModelIntent): Promise<Park | undefined> {
+export async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: Pick<ModelCall, 'failsOverBudget' | 'sawInbox'>, intent: ModelIntent): Promise<Park | undefined> {
   const { place, model } = intent;
   let answer = await deps.engine.reserveModelCall(intent);
   if (answer === 'reserved') return undefined;

@@ -48,7 +48,7 @@ const CONTEXT_TOKENS = 140_000;
 
 export function defineAgent(options: AgentOptions): Machine {
   const tools = options.tools ?? [];
-  const offered = [...tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema ?? schemaOf(tool) })), ...(tools.length > 0 ? [readResultTool] : []), ...(options.recallTool ? [recallTool] : [])].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const offered = [...tools.map((tool): ModelTool => ({ name: tool.name, description: tool.description, inputSchema: tool.inputSchema ?? schemaOf(tool), ...(tool.strict ? { strict: true } : {}) })), ...(tools.length > 0 ? [readResultTool] : []), ...(options.recallTool ? [recallTool] : [])].sort((a, b) => (a.name < b.name ? -1 : 1));
   const remembers = options.memory ?? true;
   const agent: AgentParts = {
     instructions: options.instructions, tools: offered, byName: new Map(tools.map((tool) => [tool.name, tool])),

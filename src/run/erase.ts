@@ -15,7 +15,7 @@ import type { Log } from '../log.ts';
 import { forgetEmbeddings } from '../memory/embedders/cached.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { Service } from '../service.ts';
-import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, reread, runsToErase, scanFor, sessionsOf, textsOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
+import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, reread, runsToErase, scanFor, sessionsOf, textsOf, usersOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
 import { asLeader, type EnginePool } from '../store/engine/pool.ts';
 import { valueKey } from '../values.ts';
 
@@ -71,6 +71,7 @@ export async function erase(deps: EraseDeps, erasure: Erasure, signal: AbortSign
   for (const id of running) await redis.publish(keys.cancelChannel, id);
   if (open > 0) return false; // their workers end them now
   for (const { user, session } of await sessionsOf(pool, erasure)) await redis.del(keys.session(erasure.tenant, user, session));
+  for (const user of await usersOf(pool, erasure)) await redis.del(keys.toolCache(erasure.tenant, user ?? undefined));
   for (let runs = await runsToErase(pool, erasure, ERASE_PAGE); runs.length > 0; runs = await runsToErase(pool, erasure, ERASE_PAGE)) {
     if (signal.aborted) return false;
     await forgetEmbeddings(redis, keys, deps.fingerprint, await textsOf(pool, erasure, runs));

@@ -22,6 +22,7 @@ import type { EnginePool } from '../store/engine/pool.ts';
 import { settleOrOpenWaitIfHeld, type WaitResult, type WaitSpec } from '../store/engine/waits.ts';
 import { callTool, Park, type ToolDeps } from '../tools/call-tool.ts';
 import { keepValue, readValue } from '../values.ts';
+import { chargeTool } from './charge-tool.ts';
 import { callModel, joinBatch, type ModelDeps } from './call-model.ts';
 import type { Recaller } from './recaller.ts';
 import type { StepCalls } from './step-scope.ts';
@@ -75,7 +76,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     settled: async () => { await settled; },
     tool: async (tool, args, argsHash, place, recorded) => {
       wanted();
-      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq) });
+      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq), charge: (name, atMost) => chargeTool(deps.models, { failsOverBudget, alive, sawInbox: (seq) => note(inbox, seq) }, place, argsHash, name, atMost) });
     },
     model: async (request, argsHash, place, recorded, { live = false, lane }) => {
       wanted();

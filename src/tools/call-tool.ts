@@ -1,4 +1,4 @@
-// One tool call: schema → permission → approval → lock, rate → ledger intent → breaker, time limit → call with key → result. After
+// One tool call: schema → permission → approval → cache → lock, rate, reserve → ledger intent → breaker, time limit → call with key → result. After
 // a crash the ledger decides: a result is returned, a read or a keyed call is made again under its key, an unkeyed one is looked
 // up or asks a person. It never calls an unkeyed tool twice without proof that the first call did nothing, and a fork asks
 // before it repeats an effect its origin had.
@@ -15,10 +15,12 @@ import { isGuarded } from '../guards.ts';
 import { newId } from '../ids.ts';
 import type { Breakers } from '../limits/breakers.ts';
 import type { LockLease, Locks } from '../limits/locks.ts';
+import type { CachedRead, ToolCache } from '../limits/tool-cache.ts';
 import type { ToolRates } from '../limits/tool-rates.ts';
 import type { Metrics } from '../metrics.ts';
 import type { RedisKeys } from '../redis.ts';
 import { askApprovalIfHeld } from '../store/engine/approvals.ts';
+import { permissionsOf } from '../store/engine/context.ts';
 import { businessTwin, fillToolResult, isHeld, openToolCallIfHeld, originCall, type Place, type RecordedCall, type ToolOutcome } from '../store/engine/ledger.ts';
 import { isUniqueViolation, type EnginePool } from '../store/engine/pool.ts';
 import { keepValue, readValue } from '../values.ts';
@@ -33,6 +35,7 @@ export interface ToolDeps {
   readonly keys: RedisKeys;
   readonly metrics: Metrics;
   readonly blobs: BlobStore;
+  readonly cache: ToolCache;
 }
 
 /** Not an error the caller sees: the run parks until it may go on. `delayMs` undefined = no time wakes it. */
@@ -41,6 +44,9 @@ export class Park {
   readonly delayMs: number | undefined;
   constructor(reason: WaitReason, delayMs: number | undefined) { this.reason = reason; this.delayMs = delayMs; }
 }
+
+/** A reserve; what is not settled is booked whole by the next claim. */
+export interface Charge { settle(outcome: 'settled' | 'failed' | 'booked', costMicroUsd: bigint): Promise<void> }
 
 export interface ToolCallRequest {
   readonly tool: Tool;
@@ -54,6 +60,8 @@ export interface ToolCallRequest {
   readonly recorded: RecordedCall | undefined;
   /** The run a fork began with, and how many of its steps it took over. */
   readonly origin: { readonly run: string; readonly seq: number } | undefined;
+  /** Reserves what a call may cost in every budget it falls under; a Park where one has no room. */
+  readonly charge: (tool: string, atMostMicroUsd: bigint) => Promise<Charge | Park>;
   /** Shows the run's live progress. */
   readonly progress: (fraction: number, note: string | undefined) => void;
   /** Told how much of the run's inbox an open question has read. */
@@ -76,6 +84,8 @@ export async function callTool(deps: ToolDeps, request: ToolCallRequest): Promis
   const earlier = await call.settleEarlier();
   if (earlier instanceof Park) return earlier;
   if (earlier) return call.adopt(earlier.result, '{"lookup":true}');
+  const cached = await call.cached();
+  if (cached) return call.adopt(cached.result, '{"cached":true}');
   return call.make(agreed.args);
 }
 
@@ -93,6 +103,8 @@ class ToolCall {
   #underWay = false;
   /** Stable over retries and takeovers: run, step, path. A fork repeats a keyed call under its origin's. */
   #key: string;
+  #charge: Charge | undefined;
+  #read: CachedRead | undefined;
 
   constructor(deps: ToolDeps, request: ToolCallRequest) {
     this.#deps = deps;
@@ -141,7 +153,16 @@ class ToolCall {
     return new Park('outcome', undefined);
   }
 
-  /** Intent, call, result. */
+  /** A result of the same read that may be given again: the permissions were asked before. */
+  async cached(): Promise<{ readonly result: Json } | undefined> {
+    const { tool, place, user, argsHash } = this.#request;
+    if (tool.cacheMs === undefined) return undefined;
+    const { epoch } = user === undefined ? { epoch: 0 } : await permissionsOf(this.#deps.pool, place.tenant, user);
+    this.#read = { tenant: place.tenant, user, tool: tool.name, version: tool.version, argsHash, epoch };
+    return this.#deps.cache.get(this.#read);
+  }
+
+  /** Reserve, intent, call, result. */
   async make(args: unknown): Promise<Json | Park> {
     const { tool, place } = this.#request;
     const business = tool.business?.key(args as never);
@@ -160,7 +181,13 @@ class ToolCall {
     try {
       const fullMs = tool.rate === undefined ? 0 : await this.#deps.rates.take({ tool: tool.name, tenant: place.tenant, user: this.#request.user, rate: tool.rate });
       if (fullMs > 0) return new Park('rate', fullMs);
-      if (!(await this.#open(args, business))) return new Park('rate', BUSINESS_RETRY_MS);
+      const charge = tool.cost && await this.#request.charge(tool.name, tool.cost.atMost(args as never));
+      if (charge instanceof Park) return charge;
+      this.#charge = charge;
+      if (!(await this.#open(args, business))) {
+        await charge?.settle('failed', 0n);
+        return new Park('rate', BUSINESS_RETRY_MS);
+      }
       faultPoint('intent-written');
       return await this.#callAndFill(args);
     } finally {
@@ -211,6 +238,8 @@ class ToolCall {
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
       await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
       faultPoint('result-written');
+      await this.#charge?.settle('settled', tool.cost?.of(args as never, result) ?? 0n);
+      if (this.#read && tool.cacheMs !== undefined) await this.#deps.cache.put(this.#read, json, tool.cacheMs);
       return json;
     } catch (error) {
       const isFenced = codeOf(error) === 'fenced'; // by this worker itself, before the call left
@@ -218,6 +247,7 @@ class ToolCall {
       const cause = isMainstayError(error) && error.cause !== undefined ? error.cause : error;
       const harmless = notCalled || (tool.notApplied?.(cause) ?? false);
       const known = harmless || tool.effect !== 'unkeyed';
+      await (harmless ? this.#charge?.settle('failed', 0n) : this.#charge?.settle('booked', tool.cost?.atMost(args as never) ?? 0n));
       const seen = isMainstayError(error) ? error : asToolError(tool, error);
       const isOpen = await this.#fill(failure(notCalled ? this.#stillSo() : harmless ? 'not_applied' : known ? 'failed' : 'unknown', seen));
       if (isFenced) throw error;

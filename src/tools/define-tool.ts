@@ -19,6 +19,13 @@ export interface ToolOptions<I, O> {
   /** How long the callee honours our key, milliseconds; a day unless told. */
   readonly keyTtlMs?: number;
   readonly timeoutMs?: number;
+  /** Micro-dollars a call costs: fixed, or at most before it and in the end by its result. Free unless told. */
+  readonly costMicroUsd?: bigint | { readonly atMost: (args: I) => bigint; readonly of: (args: I, result: O) => bigint };
+  /** Of a `read`: its result is given again for so long, to the same user, for the same arguments and permissions. Never unless told. */
+  readonly cacheMs?: number;
+  /** Has the provider hold the model's arguments to the schema. All strict schemas of a request are compiled together, and too many are
+   *  refused with the request: false unless told. */
+  readonly strict?: boolean;
   readonly scopes?: readonly string[];
   readonly dataset?: (args: I) => string | undefined;
   readonly lock?: (args: I) => string | undefined;
@@ -55,6 +62,9 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     effect: options.effect ?? 'unkeyed',
     keyTtlMs: options.keyTtlMs ?? DAY_MS,
     timeoutMs: options.timeoutMs ?? 30_000,
+    cost: costOf(options),
+    cacheMs: cacheOf(options),
+    strict: options.strict ?? false,
     scopes: options.scopes ?? [],
     dataset: options.dataset,
     lock: options.lock,
@@ -65,6 +75,20 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     lookup: options.lookup,
     notApplied: options.notApplied,
   };
+}
+
+function costOf<I, O>({ name, costMicroUsd: cost }: ToolOptions<I, O>): Tool['cost'] {
+  if (cost === undefined) return undefined;
+  if (typeof cost !== 'bigint') return cost as Tool['cost'];
+  if (cost < 0n) throw new MainstayError('bad_request', `The cost of ${name} is below 0.`);
+  return { atMost: () => cost, of: () => cost };
+}
+
+function cacheOf<I, O>({ name, effect, cacheMs }: ToolOptions<I, O>): number | undefined {
+  if (cacheMs === undefined) return undefined;
+  if (effect !== 'read') throw new MainstayError('bad_request', `${name} has an effect: only the results of a \`read\` may be cached.`);
+  if (!Number.isSafeInteger(cacheMs) || cacheMs < 1 || cacheMs > DAY_MS) throw new MainstayError('bad_request', `The results of ${name} may be cached for 1 ms to a day.`);
+  return cacheMs;
 }
 
 function rateOf<I, O>({ name, rate }: ToolOptions<I, O>): ToolRate | undefined {

@@ -15,7 +15,7 @@ const work = defineMachine<{ ms: number }>({
   steps: { go: async (step: Step<{ ms: number }>) => { await pause(step.input.ms, step.signal); return step.done('done'); } },
 });
 const stack = await useStack();
-const fleet = await startFleet(stack, [work]);
+const fleet = await startFleet(stack, [work], { LEASE_MS: '3000' });
 
 const submit = (tenant: string, count: number, ms: number): Promise<string[]> =>
   Promise.all(Array.from({ length: count }, async () => (await fleet.base.submit({ tenant, door: 'test', agent: 'work', input: { ms } })).id));

@@ -1,7 +1,7 @@
 // Agents for stories of the agent loop, with the transcripts and ledgers one looks at afterwards.
 import { expect } from '@jest/globals';
 import { z } from 'zod';
-import type { StubCall, WireBlock } from '../../src/dev/model-stub/wire.ts';
+import type { StubCall, StubReply, StubScript, WireBlock } from '../../src/dev/model-stub/wire.ts';
 import type { Machine } from '../../src/domain/machine.ts';
 import type { Tool } from '../../src/domain/tool.ts';
 import { defineAgent, type AgentOptions } from '../../src/run/define-agent.ts';
@@ -41,4 +41,13 @@ export async function expectSound(fleet: Fleet, run: string): Promise<void> {
       expect(messages[at + 1]?.content.filter(({ type }) => type === 'tool_result').map(({ tool_use_id: id }) => id)).toEqual(uses);
     }
   }
+}
+
+/** The turns of a conversation with these words, of an agent with tools: what is asked about its transcript afterwards is not in it. */
+export function conversation(words: string, turns: readonly StubReply[]): StubScript {
+  return {
+    name: `conversation ${words}`,
+    matches: (request) => request.tools !== undefined && JSON.stringify(request.messages).includes(words),
+    reply: (request) => turns[request.messages.filter(({ role }) => role === 'assistant').length] ?? { text: 'Nothing more.' },
+  };
 }

@@ -54,12 +54,12 @@ export class Fleet {
     return rows[0];
   }
 
-  /** Waits until the run's row satisfies `holds`; fails after 15 s, naming what it last saw. */
+  /** Waits until the run's row satisfies `holds`; fails after 30 s, naming what it last saw. */
   async until(tenant: string, id: string, holds: (run: TestRun) => boolean): Promise<TestRun> {
-    for (const endMs = monoMs() + 15_000; ;) {
+    for (const endMs = monoMs() + 30_000; ;) {
       const run = await this.run(tenant, id);
       if (holds(run)) return run;
-      if (monoMs() > endMs) throw new Error(`still not so after 15 s: ${JSON.stringify(run)}`);
+      if (monoMs() > endMs) throw new Error(`still not so after 30 s: ${JSON.stringify(run)}`);
       await pause(15);
     }
   }

@@ -23,7 +23,27 @@ function faultOfTools(request: WireRequest): string | undefined {
   const bad = names.find((name) => !/^[a-zA-Z0-9_-]{1,128}$/.test(name));
   if (bad !== undefined) return `tools: "${bad}" is not a valid name`;
   if (new Set(names).size < names.length) return 'tools: names must be unique';
-  return (request.tools ?? []).some((tool) => tool.input_schema?.['type'] !== 'object') ? 'tools: input_schema.type must be "object"' : undefined;
+  if ((request.tools ?? []).some((tool) => tool.input_schema?.['type'] !== 'object')) return 'tools: input_schema.type must be "object"';
+  for (const { name, strict, input_schema: schema } of request.tools ?? []) {
+    const wrong = strict === true ? faultOfStrict(schema) : undefined;
+    if (wrong !== undefined) return `tools.${name}.input_schema: ${wrong}`;
+  }
+  return undefined;
+}
+
+/** What a strict schema may say of a value; `properties`, `items` and `anyOf` are looked into. */
+const STRICT = new Set(['type', 'properties', 'required', 'additionalProperties', 'items', 'anyOf', 'allOf', 'enum', 'const', 'format', 'minItems', 'description', 'title', '$ref', '$defs', 'default']);
+
+function faultOfStrict(schema: Record<string, unknown>): string | undefined {
+  const unknown = Object.keys(schema).find((keyword) => !STRICT.has(keyword));
+  if (unknown !== undefined) return `"${unknown}" is not supported in strict mode`;
+  if (schema['type'] === 'object' && schema['additionalProperties'] !== false) return 'additionalProperties must be false in strict mode';
+  const inner = [...Object.values((schema['properties'] ?? {}) as Record<string, unknown>), schema['items'], ...((schema['anyOf'] ?? []) as unknown[])];
+  for (const one of inner) {
+    const wrong = typeof one === 'object' && one !== null ? faultOfStrict(one as Record<string, unknown>) : undefined;
+    if (wrong !== undefined) return wrong;
+  }
+  return undefined;
 }
 
 function faultOfMessages(messages: readonly WireMessage[]): string | undefined {

@@ -19,7 +19,7 @@ export interface WireBlock {
 
 export interface WireMessage { readonly role: string; readonly content: string | readonly WireBlock[] }
 
-export interface WireTool { readonly name: string; readonly description?: string; readonly input_schema: Record<string, unknown>; readonly cache_control?: unknown }
+export interface WireTool { readonly name: string; readonly description?: string; readonly input_schema: Record<string, unknown>; readonly strict?: boolean; readonly cache_control?: unknown }
 
 export interface WireRequest {
   readonly model: string;

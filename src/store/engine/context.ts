@@ -14,12 +14,18 @@ export async function sessionMessages(pool: EnginePool, tenant: string, user: st
   return rows.reverse();
 }
 
-export interface Permissions { readonly roles: readonly string[]; readonly datasets: readonly string[]; readonly scopes: readonly string[] }
+export interface Permissions {
+  readonly roles: readonly string[];
+  readonly datasets: readonly string[];
+  readonly scopes: readonly string[];
+  /** Raised by every change; 0 without a row. */
+  readonly epoch: number;
+}
 
 /** Read at every call: a revoked permission counts from the next one on. No row = nothing is permitted. */
 export async function permissionsOf(pool: EnginePool, tenant: string, user: string): Promise<Permissions> {
-  const { rows } = await pool.query<Permissions>({ name: 'permissions', text: `SELECT roles, datasets, scopes FROM permissions WHERE tenant_id = $1 AND user_id = $2`, values: [tenant, user] });
-  return rows[0] ?? { roles: [], datasets: [], scopes: [] };
+  const { rows } = await pool.query<Permissions>({ name: 'permissions', text: `SELECT roles, datasets, scopes, epoch FROM permissions WHERE tenant_id = $1 AND user_id = $2`, values: [tenant, user] });
+  return rows[0] ?? { roles: [], datasets: [], scopes: [], epoch: 0 };
 }
 
 export async function auditAccess(pool: EnginePool, line: { tenant: string; actor: string; user: string | undefined; action: string; objectType: string; objectId: string; allowed: boolean; details?: string }): Promise<void> {

@@ -182,6 +182,11 @@ export async function sessionsOf(pool: EnginePool, { tenant, kind, subject }: Er
   return rows;
 }
 
+/** Users of the runs that are erased; null: runs of no user. While their names are there. */
+export async function usersOf(pool: EnginePool, { tenant, kind, subject }: Erasure): Promise<(string | null)[]> {
+  return (await pool.query<{ user: string | null }>(`SELECT DISTINCT user_id AS "user" FROM agent_runs WHERE tenant_id = $1 AND erased_at IS NULL AND id IN (${RUNS[kind]})`, [tenant, subject])).rows.map(({ user }) => user);
+}
+
 export type ErasedTable = 'memories' | 'run_summaries';
 const KEY: Readonly<Record<ErasedTable, string>> = { memories: 'id', run_summaries: 'run_id' };
 

@@ -65,7 +65,7 @@ export async function recordedCalls(pool: EnginePool, tenant: string, run: strin
     UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob, key
       FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
     UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL, NULL
-      FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
+      FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND model NOT LIKE 'tool:%' ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
   return rows;
 }
 

@@ -1,4 +1,4 @@
-// The ledger of model calls: one row per attempt, its worst case reserved before the call and its true usage booked after.
+// The ledger of model calls, and of tool calls that cost (model `tool:<name>`, no tokens): one row per attempt, its worst case reserved before the call and its true usage booked after.
 // The reserve is taken from every budget the call falls under, in one statement with the row, and only where all have room.
 // Calls of a process go in groups; rows are locked in one order (runs, calls, budgets by key) and a budget is changed once per
 // group. An attempt whose usage nobody learnt is booked at its reserve by the next claim; true usage corrects that once.
@@ -88,6 +88,12 @@ async function reservedBefore(pool: EnginePool, { place, attempt }: ModelIntent,
   const { rowCount } = await pool.query(`SELECT FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4 AND attempt = $5 AND fence = $6 AND status = 'open'`,
     [place.tenant, place.run, place.stepSeq, place.path, attempt, place.fence]).catch(() => ({ rowCount: 0 }));
   return rowCount === 1 ? 'reserved' : error;
+}
+
+/** Attempts on record at a place. */
+export async function attemptsOf(pool: EnginePool, { tenant, run, stepSeq, path }: Place): Promise<number> {
+  const { rows } = await pool.query<{ n: number }>(`SELECT coalesce(max(attempt), 0)::int AS n FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND path = $4`, [tenant, run, stepSeq, path]);
+  return rows[0]?.n ?? 0;
 }
 
 export interface ModelOutcome {
