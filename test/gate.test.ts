@@ -36,7 +36,7 @@ const input = (candidates: readonly unknown[], over: Partial<Omit<GateInput, 'ev
   return {
     run: { tenant: 'acme', id: uuid(1), user: 'ada', agent: 'support', observedMs: NOW, ...run },
     events: eventsOf(events ?? [said('Hello, I prefer email. My plan is Pro.')]),
-    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], injected: [], neighbours: [], embedder: MINILM, ...rest,
+    candidates, ids: candidates.map((_, at) => uuid(100 + at)), live: [], waiting: [], injected: [], neighbours: [], embedder: MINILM, ...rest,
   };
 };
 const words = (verdict: Verdict | undefined): string => `${verdict?.decision} ${verdict?.stage} ${verdict?.reason}`;
@@ -365,6 +365,7 @@ describe('worth', () => {
     ['could you make it bigger', 'The user asked to make it bigger.'],
     ['I am so tired', 'The user is so tired.'],
     ['it is raining here', 'It is raining.'],
+    ['great, thanks!', 'The conversation went well.'],
   ])('%s is of the moment', (quote, statement) => { expect(of(quote, statement)).toBe('REJECT worth CHATTER'); });
 
   test.each([

@@ -34,7 +34,7 @@ let runs: string[];
 beforeAll(async () => {
   const talk = async (session: string, message: string, ...candidates: Record<string, unknown>[]): Promise<string> => {
     proposed = candidates;
-    const run = await fleet.talk('talker', message, { ...scope, session });
+    const run = await fleet.talk('talker', message, { tenant: 'acme', user: session.length > 1 ? 'bob' : 'ada', session });
     await fleet.indexed('acme');
     return run.id;
   };
@@ -42,11 +42,13 @@ beforeAll(async () => {
     await talk('a', 'We are on the Basic plan and ship to Norway.', candidate('plan', 'Basic', 'The user is on the Basic plan.', 'We are on the Basic plan'), candidate('ships to', 'Norway', 'The user ships to Norway.', 'ship to Norway')),
     await talk('b', 'We are on the Pro plan. My password is Xk29sdf!q', candidate('plan', 'Pro', 'The user is on the Pro plan.', 'We are on the Pro plan'), candidate('password', 'Xk29sdf!q', 'The password is Xk29sdf!q.', 'My password is Xk29sdf!q')),
   ];
+  const unsure = candidate('speed', 'slower', 'The upload seems slower.', 'The upload seems slower', { type: 'outcome', stated_or_inferred: 'inferred', confidence: 'low' });
+  for (const session of ['b1', 'b2']) await talk(session, 'The upload seems slower.', unsure);
 });
 
 test('every verdict names its policy and a digest of its inputs; the inputs stand once a run, and hold no words', async () => {
   const rows = await fleet.rows<{ policy: string; inputs_hash: string; inputs: unknown; index: number }>(`SELECT policy, inputs_hash, inputs, index FROM memory_candidates ORDER BY run_id, index`);
-  expect(rows).toHaveLength(4);
+  expect(rows).toHaveLength(6);
   expect(new Set(rows.map(({ policy }) => policy))).toEqual(new Set([policyVersion(POLICY)]));
   for (const row of rows) { expect(row.inputs_hash).toMatch(/^[0-9a-f]{64}$/); expect(row.inputs === null).toBe(row.index > 0); }
   expect(JSON.stringify(rows.map(({ inputs }) => inputs))).not.toMatch(/Basic|Norway/);
@@ -54,6 +56,13 @@ test('every verdict names its policy and a digest of its inputs; the inputs stan
 
 test('under the policy they were made by nothing changes', async () => {
   expect(await replayVerdicts(store, scope, POLICY, 100)).toEqual({ runs: 2, verdicts: 4, changes: [], otherInputs: [] });
+});
+
+test('a promotion by another sighting is judged again on the candidate it stood on', async () => {
+  const bob = { tenant: 'acme', user: 'bob' };
+  expect((await fleet.rows<{ reason: string }>(`SELECT reason FROM memory_candidates WHERE user_id = 'bob' ORDER BY run_id`)).map(({ reason }) => reason)).toEqual(['UNSURE', 'SEEN_AGAIN']);
+  expect(await replayVerdicts(store, bob, POLICY, 100)).toEqual({ runs: 2, verdicts: 2, changes: [], otherInputs: [] });
+  expect((await replayVerdicts(store, bob, { ...POLICY, quarantineFrom: 0.7 }, 100)).changes.map(({ now }) => now.reason)).toEqual(['LOW_CONFIDENCE', 'LOW_CONFIDENCE']);
 });
 
 test('under another one what follows from it changes, and nothing is written', async () => {
@@ -65,7 +74,7 @@ test('under another one what follows from it changes, and nothing is written', a
 
 test('page by page, and no further than the limit; another user or tenant has nothing to replay', async () => {
   expect(await replayVerdicts(store, scope, POLICY, 1)).toMatchObject({ runs: 1 });
-  expect(await replayVerdicts(store, { tenant: 'acme', user: 'bob' }, POLICY, 100)).toMatchObject({ runs: 0 });
+  expect(await replayVerdicts(store, { tenant: 'acme', user: 'cem' }, POLICY, 100)).toMatchObject({ runs: 0 });
   expect(await replayVerdicts(store, { tenant: 'other' }, POLICY, 100)).toMatchObject({ runs: 0 });
 });
 
@@ -73,7 +82,7 @@ test('on the command line: what would change, and a policy that is wrong is refu
   const file = join(folder, 'policy.json');
   const env = { DATABASE_URL: stack.databaseUrl, REDIS_URL: stack.redisUrl, MILVUS_ADDRESS: stack.milvusAddress };
   writeFileSync(file, JSON.stringify({ maxAdmits: 1, weights: { evidence: 0.35 } }));
-  const said = await spawnCli(['memories', 'replay', '--tenant', 'acme', '--policy', file], { cwd: folder, env });
+  const said = await spawnCli(['memories', 'replay', '--tenant', 'acme', '--user', 'ada', '--policy', file], { cwd: folder, env });
   expect(said.out).toMatch(/run_\w+ 1: ADMIT \(.*\) would be REJECT \(caps CAP\): The user ships to Norway\.\n4 verdicts of 2 runs .* 1 would change/s);
   writeFileSync(file, JSON.stringify({ admitFrom: 7 }));
   const refused = await spawnCli(['memories', 'replay', '--tenant', 'acme', '--policy', file], { cwd: folder, env });

@@ -17,7 +17,7 @@ export function inputOf(run: LabelledRun, cosines: Cosines, order: readonly numb
   const base = run.live.length;
   const idOf = (at: number): string => `c${at + 1}`;
   return {
-    run: { tenant: TENANT, id: run.id, user: run.user, agent: run.agent, observedMs: run.endedMs }, events: run.events, live: run.live, injected: run.injected, embedder: cosines.embedder,
+    run: { tenant: TENANT, id: run.id, user: run.user, agent: run.agent, observedMs: run.endedMs }, events: run.events, live: run.live, waiting: [], injected: run.injected, embedder: cosines.embedder,
     candidates: order.map((at) => run.candidates[at]?.candidate), ids: order.map(idOf),
     neighbours: order.map((at, place) => [
       ...run.live.map(({ id }, memory) => ({ id, cosine: near(memory, base + at) })), ...order.slice(0, place).map((other) => ({ id: idOf(other), cosine: near(base + other, base + at) })),

@@ -3,8 +3,9 @@
 import { z } from 'zod';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES, MEMORY_TYPES } from '../domain/status.ts';
-import { memorySchema, name, pageOf, runMemoriesSchema, traceSchema } from '../domain/wire.ts';
+import { memorySchema, name, pageOf, promotedSchema, promotionSchema, runMemoriesSchema, traceSchema } from '../domain/wire.ts';
 import { parseId, publicId } from '../ids.ts';
+import { promoteCandidate } from '../memory/promote-candidate.ts';
 import { audit } from '../store/audit.ts';
 import { getMemory, listMemories, statementsOf, summaryOf, tracesOf, verdictsOf } from '../store/read-memories.ts';
 import { actorOf, bearerOf, scopeOf } from './access.ts';
@@ -19,6 +20,7 @@ const listQuery = z.strictObject({
   run: z.string().optional().describe('run_…: what this run left'), include: z.literal('superseded').optional().describe('Also what no longer holds'),
 });
 const memoryParams = z.object({ memory: z.string().describe('mem_…') });
+const candidateParams = z.object({ run: z.string().describe('run_…'), index: z.coerce.number().int().min(0).max(10_000).describe('place of the candidate among the verdicts of its run') });
 const idPlace = z.tuple([z.uuid()]);
 
 export function addMemoryRoutes(app: ApiApp, { store }: RouteDeps): void {
@@ -67,6 +69,22 @@ function addOfRun(app: ApiApp, store: RouteDeps['store']): void {
       const ids = [...new Set(verdicts.flatMap(({ memory, target }) => [memory, target]).filter((one) => one !== null))];
       await audit(tx, { actor: actorOf(bearer), userId: run.userId, action: 'memory.read', objectType: 'run', objectId: publicId('run', id), allowed: true, details: { ids } });
       return { memoryState: run.memoryState, summary: summary ? views.summary(summary) : null, verdicts };
+    });
+  });
+
+  app.post('/v1/runs/:run/memories/:index/promote', {
+    config: { needs: 'memories:write' }, schema: { summary: 'Take a candidate out of quarantine: a person says that it is right', tags: ['memories'], params: candidateParams, querystring: noQuery, body: promotionSchema, response: answers({ 200: promotedSchema }) },
+  }, async (request) => {
+    const bearer = bearerOf(request);
+    const [run, { index }, { scope }] = [runIdOf(request.params.run), request.params, request.body];
+    if (bearer.user !== undefined && scope !== undefined && scope !== 'user') throw new MainstayError('forbidden', 'A key bound to a user promotes for that user alone.');
+    return store.withTenant(scopeOf(bearer), async (tx) => {
+      const { userId } = await theRun(tx, run);
+      // Written first: from the promotion on, the transaction sees no more than the run's user does.
+      await audit(tx, { actor: actorOf(bearer), userId, action: 'memory.promoted', objectType: 'run', objectId: publicId('run', run), allowed: true, details: { index, ...(scope !== undefined && { scope }) } });
+      const { decision, reason, memory, target } = await promoteCandidate(tx, { run, index, by: actorOf(bearer), scope });
+      const id = memory?.id ?? target;
+      return { decision, reason, memory: id === null ? null : publicId('memory', id) };
     });
   });
 

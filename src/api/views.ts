@@ -70,7 +70,7 @@ export function verdict(row: MemoryCandidate): wire.Verdict {
   const { statement } = (row.candidate ?? {}) as { statement?: unknown };
   return {
     index: row.index, gateVersion: row.gateVersion, decision: row.decision, stage: row.stage, reason: row.reason, confidence: row.confidence, statement: typeof statement === 'string' ? statement : '',
-    candidate: row.candidate, scores: row.scores, policy: row.policy, inputsHash: row.inputsHash, memory: idOrNull('memory', row.memoryId), target: idOrNull('memory', row.targetId), createdAt: iso(row.createdAt),
+    candidate: row.candidate, scores: row.scores, policy: row.policy, inputsHash: row.inputsHash, promotedAt: row.promotedAt === null ? null : iso(row.promotedAt), promotedBy: row.promotedBy, memory: idOrNull('memory', row.memoryId), target: idOrNull('memory', row.targetId), createdAt: iso(row.createdAt),
   };
 }
 

@@ -54,6 +54,13 @@ function addMemories(memories: Command): void {
       printPage(options.json, page, ['memory', 'user', 'type', 'conf', 'seen', 'indexed', 'statement'],
         (memory) => [memory.id, memory.user, memory.type, memory.confidence.toFixed(2), memory.seenCount, memory.indexed ? 'yes' : 'not yet', memory.statement]);
     });
+  withApiOptions(memories.command('promote')).description('take a candidate out of quarantine: you say that it is right').argument('<run>', 'run_…').argument('<index>', 'its place among the verdicts of the run', wholeNumber)
+    .addOption(new Option('--scope <scope>', 'for more than it was proposed for').choices(MEMORY_SCOPES))
+    .action(async (run: string, index: number, { scope, ...options }: ApiOptions & { readonly scope?: (typeof MEMORY_SCOPES)[number] }) => {
+      const promoted = await apiClient(options).memories.promote(run, index, { scope });
+      if (options.json) return printJson(promoted);
+      printPairs([['decision', `${promoted.decision} (${promoted.reason})`], ['memory', promoted.memory]]);
+    });
   withApiOptions(memories.command('show')).description('one memory, with its evidence').argument('<memory>', 'mem_…')
     .action(async (id: string, options: ApiOptions) => {
       const memory = await apiClient(options).memories.get(id);

@@ -100,6 +100,9 @@ function memoryCalls(http: Http) {
     list,
     iterate: (query: MemoryQuery & Aborting = {}) => iteratePages(list, query),
     get: (id: string, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}`, { signal }),
+    /** Takes the candidate at this place of a run's verdicts out of quarantine; with a scope, for more than it was proposed for. */
+    promote: (run: string, index: number, { scope, signal }: { readonly scope?: wire.Memory['scope'] | undefined } & Aborting = {}): Promise<wire.Promoted> =>
+      http.json(`/v1/runs/${segment(run)}/memories/${index}/promote`, { method: 'POST', body: scope === undefined ? {} : { scope }, signal }),
   };
 }
 

@@ -81,6 +81,7 @@ export const ERRORS = {
   model_stalled: { status: 504, on: 'retry', advice: 'The stream was silent for too long; the turn is discarded and repeated.' },
   // memory
   summary_missing: { status: 502, on: 'retry', advice: 'The extraction returned no valid summary; nothing of this run enters memory.' },
+  not_promotable: { status: 409, on: 'terminal', advice: 'Only a quarantined candidate whose evidence is still there can be promoted, once; the verdicts of its run say where it stands.' },
   embedder_failed: { status: 503, on: 'retry', advice: 'The embedding service failed; indexing goes on by itself when it is back.' },
   embedder_invalid: { status: 500, on: 'terminal', advice: 'Point EMBEDDER_MODEL_DIR to a folder whose files match its manifest.' },
   index_unavailable: { status: 503, on: 'retry', advice: 'Milvus does not answer; recall goes on from Postgres, marked degraded.' },

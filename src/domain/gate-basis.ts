@@ -10,6 +10,7 @@ export interface KeptInputs {
   readonly ids: readonly string[];
   /** Live memories that were given, with the source each had then. */
   readonly live: readonly { readonly id: string; readonly source: SourceRole; readonly confidence: number }[];
+  readonly waiting: readonly { readonly run: string; readonly index: number }[];
   readonly injected: readonly string[];
   readonly neighbours: readonly (readonly Neighbour[] | null)[];
   readonly embedder: string;
@@ -20,15 +21,15 @@ export interface Basis { readonly policy: string; readonly inputsHash: string; r
 export const basisOf = (input: GateInput, policy: GatePolicy): Basis => ({
   policy: policyVersion(policy), inputsHash: inputsHash(input),
   inputs: {
-    ids: input.ids, live: input.live.map(({ id, source, confidence }) => ({ id, source, confidence })), injected: input.injected,
+    ids: input.ids, live: input.live.map(({ id, source, confidence }) => ({ id, source, confidence })), waiting: input.waiting.map(({ run, index }) => ({ run, index })), injected: input.injected,
     neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder,
   },
 });
 
 /** Hexadecimal sha256 over all the gate was given, candidates as they are stored. */
-export function inputsHash({ run, events, candidates, ids, live, injected, neighbours, embedder }: GateInput): string {
+export function inputsHash({ run, events, candidates, ids, live, waiting, injected, neighbours, embedder }: GateInput): string {
   const memory = ({ id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs }: LiveMemory) => [id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs];
-  const all = [run.tenant, run.id, run.user, run.agent, run.observedMs, events.map(({ id, role, tool, text, atMs }) => [id, role, tool ?? null, text, atMs]), candidates.map(storableCandidate), ids, live.map(memory), injected,
+  const all = [run.tenant, run.id, run.user, run.agent, run.observedMs, events.map(({ id, role, tool, text, atMs }) => [id, role, tool ?? null, text, atMs]), candidates.map(storableCandidate), ids, live.map(memory), waiting.map(({ run: of, index, source, user, agent, candidate }) => [of, index, source, user, agent, candidate]), injected,
     candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder];
   return createHash('sha256').update(JSON.stringify(all)).digest('hex');
 }

@@ -51,6 +51,7 @@ export function slot(one: Considered, input: GateInput, known: Known, policy: Ga
   const order = compareTime(one, held);
   if (order > 0) return { decision: 'SUPERSEDE', reason: 'NEWER', target: held.id };
   if (order < 0) return { decision: 'ADMIT', reason: 'LATE', target: held.id, closed: { atMs: held.validFromMs, by: held.id } };
+  if (one.vouched) return { decision: 'SUPERSEDE', reason: 'VOUCHED', target: held.id };
   return mine > theirs ? { decision: 'SUPERSEDE', reason: 'STRONGER_SOURCE', target: held.id } : { decision: 'QUARANTINE', reason: 'CONFLICT', target: held.id };
 }
 

@@ -33,6 +33,18 @@ export interface NewMemory extends LiveMemory {
   readonly supersededBy: string | null;
 }
 
+/** A candidate of an earlier run that was too unsure to be admitted, and has not been promoted since. */
+export interface Waiting {
+  /** uuid */
+  readonly run: string;
+  readonly index: number;
+  readonly source: SourceRole;
+  /** Of that run. */
+  readonly user: string | null;
+  readonly agent: string;
+  readonly candidate: Candidate;
+}
+
 export interface Neighbour { readonly id: string; readonly cosine: number }
 
 export interface GateInput {
@@ -52,6 +64,7 @@ export interface GateInput {
   readonly ids: readonly string[];
   /** Every live memory that may matter: same hash, same slot, neighbours, injected. Others are ignored. */
   readonly live: readonly LiveMemory[];
+  readonly waiting: readonly Waiting[];
   /** Ids of memories this run had in its prompt. */
   readonly injected: readonly string[];
   /** By candidate index: live memories near it, and earlier candidates of this run by their fresh id. Absent: the embedder or
@@ -75,6 +88,8 @@ export interface Verdict {
   readonly target: string | null;
   /** The row to insert; null for all but ADMIT and SUPERSEDE. */
   readonly memory: NewMemory | null;
+  /** The quarantined candidate of another run that this one brings in with it, with its evidence. */
+  readonly promotes: { readonly run: string; readonly index: number; readonly evidence: readonly Evidence[] } | null;
   /** Evidence to add to `target` (REINFORCE, MERGE). */
   readonly evidence: readonly Evidence[];
   /** MERGE: the statement `target` has from now on, with its hash. */
@@ -98,6 +113,8 @@ export interface Considered {
   /** When its latest evidence was said. */
   readonly saidMs: number;
   readonly confidence: number;
+  /** A person has said that it is right. */
+  readonly vouched: boolean;
 }
 
 /** What a stage says when it decides; undefined = the next stage goes on. */

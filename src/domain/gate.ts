@@ -6,6 +6,7 @@ import { confidenceOf, confidenceStage } from './gate-confidence.ts';
 import { echo, exactDuplicate, nearDuplicate, slot, type Known } from './gate-duplicates.ts';
 import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-identity.ts';
 import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
+import { PROMOTABLE, seenBefore } from './gate-promotion.ts';
 import { provenance, validity } from './gate-provenance.ts';
 import { screening } from './gate-screening.ts';
 import { worth } from './gate-worth.ts';
@@ -19,6 +20,12 @@ export const GATE_VERSION = 1;
 export const MAX_CANDIDATES = 64;
 /** Characters of a stored candidate of any shape. */
 const MAX_STORED = 8_000;
+
+/** One quarantined candidate that a person vouches for: its form, evidence, secrets and hidden text are looked at again, and what is known
+ *  decides where it goes. Nothing is asked any more of its origin or its confidence. */
+export function promote(input: GateInput, policy: GatePolicy = POLICY): Verdict {
+  return new Gate(input, policy).promote(input.candidates[0]);
+}
 
 export function judge(input: GateInput, policy: GatePolicy = POLICY): Verdict[] {
   const gate = new Gate(input, policy);
@@ -37,6 +44,19 @@ class Gate {
     this.#live = [...input.live];
   }
 
+  promote(given: unknown): Verdict {
+    const candidate = schema(given, this.#input);
+    if ('decision' in candidate) return verdict(0, given, 'schema', candidate);
+    const found = provenance(candidate, this.#input.events, this.#policy);
+    if ('decision' in found) return verdict(0, given, 'provenance', found);
+    if (secrets(candidate)) return verdict(0, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
+    // What nobody can see, or says of himself, is not vouched for either.
+    const early = screening(candidate, 'user', this.#input.events);
+    if (early) return verdict(0, given, 'screening', early);
+    const confidence = Math.max(this.#policy.admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
+    return this.#against(consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence), { source_found: 'user' });
+  }
+
   judge(given: unknown, index: number): Verdict {
     if (index >= MAX_CANDIDATES) return verdict(index, given, 'caps', { decision: 'REJECT', reason: 'CAP' });
     const parsed = schema(given, this.#input);
@@ -47,17 +67,20 @@ class Gate {
     if (secrets(candidate)) return verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
     const scores = { ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
-    const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, ...validity(candidate, found) }, confidence);
+    const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence);
+    const unsure = confidenceStage(candidate, found, confidence, this.#policy);
+    const before = unsure?.reason === PROMOTABLE ? seenBefore(one, this.#input) : undefined;
     // An echo comes before what may quarantine: kept for a second sighting, it would be seen again by its own doing.
     const stages = {
       echo: () => (found.source === 'user' ? undefined : echo(one, this.#input, this.#known(index), this.#policy)),
-      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), confidence: () => confidenceStage(candidate, found, confidence, this.#policy),
+      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), confidence: () => (before ? undefined : unsure),
     };
     for (const [stage, decide] of Object.entries(stages)) {
       const decided = decide();
       if (decided) return verdict(index, given, stage, decided, confidence, scores);
     }
-    return this.#against(one, scores);
+    const made = this.#against(one, scores);
+    return before && made.decision !== 'REJECT' && made.decision !== 'QUARANTINE' ? { ...made, reason: 'SEEN_AGAIN', promotes: { run: before.run, index: before.index, evidence: before.candidate.evidence } } : made;
   }
 
   #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
@@ -122,7 +145,7 @@ function schema(given: unknown, input: GateInput): Candidate | Decided {
 const secrets = (candidate: Candidate): boolean =>
   [candidate.statement, candidate.value, candidate.subject, candidate.attribute, ...candidate.evidence.map((line) => line.quote)].some(holdsSecret);
 
-function consider(candidate: Candidate, index: number, input: GateInput, found: Pick<Considered, 'source' | 'saidMs' | 'validFromMs' | 'dayOnly'>, confidence: number): Considered {
+function consider(candidate: Candidate, index: number, input: GateInput, found: Pick<Considered, 'source' | 'saidMs' | 'validFromMs' | 'dayOnly' | 'vouched'>, confidence: number): Considered {
   const owner = { user: candidate.scope === 'user' ? input.run.user : null, agent: candidate.scope === 'agent' ? input.run.agent : null };
   const subject = subjectOf(candidate.subject);
   const attribute = attributeOf(candidate.attribute);
@@ -135,7 +158,7 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
 
 const verdict = (index: number, given: unknown, stage: string, decided: Decided, confidence = 0, scores: Verdict['scores'] = {}): Verdict => ({
   index, decision: decided.decision, stage, reason: decided.reason, confidence, scores: { ...scores, ...decided.scores }, candidate: storableCandidate(given),
-  target: decided.target ?? null, memory: null, evidence: [], statement: null,
+  target: decided.target ?? null, memory: null, promotes: null, evidence: [], statement: null,
 });
 
 /** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */

@@ -192,8 +192,12 @@ export const verdictSchema = z.object({
   index: z.number().int(), gateVersion: z.number().int(), decision: z.enum(VERDICTS), stage: z.string(), reason: z.string(), confidence: z.number(),
   statement: z.string().describe('of the candidate, where it has one'), candidate: z.unknown(), scores: z.unknown(),
   policy: z.string().nullable().describe('version of the policy it was decided under'), inputsHash: z.string().nullable().describe('sha256 of all it was decided on'),
+  promotedAt: time.nullable(), promotedBy: z.string().nullable().describe('who took it out of quarantine: `key:…`, or `run:…` that brought it again'),
   memory: z.string().nullable().describe('mem_…: the memory it became or changed'), target: z.string().nullable().describe('mem_…: the memory it met'), createdAt: time,
 });
+
+export const promotionSchema = z.strictObject({ scope: z.enum(MEMORY_SCOPES).optional().describe('Instead of the scope it was proposed for: `workspace` makes it everybody’s') });
+export const promotedSchema = z.object({ decision: z.enum(VERDICTS), reason: z.string(), memory: z.string().nullable().describe('mem_…: the memory it became or strengthened') });
 
 export const runMemoriesSchema = z.object({
   memoryState: z.enum(MEMORY_STATES),
@@ -304,6 +308,7 @@ export type Occurrence = z.infer<typeof occurrenceSchema>;
 export type ToolCall = z.infer<typeof toolCallSchema>;
 export type ModelCall = z.infer<typeof modelCallSchema>;
 export type Verdict = z.infer<typeof verdictSchema>;
+export type Promoted = z.infer<typeof promotedSchema>;
 export type RunMemories = z.infer<typeof runMemoriesSchema>;
 export type Memory = z.infer<typeof memorySchema>;
 export type RetrievalTrace = z.infer<typeof traceSchema>;

@@ -7,7 +7,7 @@ import { codeOf } from '../domain/errors.ts';
 import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
 import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
-import type { GateInput, Neighbour, Verdict } from '../domain/gate-input.ts';
+import type { GateInput, Neighbour, Verdict, Waiting } from '../domain/gate-input.ts';
 import { POLICY } from '../domain/gate-policy.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
@@ -15,7 +15,7 @@ import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { AppStore } from '../store/app-store.ts';
 import { holdRun, type HeldRun } from '../store/hold-run.ts';
-import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, narrowTo, unindexedStatements, type FinishedRun, type Judged } from '../store/remember-run.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, narrowTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
 
 export interface JudgeDeps {
   readonly store: AppStore;
@@ -59,9 +59,10 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
       user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
       subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
     });
+    const waiting = readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
     const input: GateInput = {
       run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
-      live, injected, neighbours, embedder: deps.embedder.fingerprint,
+      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint,
     };
     const verdicts = judge(input);
     const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
@@ -70,6 +71,10 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     return { verdicts, owed };
   });
 }
+
+/** Stored candidates that still read as candidates. */
+export const readWaiting = (stored: readonly StoredCandidate[]): Waiting[] =>
+  stored.flatMap((one) => { const { data } = candidateSchema.safeParse(one.candidate); return data ? [{ ...one, candidate: data }] : []; });
 
 /** No valid summary: the run says so, and nothing of it enters memory. */
 export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string): Promise<void> {

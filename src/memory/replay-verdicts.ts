@@ -9,7 +9,8 @@ import type { VerdictDecision } from '../domain/status.ts';
 import { eventsOf, fitEvents } from '../domain/transcript.ts';
 import type { AppStore, Scope, TenantTx } from '../store/app-store.ts';
 import { finishedRun } from '../store/remember-run.ts';
-import { judgedRuns, memoriesOf, type StoredRun, type StoredVerdict } from '../store/replay-verdicts.ts';
+import { candidatesOf, judgedRuns, memoriesOf, type StoredRun, type StoredVerdict } from '../store/replay-verdicts.ts';
+import { readWaiting } from './judge-run.ts';
 import { rawEventsOf } from './run-transcript.ts';
 
 export interface Change { readonly run: string; readonly index: number; readonly was: Decided; readonly now: Decided; readonly statement: string }
@@ -59,7 +60,7 @@ async function inputOf(tx: TenantTx, { run: id, inputs, verdicts }: StoredRun): 
     run: { tenant: tx.scope.tenant, id, user: said.run.user, agent: said.run.agent, observedMs: said.run.finishedMs },
     events: fitEvents(eventsOf(rawEventsOf(said))), candidates: verdicts.map(({ candidate }) => candidate), ids: inputs.ids,
     live: inputs.live.flatMap(({ id: memory, ...then }) => { const found = now.get(memory); return found ? [{ ...found, ...then }] : []; }),
-    injected: inputs.injected, neighbours: inputs.neighbours.map((near) => near ?? undefined), embedder: inputs.embedder,
+    waiting: readWaiting(await candidatesOf(tx, inputs.waiting)), injected: inputs.injected, neighbours: inputs.neighbours.map((near) => near ?? undefined), embedder: inputs.embedder,
   };
 }
 

@@ -2,7 +2,9 @@
 // it, the live memories a verdict may depend on, and, in one transaction with the proof that this worker still holds the
 // remembering run, every verdict with what follows from it. Statements name tenant and user themselves.
 import type { Basis } from '../domain/gate-basis.ts';
-import type { LiveMemory, NewMemory, Verdict } from '../domain/gate-input.ts';
+import type { LiveMemory, NewMemory, Verdict, Waiting } from '../domain/gate-input.ts';
+import { PROMOTABLE } from '../domain/gate-promotion.ts';
+import type { VerdictDecision } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
 import { VISIBLE } from './recall-memories.ts';
 
@@ -91,6 +93,31 @@ export async function unindexedStatements(tx: TenantTx, user: string | null, age
     `SELECT id::text AS id, statement FROM memories WHERE ${VISIBLE} AND indexed_generation IS DISTINCT FROM $4 ORDER BY created_at DESC, id LIMIT $5::int`, tx.scope.tenant, user, agent, generation, limit);
 }
 
+/** Unsure candidates of earlier runs that this user and agent may see, newest first, as they are stored. */
+export async function waitingCandidates(tx: TenantTx, user: string | null, agent: string, run: string): Promise<StoredCandidate[]> {
+  return tx.db.$queryRawUnsafe<StoredCandidate[]>(`
+    SELECT c.run_id::text AS run, c.index, c.scores ->> 'source_found' AS source, r.user_id AS "user", r.agent, c.candidate
+    FROM memory_candidates c JOIN agent_runs r ON r.tenant_id = c.tenant_id AND r.id = c.run_id
+    WHERE c.tenant_id = $1 AND c.user_id IS NOT DISTINCT FROM $2 AND r.agent = $3 AND c.run_id <> $4::uuid AND c.decision = 'QUARANTINE' AND c.promoted_at IS NULL AND c.reason = $5
+    ORDER BY c.created_at DESC, c.run_id, c.index LIMIT 200`, tx.scope.tenant, user, agent, run, PROMOTABLE);
+}
+export interface StoredCandidate extends Omit<Waiting, 'candidate'> { readonly candidate: unknown }
+
+/** Of the newest gate version, held until the transaction ends; undefined: there is none. */
+export async function quarantinedCandidate(tx: TenantTx, run: string, index: number): Promise<{ decision: VerdictDecision; promoted: boolean; candidate: unknown } | undefined> {
+  const rows = await tx.db.$queryRawUnsafe<{ decision: VerdictDecision; promoted: boolean; candidate: unknown }[]>(
+    `SELECT decision::text AS decision, promoted_at IS NOT NULL AS promoted, candidate FROM memory_candidates WHERE tenant_id = $1 AND run_id = $2::uuid AND index = $3::int ORDER BY gate_version DESC LIMIT 1 FOR UPDATE`,
+    tx.scope.tenant, run, index);
+  return rows[0];
+}
+
+/** Marks a quarantined candidate as promoted; false: it is none, or was promoted before. */
+export async function markPromoted(tx: TenantTx, { run, index }: { readonly run: string; readonly index: number }, by: string, memory: string | null): Promise<boolean> {
+  return await tx.db.$executeRawUnsafe(
+    `UPDATE memory_candidates SET promoted_at = now(), promoted_by = $4, memory_id = $5::uuid WHERE tenant_id = $1 AND run_id = $2::uuid AND index = $3::int AND decision = 'QUARANTINE' AND promoted_at IS NULL`,
+    tx.scope.tenant, run, index, by, memory) > 0;
+}
+
 export interface Judged { readonly run: string; readonly user: string | null; readonly session: string | null; readonly agent: string; readonly gateVersion: number }
 
 /** Every verdict with its consequences, in order. Answers the ids of memories whose vectors are owed now. */
@@ -100,13 +127,15 @@ export async function applyVerdicts(tx: TenantTx, judged: Judged, verdicts: read
   return owed;
 }
 
-async function applyConsequences(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[]): Promise<string[]> {
+/** Rows that follow from verdicts, without the verdicts themselves. */
+export async function applyConsequences(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[]): Promise<string[]> {
   const owed: string[] = [];
   const seen = new Set<string>();
   for (const verdict of verdicts) {
     // The old row closes first: the slot's unique index lets one live row through.
     if (verdict.decision === 'SUPERSEDE' && verdict.target && verdict.memory) { await close(tx, verdict.target, verdict.memory); owed.push(verdict.target); }
-    if (verdict.memory) { await insertMemory(tx, judged, verdict.memory); owed.push(verdict.memory.id); }
+    if (verdict.memory) { await insertMemory(tx, judged, verdict.memory, verdict.promotes); owed.push(verdict.memory.id); }
+    if (verdict.promotes) await markPromoted(tx, verdict.promotes, `run:${judged.run}`, verdict.memory?.id ?? verdict.target);
     if ((verdict.decision === 'REINFORCE' || verdict.decision === 'MERGE') && verdict.target) {
       await reinforce(tx, judged, verdict, !seen.has(verdict.target));
       seen.add(verdict.target); // one run is one sighting, however often it says it
@@ -120,12 +149,12 @@ const close = (tx: TenantTx, id: string, by: NewMemory): Promise<number> => tx.d
   `UPDATE memories SET valid_to = to_timestamp($3::float8 / 1000), superseded_by = $4::uuid, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`,
   tx.scope.tenant, id, by.validFromMs, by.id);
 
-const insertMemory = (tx: TenantTx, judged: Judged, memory: NewMemory): Promise<number> => tx.db.$executeRawUnsafe(
+const insertMemory = (tx: TenantTx, judged: Judged, memory: NewMemory, promotes: Verdict['promotes']): Promise<number> => tx.db.$executeRawUnsafe(
   `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, slot, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, valid_to, superseded_by)
    VALUES ($1, $2::uuid, $3::memory_scope, $4, $5, $6::memory_type, $7, $8, $9, $10, decode($11, 'hex'), $12, $13::source_role, $14::float8, $15::json, $16::uuid, $17, $18::int,
      to_timestamp($19::float8 / 1000), to_timestamp($20::float8 / 1000), $21::uuid)`,
   tx.scope.tenant, memory.id, memory.scope, memory.user, memory.agent, memory.type, memory.subject, memory.attribute, memory.value, memory.statement, memory.hash, memory.slot, memory.source, memory.confidence,
-  evidenceOf(judged, memory.evidence), judged.run, judged.session, judged.gateVersion, memory.validFromMs, memory.validToMs, memory.supersededBy);
+  evidenceOf(judged, memory.evidence, promotes), judged.run, judged.session, judged.gateVersion, memory.validFromMs, memory.validToMs, memory.supersededBy);
 
 /** Evidence kept of one memory: what was said most often is not proven better by the hundredth quote. */
 const MAX_EVIDENCE = 20;
@@ -138,9 +167,11 @@ const reinforce = (tx: TenantTx, judged: Judged, verdict: Verdict, first: boolea
      statement = coalesce($8, statement), hash = coalesce(decode($9, 'hex'), hash),
      version = version + CASE WHEN $8::text IS NULL THEN 0 ELSE 1 END, indexed_generation = CASE WHEN $8::text IS NULL THEN indexed_generation END
    WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`,
-  tx.scope.tenant, verdict.target, judged.run, evidenceOf(judged, verdict.evidence), first, verdict.scores['source_found'], verdict.confidence, verdict.statement?.text ?? null, verdict.statement?.hash ?? null);
+  tx.scope.tenant, verdict.target, judged.run, evidenceOf(judged, verdict.evidence, verdict.promotes), first, verdict.scores['source_found'], verdict.confidence, verdict.statement?.text ?? null, verdict.statement?.hash ?? null);
 
-const evidenceOf = (judged: Judged, evidence: Verdict['evidence']): string => JSON.stringify(evidence.map((line) => ({ run_id: judged.run, ...line })));
+/** Each line names the run it is of: erasure takes away those of its runs. */
+const evidenceOf = (judged: Judged, evidence: Verdict['evidence'], promotes: Verdict['promotes'] = null): string =>
+  JSON.stringify([...evidence.map((line) => ({ run_id: judged.run, ...line })), ...(promotes?.evidence ?? []).map((line) => ({ run_id: promotes?.run, ...line }))]);
 
 async function insertVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[], basis: Basis): Promise<void> {
   const rows = verdicts.map(({ index, decision, stage, reason, confidence, scores, candidate, target, memory }) => ({ index, decision, stage, reason, confidence, scores, candidate, target_id: target, memory_id: memory?.id ?? null }));
