@@ -39,7 +39,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,
-    recaller: makeRecall(parts),
+    recaller: makeRecall({ ...parts, holdout: config.MEMORY_HOLDOUT }),
     indexPending: (limit, all = false) => indexPending(parts, limit, all).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed

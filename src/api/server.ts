@@ -18,6 +18,7 @@ import { addExplainRoutes } from './routes-explain.ts';
 import { addApprovalRoutes } from './routes-approvals.ts';
 import { addControlRoutes } from './routes-control.ts';
 import { addMoneyRoutes } from './routes-money.ts';
+import { addFeedbackRoutes } from './routes-feedback.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
@@ -100,6 +101,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addScheduleRoutes(app, deps);
   addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
+  addFeedbackRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);
   addQuotaRoutes(app, deps);

@@ -1,11 +1,13 @@
 // `mainstay sessions …` and `mainstay memories …`: what was said, and what was kept of it. The API audits each of these reads.
-import { Option, type Command } from 'commander';
+import { Argument, Option, type Command } from 'commander';
 import type { MemoryQuery, OfUser, Paging } from '../client/client.ts';
+import { MEMORY_FEEDBACK } from '../domain/feedback.ts';
 import { MEMORY_SCOPES, MEMORY_TYPES } from '../domain/status.ts';
+import type { MemoryWorth } from '../domain/wire.ts';
 import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { addGateCommands } from './gate-commands.ts';
-import { inline, printJson, printPage, printPairs, shortTime } from './output.ts';
+import { inline, printJson, printPage, printPairs, printTable, shortTime } from './output.ts';
 
 interface SessionWords extends ApiOptions, OfUser, Paging {}
 interface MemoryWords extends ApiOptions, Omit<MemoryQuery, 'include'> { readonly superseded?: boolean }
@@ -60,6 +62,30 @@ function addMemories(memories: Command): void {
       const promoted = await apiClient(options).memories.promote(run, index, { scope });
       if (options.json) return printJson(promoted);
       printPairs([['decision', `${promoted.decision} (${promoted.reason})`], ['memory', promoted.memory]]);
+    });
+  withApiOptions(memories.command('feedback')).description('say of a memory that it is useful, wrong (it never held) or outdated; the last two take it out of recall').argument('<memory>', 'mem_…').addArgument(new Argument('<verdict>').choices(MEMORY_FEEDBACK))
+    .option('--run <run>', 'run_…: the run whose answer it is about')
+    .action(async (id: string, verdict: (typeof MEMORY_FEEDBACK)[number], { run, ...options }: ApiOptions & { readonly run?: string }) => {
+      const said = await apiClient(options).memories.feedback(id, { verdict, run });
+      if (options.json) return printJson(said);
+      printPairs([['memory', said.memory.id], ['said', said.changed ? verdict : `${verdict}, as before`], ['confidence', said.memory.confidence.toFixed(2)], ['valid', `${shortTime(said.memory.validFrom)} to ${said.memory.validTo === null ? 'now' : shortTime(said.memory.validTo)}`]]);
+    });
+  withApiOptions(memories.command('uses')).description('the runs a memory was shown to, and whether they cited it').argument('<memory>', 'mem_…')
+    .action(async (id: string, options: ApiOptions) => { printPage(options.json, await apiClient(options).memories.uses(id), ['run', 'agent', 'cited', 'feedback', 'time (UTC)'], ({ run, agent, cited, feedback, at }) => [run, agent, cited ? 'yes' : 'no', feedback ?? '', shortTime(at)]); });
+  withApiOptions(memories.command('worth')).description('what came of runs with memory beside those that MEMORY_HOLDOUT left without')
+    .option('--from <time>', 'ISO date or time; 30 days ago').option('--to <time>', 'ISO date or time').option('--agent <agent>', 'of this agent')
+    .action(async ({ from, to, agent, ...options }: ApiOptions & { readonly from?: string; readonly to?: string; readonly agent?: string }) => {
+      const worth = await apiClient(options).memories.worth({ from, to, agent });
+      if (options.json) return printJson(worth);
+      const share = ({ n, yes }: { readonly n: number; readonly yes: number }): string => (n === 0 ? 'nobody said' : `${Math.round((yes / n) * 100)} % of ${n}`);
+      const mean = ({ n, mean: of }: { readonly n: number; readonly mean: number | null }): string => (of === null ? 'nobody said' : `${Math.round(of / 1_000)} s of ${n}`);
+      const points = (d: MemoryWorth['satisfied'], unit: number, word: string): string => (d === null ? 'too few' : `${(d.difference * unit).toFixed(1)} ${word} (${(d.from * unit).toFixed(1)} to ${(d.to * unit).toFixed(1)})`);
+      printTable(['', 'with memory', 'without', 'difference, 95 %'], [
+        ['runs', worth.treated.runs, worth.heldOut.runs, ''],
+        ['satisfied', share(worth.treated.satisfied), share(worth.heldOut.satisfied), points(worth.satisfied, 100, 'points')],
+        ['resolved', share(worth.treated.resolved), share(worth.heldOut.resolved), points(worth.resolved, 100, 'points')],
+        ['took', mean(worth.treated.handlingMs), mean(worth.heldOut.handlingMs), points(worth.handlingMs, 0.001, 's')],
+      ]);
     });
   withApiOptions(memories.command('show')).description('one memory, with its evidence').argument('<memory>', 'mem_…')
     .action(async (id: string, options: ApiOptions) => {

@@ -100,6 +100,12 @@ function memoryCalls(http: Http) {
     list,
     iterate: (query: MemoryQuery & Aborting = {}) => iteratePages(list, query),
     get: (id: string, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}`, { signal }),
+    /** Says that it is useful, wrong or outdated; the last two take it out of recall. */
+    feedback: (id: string, body: wire.MemoryFeedbackBody, { signal }: Aborting = {}): Promise<wire.MemoryFeedbackAnswer> => http.json(`/v1/memories/${segment(id)}/feedback`, { method: 'POST', body, signal }),
+    /** The runs it was shown to, the newest first. */
+    uses: (id: string, { signal }: Aborting = {}): Promise<wire.Page<wire.MemoryUse>> => http.json(`/v1/memories/${segment(id)}/uses`, { signal }),
+    /** What came of runs with memory, beside those that were left without. */
+    worth: ({ signal, ...query }: { readonly from?: string | undefined; readonly to?: string | undefined; readonly agent?: string | undefined } & Aborting = {}): Promise<wire.MemoryWorth> => http.json('/v1/memory-worth', { query, signal }),
     /** Takes the candidate at this place of a run's verdicts out of quarantine; with a scope, for more than it was proposed for. */
     promote: (run: string, index: number, { scope, signal }: { readonly scope?: wire.Memory['scope'] | undefined } & Aborting = {}): Promise<wire.Promoted> =>
       http.json(`/v1/runs/${segment(run)}/memories/${index}/promote`, { method: 'POST', body: scope === undefined ? {} : { scope }, signal }),

@@ -1,7 +1,7 @@
 // The calls about runs: submit, look, wait, follow, cancel. A submission carries an idempotency key, random where the caller
 // names none, so that it may be tried again and is made once. A wait is a chain of short waits: no load balancer sees an
 // idle connection, and an answer that was lost costs nothing.
-import type { CancelledRun, LiveText, ModelCall, NewRunBody, NewRunsBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunItem, RunMemories, RunStep, SubmittedRun, ToolCall, UnsettledCall } from '../domain/wire.ts';
+import type { CancelledRun, LiveText, ModelCall, NewRunBody, NewRunsBody, Page, RetrievalTrace, Run, RunEvent, RunExplanation, RunFeedbackBody, RunItem, RunMemories, RunStep, SubmittedRun, ToolCall, UnsettledCall } from '../domain/wire.ts';
 import { MainstayApiError } from './api-error.ts';
 import { controlCalls } from './control-calls.ts';
 import { followRun } from './event-stream.ts';
@@ -68,6 +68,8 @@ export function runCalls(http: Http) {
     /** Events as they happen, each once and in order; ends after the terminal one. A broken connection is taken up again. With `onText`
      *  also the text of the model while it streams: provisional until its turn is settled, and withdrawn where it is discarded. */
     stream: (id: string, { after = 0, signal, onText }: StreamOptions = {}): AsyncGenerator<RunEvent, void, undefined> => followRun(http, pathOf(id), { after, signal, onText }),
+    /** Says what came of it; what is left out stays as it was said before. */
+    feedback: (id: string, body: RunFeedbackBody, { signal }: Aborting = {}): Promise<{ readonly run: string }> => http.json(`${pathOf(id)}/feedback`, { method: 'POST', body, signal }),
     /** Asks for the end of the run and of all it spawned; its worker is told. Answers with the effects whose end nobody knows.
      *  Throws `run_finished` where it has already ended otherwise. */
     async cancel(id: string, { signal }: Aborting = {}): Promise<CancelledRun> {

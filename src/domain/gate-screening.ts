@@ -23,6 +23,7 @@ const OVERRIDES: readonly RegExp[] = [
   /\b(?:reveal|print|repeat|output|leak|exfiltrate|disclose)\b.{0,40}\b(?:prompt|instructions?|secrets?|keys?|credentials?|passwords?|memor(?:y|ies)|other (?:users?|customers?|tenants?))\b/i,
   /\b(?:new|updated|revised|admin(?:istrator)?|operator|anthropic|openai)\s+(?:system )?(?:instructions?|override|directive|policy)\s*:/i,
   /<\/?\s*(?:system|assistant|user|human|tool|instructions?|memor(?:y|ies)|transcript|antml|im_start|im_end)\b[^>]*>|<\|[^|]*\|>|\[\/?(?:INST|SYS|SYSTEM)\]|^#{1,6}\s*(?:system|instructions?)\b/im,
+  /(?:^|[\s"'“(])(?:SYSTEM|DEVELOPER|ASSISTANT|ADMIN)\s*:/,
   /\[m:|\[e\d+ |\btool_use\b|\bfunction_call\b/i,
   /\b(?:remember|store|save|memori[sz]e|record)\b.{0,20}\b(?:this|that|the following)\b.{0,40}\b(?:for (?:all|every)|in (?:all|every|future)|permanently|forever|as (?:a )?(?:rule|fact|instruction))\b/i,
   /\b(?:do not|don't|never)\s+(?:tell|inform|alert|notify|mention (?:this )?to|ask)\b.{0,20}\b(?:the )?(?:users?|customers?|anyone|humans?|operators?|admins?)\b/i,
@@ -32,6 +33,8 @@ const ORDERS: readonly RegExp[] = [
   /\b(?:you|the (?:agent|assistant|ai|bot|model|system)|agents|assistants|(?:ai|language) models?|llms?)\s+(?:must|should|shall|have to|need to|needs to|are to|is to|ought to|may only|can only|are required|is required|will (?:always|never|now))\b/i,
   /\b(?:always|never|whenever|every time|from now on|in future|going forward|henceforth|make sure|be sure|ensure|remember to|do not|don't|under no circumstances)\b.{0,60}\b(?:call|use|send|forward|email|e-mail|mail|reply|respond|answer|say|tell|recommend|mention|include|add|append|cc|bcc|copy|visit|open|click|run|execute|delete|remove|transfer|pay|approve|refund|grant|share|upload|post|ignore|trust|prefer|avoid|refuse|escalate|bypass|skip|disable|install|download|confirm|treat|assume)\b/i,
   /(?:^|[.!?:;,"'“]\s*|\bplease\s+|\bthen\s+|\bto\s+proceed,?\s+)(?:call|send|forward|email|reply|respond|visit|click|run|execute|delete|transfer|pay|approve|refund|grant|upload|ignore|install|download|escalate|disregard|disable|wire)\s+(?:the|a|an|all|any|this|that|these|your|it|to|with|every|user|customer|\$|€|\d)/i,
+  /\b(?:prefers?|wants?|expects?|asks?|requests?|requires?|would like)\s+(?:that\s+)?you\b/i,
+  /\bremember (?:this|that)\b/i,
 ];
 const LINK = /\b(?:https?|ftp|file|data|javascript|mailto):|\bwww\.|\b[\w-]+\.(?:com|net|org|io|ai|dev|ru|cn|xyz|top|app|info|biz)\b(?:\/|\b)/i;
 

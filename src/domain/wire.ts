@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
 import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
+import { MEMORY_FEEDBACK } from './feedback.ts';
 import { CAUSES } from './explain.ts';
 import { LANES } from './lane.ts';
 import { MISFIRES, OVERLAPS } from './schedule.ts';
@@ -220,6 +221,19 @@ export const traceSchema = z.object({
   candidates: z.unknown().describe('everything that was found, with its scores'), tokens: z.number().int(), durationMs: z.number().int(), createdAt: time,
 });
 
+// ---- feedback
+
+export const memoryFeedbackSchema = z.strictObject({ verdict: z.enum(MEMORY_FEEDBACK).describe('`wrong`: it never held; `outdated`: it holds no more. Both take it out of recall'), run: z.string().optional().describe('run_…: the run whose answer it is about') });
+export const memoryFeedbackAnswerSchema = z.object({ changed: z.boolean().describe('false: the same was said before'), memory: memorySchema });
+export const memoryUsesSchema = z.object({ run: z.string(), agent: z.string(), cited: z.boolean(), at: time, feedback: z.enum(MEMORY_FEEDBACK).nullable() });
+export const runFeedbackSchema = z.strictObject({
+  satisfied: z.boolean().optional(), resolved: z.boolean().optional(), handlingMs: z.number().int().min(0).max(366 * 86_400_000).optional().describe('how long the matter took the person'),
+}).refine((said) => Object.values(said).some((one) => one !== undefined), 'says nothing: give satisfied, resolved or handlingMs');
+const differenceSchema = z.object({ difference: z.number(), from: z.number(), to: z.number() }).nullable().describe('with memory less without, and its 95 % interval; null: too few have said');
+const rateSchema = z.object({ n: z.number().int(), yes: z.number() });
+const outcomesSchema = z.object({ runs: z.number().int(), satisfied: rateSchema, resolved: rateSchema, handlingMs: z.object({ n: z.number().int(), mean: z.number().nullable() }) });
+export const worthSchema = z.object({ from: time, to: time, treated: outcomesSchema, heldOut: outcomesSchema, satisfied: differenceSchema, resolved: differenceSchema, handlingMs: differenceSchema });
+
 // ---- sessions
 
 export const sessionSchema = z.object({ user: z.string(), id: z.string(), version: z.number().int().describe('finished runs'), state: z.unknown(), createdAt: time, updatedAt: time });
@@ -311,6 +325,11 @@ export type Verdict = z.infer<typeof verdictSchema>;
 export type Promoted = z.infer<typeof promotedSchema>;
 export type RunMemories = z.infer<typeof runMemoriesSchema>;
 export type Memory = z.infer<typeof memorySchema>;
+export type MemoryFeedbackBody = z.input<typeof memoryFeedbackSchema>;
+export type MemoryFeedbackAnswer = z.infer<typeof memoryFeedbackAnswerSchema>;
+export type MemoryUse = z.infer<typeof memoryUsesSchema>;
+export type RunFeedbackBody = z.input<typeof runFeedbackSchema>;
+export type MemoryWorth = z.infer<typeof worthSchema>;
 export type RetrievalTrace = z.infer<typeof traceSchema>;
 export type Session = z.infer<typeof sessionSchema>;
 export type Message = z.infer<typeof messageSchema>;

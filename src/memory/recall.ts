@@ -3,6 +3,7 @@
 // Milvus that does not answer in a second is left out and Postgres goes on alone, marked degraded. Each recall leaves a
 // trace (what was found, with which score, what was shown) and an audit row for each memory shown.
 import { monoMs } from '../clock.ts';
+import { isHeldOut } from '../domain/feedback.ts';
 import type { Recall } from '../domain/machine.ts';
 import { RECALL_TOKENS } from '../domain/tunables.ts';
 import { newId } from '../ids.ts';
@@ -15,6 +16,8 @@ import { packBlock, type Packed } from './rank-memories.ts';
 export interface RecallDeps extends FindDeps {
   readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded' | 'citations'> | undefined;
   readonly budgetTokens?: number | undefined;
+  /** Share of runs that go without memory, so that its worth can be measured. */
+  readonly holdout?: number | undefined;
 }
 
 export interface RecallRequest extends FindRequest {
@@ -49,13 +52,14 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
   request.signal?.throwIfAborted();
   const { query, semantic, degraded } = searched;
   const trace = newId();
+  const heldOut = isHeldOut(request.run, deps.holdout ?? 0); // what must not be done it is told all the same
   const packed = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
     await holdRun(tx, request);
     const ranked = await rankFound(deps, tx, request, searched);
-    const block = packBlock(ranked.scored, deps.budgetTokens ?? RECALL_TOKENS);
+    const block = packBlock(heldOut ? ranked.scored.filter(({ row }) => row.type === 'constraint') : ranked.scored, deps.budgetTokens ?? RECALL_TOKENS);
     await writeTrace(tx, {
       id: trace, run: request.run, user: request.user, stepSeq: request.stepSeq, query, embedder: deps.embedder.fingerprint, semantic, degraded,
-      candidates: JSON.stringify(tracedOf(ranked, block)), injected: block.memories.map((memory) => memory.id), tokens: block.tokens, durationMs: monoMs() - startMs,
+      candidates: JSON.stringify(tracedOf(ranked, block)), injected: block.memories.map((memory) => memory.id), tokens: block.tokens, heldOut, durationMs: monoMs() - startMs,
     });
     return block;
   });

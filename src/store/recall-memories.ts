@@ -134,6 +134,8 @@ export interface TraceRow {
   readonly candidates: string;
   readonly injected: readonly string[];
   readonly tokens: number;
+  /** Its run was left without memory. */
+  readonly heldOut: boolean;
   readonly durationMs: number;
 }
 
@@ -141,12 +143,12 @@ export interface TraceRow {
 export async function writeTrace(tx: TenantTx, trace: TraceRow): Promise<void> {
   await tx.db.$executeRawUnsafe(`
     WITH t AS (
-      INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, tokens, duration_ms)
-      VALUES ($1, $2::uuid, $3::uuid, $4, $5::int, $6, $7, $8::boolean, $9::boolean, $10::json, $11::uuid[], $12::int, $13::int)
+      INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, tokens, duration_ms, held_out)
+      VALUES ($1, $2::uuid, $3::uuid, $4, $5::int, $6, $7, $8::boolean, $9::boolean, $10::json, $11::uuid[], $12::int, $13::int, $14::boolean)
     ) INSERT INTO audit_events (tenant_id, actor, user_id, action, object_type, object_id, allowed, details)
       SELECT $1, 'run:' || $3, $4, 'memory.recalled', 'memory', id::text, true, json_build_object('trace', $2) FROM unnest($11::uuid[]) AS m(id)`,
   tx.scope.tenant, trace.id, trace.run, trace.user ?? null, trace.stepSeq, trace.query, trace.embedder, trace.semantic, trace.degraded, trace.candidates,
-  [...trace.injected], trace.tokens, Math.round(trace.durationMs));
+  [...trace.injected], trace.tokens, Math.round(trace.durationMs), trace.heldOut);
 }
 
 export interface Cited { readonly cited: string[]; readonly fabricated: string[] }

@@ -59,7 +59,7 @@ export async function askEverything(fleet: RealFleet, key: string, ids: Ids): Pr
 
 /** Every way to act on a run or a question, with what it takes. */
 export const ACTS_ON_A_RUN: readonly [path: string, body?: unknown][] = [
-  ['/cancel'], ['/pause'], ['/resume'], ['/retry'], ['/fork', { fromStep: 0 }], ['/signals', { name: 'go' }], ['/memories/0/promote', {}], ['/outcomes', { stepSeq: 1, path: '0', outcome: 'succeeded' }],
+  ['/cancel'], ['/pause'], ['/resume'], ['/retry'], ['/fork', { fromStep: 0 }], ['/signals', { name: 'go' }], ['/memories/0/promote', {}], ['/feedback', { resolved: true }], ['/outcomes', { stepSeq: 1, path: '0', outcome: 'succeeded' }],
 ];
 
 /** Every key of this prefix with its whole value as text. */

@@ -113,6 +113,8 @@ const EMPTY_RUNS: readonly (readonly [string, string])[] = [
   ['toolCalls', `UPDATE tool_calls SET request = 'null', response = NULL, response_blob = NULL, error_message = NULL, business_key = NULL, user_id = NULL, args_hash = '\\x00' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['modelCalls', `UPDATE model_calls SET response = NULL, args_hash = '\\x00', budgets = ARRAY(SELECT k FROM unnest(budgets) k WHERE k NOT LIKE 'user:%') WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['batchItems', `UPDATE batch_items SET request = 'null' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) AND request::text <> 'null'`], // it goes with its settlement
+  ['feedback', `DELETE FROM run_feedback WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
+  ['memoryFeedback', `DELETE FROM memory_feedback WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['messages', `DELETE FROM messages WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['signals', `DELETE FROM signals WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['approvals', `DELETE FROM approvals WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
@@ -213,7 +215,7 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     `SELECT 'runs' AS store, count(*)::int AS n FROM agent_runs WHERE tenant_id = $1 AND erased_at IS NULL AND id IN (${RUNS[kind]})`,
     byRun('run_steps', 'data IS NOT NULL OR data_blob IS NOT NULL'), byRun('step_records', 'result IS NOT NULL OR result_blob IS NOT NULL'), byRun('run_events', `data::text <> '{}'`),
     byRun('tool_calls', `request::text <> 'null' OR response IS NOT NULL OR response_blob IS NOT NULL`), byRun('model_calls', 'response IS NOT NULL'), byRun('batch_items', `request::text <> 'null'`),
-    byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'),
+    byRun('run_feedback', 'true'), byRun('memory_feedback', 'true'), byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'),
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
     ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`] : []),
     ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`] : []),

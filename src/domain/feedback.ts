@@ -1,0 +1,40 @@
+// What people say of memories and runs, and what follows from it. Pure.
+import { createHash } from 'node:crypto';
+
+export const MEMORY_FEEDBACK = ['useful', 'wrong', 'outdated'] as const;
+/** `wrong`: it never held. `outdated`: it holds no more. */
+export type MemoryFeedback = (typeof MEMORY_FEEDBACK)[number];
+
+/** A tenth of the doubt that is left goes with each word of praise. */
+export const praised = (confidence: number): number => Math.round((confidence + (1 - confidence) / 10) * 1_000) / 1_000;
+
+/** Whether a run goes without memory, by its id: the same whenever it is asked. `share`: 0 to 0.5 of all runs. */
+export function isHeldOut(run: string, share: number): boolean {
+  return share > 0 && createHash('sha256').update(`holdout ${run}`).digest().readUInt32BE(0) / 2 ** 32 < share;
+}
+
+/** Outcomes of runs of one kind: how many said something, and their sums. */
+export interface Outcomes { readonly runs: number; readonly satisfied: Rate; readonly resolved: Rate; readonly handlingMs: Mean }
+/** Of `n` who said, `yes` said yes. */
+export interface Rate { readonly n: number; readonly yes: number }
+export interface Mean { readonly n: number; readonly sum: number; readonly squares: number }
+
+/** A difference with its 95 % interval; null where one side has fewer than two. */
+export interface Difference { readonly difference: number; readonly from: number; readonly to: number }
+
+const Z = 1.96;
+const difference = (a: number, b: number, variance: number): Difference => ({ difference: a - b, from: a - b - Z * Math.sqrt(variance), to: a - b + Z * Math.sqrt(variance) });
+
+/** Share of yes with memory less the share without (Wald, with one yes and one no added to each side, so that few answers claim little). */
+export function rateDifference(treated: Rate, heldOut: Rate): Difference | null {
+  if (treated.n < 2 || heldOut.n < 2) return null;
+  const [p, q] = [treated, heldOut].map(({ n, yes }) => ({ n: n + 2, share: (yes + 1) / (n + 2) })) as [{ n: number; share: number }, { n: number; share: number }];
+  return difference(p.share, q.share, (p.share * (1 - p.share)) / p.n + (q.share * (1 - q.share)) / q.n);
+}
+
+/** Mean with memory less the mean without (Welch). */
+export function meanDifference(treated: Mean, heldOut: Mean): Difference | null {
+  if (treated.n < 2 || heldOut.n < 2) return null;
+  const [a, b] = [treated, heldOut].map(({ n, sum, squares }) => ({ mean: sum / n, error: Math.max(0, (squares - sum ** 2 / n) / (n - 1)) / n })) as [{ mean: number; error: number }, { mean: number; error: number }];
+  return difference(a.mean, b.mean, a.error + b.error);
+}

@@ -1,0 +1,59 @@
+// Feedback on memories and runs, under the app's row-level security: once for each who says it; a second word replaces the first.
+import { praised, type MemoryFeedback, type Outcomes } from '../domain/feedback.ts';
+import type { TenantTx } from './app-store.ts';
+
+/** No run in particular. */
+const NO_RUN = '00000000-0000-0000-0000-000000000000';
+
+export interface MemoryWord { readonly memory: string; readonly run: string | undefined; readonly actor: string; readonly verdict: MemoryFeedback }
+
+/** False: the same was said before, and nothing changes. The memory's row is the caller's to have seen. */
+export async function sayOfMemory(tx: TenantTx, { memory, run = NO_RUN, actor, verdict }: MemoryWord): Promise<boolean> {
+  const said = await tx.db.$executeRawUnsafe(`
+    INSERT INTO memory_feedback AS f (tenant_id, memory_id, actor, run_id, verdict) VALUES ($1, $2::uuid, $3, $4::uuid, $5)
+    ON CONFLICT (tenant_id, memory_id, actor, run_id) DO UPDATE SET verdict = excluded.verdict, created_at = now() WHERE f.verdict <> excluded.verdict`, tx.scope.tenant, memory, actor, run, verdict);
+  if (said === 0) return false;
+  if (verdict === 'useful') {
+    const [row] = await tx.db.$queryRawUnsafe<{ confidence: number }[]>(`SELECT confidence FROM memories WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL FOR UPDATE`, tx.scope.tenant, memory);
+    if (row) await tx.db.$executeRawUnsafe(`UPDATE memories SET confidence = $3::float8, last_seen_at = now() WHERE tenant_id = $1 AND id = $2::uuid`, tx.scope.tenant, memory, praised(row.confidence));
+  } else {
+    // What never held is closed at its beginning, so that no look into the past finds it either.
+    await tx.db.$executeRawUnsafe(`UPDATE memories SET valid_to = CASE WHEN $3 = 'wrong' THEN valid_from ELSE greatest(valid_from, now()) END, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`, tx.scope.tenant, memory, verdict);
+  }
+  return true;
+}
+
+export interface MemoryUse { readonly run: string; readonly agent: string; readonly cited: boolean; readonly at: Date; readonly feedback: MemoryFeedback | null }
+
+/** Runs it was shown to, the newest first. */
+export async function usesOf(tx: TenantTx, memory: string, limit: number): Promise<MemoryUse[]> {
+  return tx.db.$queryRawUnsafe<MemoryUse[]>(`
+    SELECT t.run_id::text AS run, r.agent, bool_or($2::uuid = ANY (t.cited)) AS cited, max(t.created_at) AS at, (SELECT f.verdict FROM memory_feedback f WHERE f.tenant_id = $1 AND f.memory_id = $2::uuid AND f.run_id = t.run_id ORDER BY f.created_at DESC LIMIT 1) AS feedback
+    FROM retrieval_traces t JOIN agent_runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
+    WHERE t.tenant_id = $1 AND t.injected @> ARRAY[$2::uuid] GROUP BY t.run_id, r.agent ORDER BY 4 DESC LIMIT $3::int`, tx.scope.tenant, memory, limit);
+}
+
+export interface RunWord { readonly run: string; readonly actor: string; readonly satisfied: boolean | undefined; readonly resolved: boolean | undefined; readonly handlingMs: number | undefined }
+
+/** What is left out stays as it was said before. */
+export async function sayOfRun(tx: TenantTx, { run, actor, satisfied, resolved, handlingMs }: RunWord): Promise<void> {
+  await tx.db.$executeRawUnsafe(`
+    INSERT INTO run_feedback AS f (tenant_id, run_id, actor, satisfied, resolved, handling_ms) VALUES ($1, $2::uuid, $3, $4::boolean, $5::boolean, $6::bigint)
+    ON CONFLICT (tenant_id, run_id, actor) DO UPDATE SET satisfied = coalesce(excluded.satisfied, f.satisfied), resolved = coalesce(excluded.resolved, f.resolved), handling_ms = coalesce(excluded.handling_ms, f.handling_ms), created_at = now()`,
+  tx.scope.tenant, run, actor, satisfied ?? null, resolved ?? null, handlingMs ?? null);
+}
+
+/** Outcomes of the runs that recalled in [from, to), with memory and without. A run counts once, by the mean of what was said of it. */
+export async function outcomesOf(tx: TenantTx, { from, to, agent }: { readonly from: Date; readonly to: Date; readonly agent: string | undefined }): Promise<{ readonly treated: Outcomes; readonly heldOut: Outcomes }> {
+  const rows = await tx.db.$queryRawUnsafe<{ held: boolean; runs: number; sn: number; sy: number; rn: number; ry: number; hn: number; hs: number; hq: number }[]>(`
+    WITH r AS (SELECT t.run_id, bool_or(t.held_out) AS held FROM retrieval_traces t JOIN agent_runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
+      WHERE t.tenant_id = $1 AND t.created_at >= $2 AND t.created_at < $3 AND ($4::text IS NULL OR r.agent = $4) GROUP BY 1),
+    f AS (SELECT r.held, avg(f.satisfied::int)::float8 AS s, avg(f.resolved::int)::float8 AS v, avg(f.handling_ms)::float8 AS h FROM r LEFT JOIN run_feedback f ON f.tenant_id = $1 AND f.run_id = r.run_id GROUP BY r.run_id, r.held)
+    SELECT held, count(*)::int AS runs, count(s)::int AS sn, coalesce(sum(s), 0)::float8 AS sy, count(v)::int AS rn, coalesce(sum(v), 0)::float8 AS ry, count(h)::int AS hn, coalesce(sum(h), 0)::float8 AS hs, coalesce(sum(h * h), 0)::float8 AS hq FROM f GROUP BY 1`,
+  tx.scope.tenant, from, to, agent ?? null);
+  const of = (held: boolean): Outcomes => {
+    const row = rows.find((one) => one.held === held);
+    return { runs: row?.runs ?? 0, satisfied: { n: row?.sn ?? 0, yes: row?.sy ?? 0 }, resolved: { n: row?.rn ?? 0, yes: row?.ry ?? 0 }, handlingMs: { n: row?.hn ?? 0, sum: row?.hs ?? 0, squares: row?.hq ?? 0 } };
+  };
+  return { treated: of(false), heldOut: of(true) };
+}
