@@ -1,11 +1,12 @@
 // `mainstay usage`, `mainstay budgets …` and `mainstay quotas …`: what was spent, and what may be.
 import { Argument, InvalidArgumentError, Option, type Command } from 'commander';
 import type { UsageQuery } from '../client/client.ts';
+import { wallMs } from '../clock.ts';
 import { BUDGET_WINDOWS, type BudgetWindow } from '../domain/budget.ts';
 import { QUOTA_KINDS, QUOTA_PERS, type QuotaKind, type QuotaPer } from '../domain/quota.ts';
 import type { Budget, Quota } from '../domain/wire.ts';
 import { wholeNumber } from './arguments.ts';
-import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
+import { apiClient, withApiOptions, withDatabase, type ApiOptions } from './connection.ts';
 import { money, printJson, printPage, printTable, shortTime } from './output.ts';
 
 interface SetWords extends ApiOptions { readonly agent?: string; readonly user?: string; readonly run?: string; readonly window: BudgetWindow; readonly limit: number | 'none' }
@@ -13,6 +14,7 @@ interface SetWords extends ApiOptions { readonly agent?: string; readonly user?:
 export function addMoneyCommands(program: Command): void {
   withApiOptions(program.command('usage')).description('model calls, tokens and cost by day, agent, model and lane; the last 30 days unless told')
     .option('--from <time>', 'ISO date or time').option('--to <time>', 'ISO date or time').option('--user <user>', 'of this user')
+    .option('--all-tenants', 'by tenant, model and lane, the dearest first (the operator: works on DATABASE_URL)')
     .action(usage);
   const budgets = program.command('budgets').description('limits on money; runs that find no room in one wait');
   withApiOptions(budgets.command('list')).description('budgets of the tenant, its agents and users: limit, spent, reserved by calls under way, and how many runs wait')
@@ -46,8 +48,9 @@ const HEADINGS = ['of', 'window', 'limit', 'spent', 'reserved', 'left', 'waiting
 const line = (one: Budget): (string | number)[] =>
   [one.of === 'tenant' ? 'tenant' : `${one.of} ${one.name}`, one.window, money(one.limitMicroUsd), money(one.spentMicroUsd), money(one.reservedMicroUsd), money(one.leftMicroUsd), one.waiting, shortTime(one.endsAt)];
 
-async function usage(options: ApiOptions & UsageQuery): Promise<void> {
+async function usage(options: ApiOptions & UsageQuery & { readonly allTenants?: true }): Promise<void> {
   const { from, to, user } = options;
+  if (options.allTenants) return usageOverTenants(options);
   const found = await apiClient(options).usage.get({ from, to, user });
   if (options.json) return printJson(found);
   const sums = ({ calls, inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, costMicroUsd }: typeof found.total) => [calls, inputTokens, cacheWriteTokens, cacheReadTokens, outputTokens, money(costMicroUsd)];
@@ -55,6 +58,21 @@ async function usage(options: ApiOptions & UsageQuery): Promise<void> {
     ...found.data.map((row) => [row.day, row.agent, row.model, row.lane, row.runs, ...sums(row)]),
     ['total', '', '', '', '', ...sums(found.total)],
   ]);
+}
+
+async function usageOverTenants({ from, to, user, json }: ApiOptions & UsageQuery): Promise<void> {
+  if (user !== undefined) throw new InvalidArgumentError('--user is of one tenant: leave --all-tenants out.');
+  const end = to === undefined ? new Date(wallMs()) : timeOf(to);
+  const begin = from === undefined ? new Date(end.getTime() - 30 * 86_400_000) : timeOf(from);
+  const data = await withDatabase(async (pool) => (await import('../store/engine/usage.ts')).usageOfTenants(pool, begin, end));
+  if (json) return printJson({ from: begin.toISOString(), to: end.toISOString(), data });
+  printTable(['tenant', 'model', 'lane', 'runs', 'calls', 'tokens in', 'tokens out', 'cost'], data.map((row) => [row.tenant, row.model, row.lane, row.runs, row.calls, row.inputTokens, row.outputTokens, money(row.costMicroUsd)]));
+}
+
+function timeOf(text: string): Date {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) throw new InvalidArgumentError(`"${text}" is no date: write it as 2026-11-01 or 2026-11-01T10:00:00Z.`);
+  return time;
 }
 
 /** Micro-dollars. */

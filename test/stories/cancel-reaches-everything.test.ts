@@ -138,21 +138,29 @@ test('once more does no harm: the first end stands', async () => {
   expect(await client.runs.get(completed)).toMatchObject({ status: 'completed', cancelRequested: false });
 });
 
-test('a tree that ends from below at the same moment: Postgres gives one of the two up, and the cancel is made again', async () => {
-  const run = await submit('family', 'embraced');
+/** False: of the two it was the other that Postgres gave up. */
+async function cancelMeetsAnEnd(plan: string): Promise<boolean> {
+  const run = await submit('family', plan);
   await waits(run, 'child');
   const [child] = await api.fleet.rows<{ id: string }>(`SELECT id FROM agent_runs WHERE parent_id = $1 AND status = 'queued'`, [run.slice(4)]);
   const below = await api.fleet.base.engine.pool.connect();
+  let isVictim = false;
   try {
     await below.query('BEGIN');
     await below.query('SELECT FROM agent_runs WHERE id = $1 FOR UPDATE', [child?.id]);
     const cancelled = client.runs.cancel(run);
     await until('the cancel to wait for the child', async () => (await api.fleet.rows(`SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%RECURSIVE root%'`)).length > 0);
-    await below.query('UPDATE agent_runs SET inbox_seq = inbox_seq + 1 WHERE id = $1', [run.slice(4)]); // as the end of a child does
-    await below.query('COMMIT');
+    await below.query('UPDATE agent_runs SET inbox_seq = inbox_seq + 1 WHERE id = $1', [run.slice(4)]).catch((error: { code?: string }) => { expect(error.code).toBe('40P01'); isVictim = true; }); // as the end of a child does
+    await below.query(isVictim ? 'ROLLBACK' : 'COMMIT');
     expect(await cancelled).toMatchObject({ cancelRequested: true });
   } finally {
     below.release();
   }
   expect(await ended(run)).toMatchObject({ status: 'cancelled' });
+  return !isVictim;
+}
+
+test('a tree that ends from below at the same moment: Postgres gives one of the two up, and the cancel is made again', async () => {
+  // whichever waits first looks for a deadlock first; on a slow machine it may look before there is one, and the other is given up
+  for (let tries = 1; !(await cancelMeetsAnEnd('embraced')); tries++) expect(tries).toBeLessThan(6);
 });

@@ -4,6 +4,7 @@ import { beforeEach, expect, test } from '@jest/globals';
 import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
 import { openAppStore } from '../../src/store/app-store.ts';
+import { usageOfTenants } from '../../src/store/engine/usage.ts';
 import { usage } from '../../src/store/read-usage.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
@@ -44,6 +45,7 @@ test('it reserves the most, costs what it gave, and stands in the run, its budge
   const now = Date.now();
   const rows = await store.withTenant({ tenant }, (tx) => usage(tx, { from: new Date(now - 3_600_000), to: new Date(now + 3_600_000) }));
   expect(rows).toMatchObject([{ agent: 'buyer', model: 'tool:search', calls: 1, costMicroUsd: 2_000 }]);
+  expect((await usageOfTenants(fleet.base.engine.pool, new Date(now - 3_600_000), new Date(now + 3_600_000))).filter((row) => row.tenant === tenant)).toMatchObject([{ model: 'tool:search', lane: 'live', runs: 1, costMicroUsd: 2_000 }]);
 });
 
 test('without room it is not called: its run waits, and goes on when there is some', async () => {
