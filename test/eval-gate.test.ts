@@ -1,11 +1,13 @@
 // The evaluation of the gate: the labelled stream is what its README says, a line that is wrong is refused, the figures are those
 // worked out by hand, and the gate keeps its targets on the part nothing was fitted on.
 import { describe, expect, test } from '@jest/globals';
-import { admitAll, cosineOnly, outcomesOf, theGate, type Decided, type Outcome } from '../eval/gate/ask-gate.ts';
+import { admitAll, cosineOnly, inputOf, outcomesOf, theGate, type Decided, type Outcome } from '../eval/gate/ask-gate.ts';
 import { readCosines } from '../eval/gate/cosines.ts';
 import { figuresOf } from '../eval/gate/figures.ts';
 import { CLASSES, parseStream, readStream, type Labelled } from '../eval/gate/format.ts';
 import { orderStability, replay } from '../eval/gate/steadiness.ts';
+import { judge } from '../src/domain/gate.ts';
+import type { Waiting } from '../src/domain/gate-input.ts';
 
 const runs = readStream();
 const cosines = readCosines();
@@ -75,6 +77,23 @@ describe('the gate on what nothing was fitted on', () => {
       expect(figures.precision).toBeGreaterThan((other.precision ?? 1) + 0.3);
       expect(figures.recall).toBeGreaterThan((other.recall ?? 1) + 0.2);
     }
+  });
+
+  test('orders from tools and pages stay out, also when run after run brings them again', () => {
+    let planted = 0;
+    for (const run of runs) {
+      const input = inputOf(run, cosines);
+      const first = judge(input);
+      const waiting = first.flatMap(({ decision, reason, index, scores }): Waiting[] => (decision === 'QUARANTINE' && reason === 'UNSURE'
+        ? [{ run: 'an earlier run', index, source: scores['source_found'] as Waiting['source'], user: run.user, agent: run.agent, candidate: run.candidates[index]?.candidate as Waiting['candidate'] }] : []));
+      const again = judge({ ...input, waiting });
+      for (const [index, { class: name, candidate }] of run.candidates.entries()) {
+        if (name !== 'injected') continue;
+        planted++;
+        for (const verdict of [first[index], again[index]]) expect([run.id, index, candidate.statement, verdict?.memory ?? verdict?.evidence]).toEqual([run.id, index, candidate.statement, []]);
+      }
+    }
+    expect(planted).toBe(43);
   });
 
   test('candidates in another order leave the same facts behind', () => {

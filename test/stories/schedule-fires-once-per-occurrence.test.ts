@@ -24,13 +24,15 @@ const store = openAppStore({ url: base.config.DATABASE_URL, asRole: true, log: b
 atFileEnd(() => store.close());
 await fleet.worker();
 const deps = { ...base, defaultModel: 'claude-sonnet-5-5', cancel: makeCancelRun({ store, ...base }) };
-const hourly = { cron: '0 * * * *', zone: 'UTC' } as const;
+/** Hourly, at a minute half an hour from now: no occurrence comes due while the tests run. */
+const hourly = { cron: `${(new Date().getUTCMinutes() + 30) % 60} * * * *`, zone: 'UTC' };
+const [due = 0] = occurrencesAfter(hourly, Date.now() - 3_600_000, 1);
 
 interface Policy { overlap?: Overlap; misfire?: Misfire; agent?: string; hold?: boolean; lateHours?: number }
 /** A schedule whose next occurrence was `lateHours` full hours ago. Its grace is an hour, so that at any minute the latest occurrence alone is on time. */
 async function schedule({ overlap = 'skip', misfire = 'fire_once', agent = 'report', hold = false, lateHours = 0 }: Policy = {}): Promise<string> {
   const id = newId();
-  const [next = 0] = occurrencesAfter(hourly, Date.now() - (lateHours + 1) * 3_600_000, 1);
+  const next = due - lateHours * 3_600_000;
   const made = await store.withTenant({ tenant: 'acme' }, (tx) => createSchedule(tx, {
     id, name: id, user: null, session: null, agent, input: JSON.stringify({ hold }), metadata: '{}', priority: 0, time: hourly, overlap, misfire, graceMs: 3_600_000, endsMs: null, nextMs: next, createdBy: 'test',
   }));
@@ -38,10 +40,10 @@ async function schedule({ overlap = 'skip', misfire = 'fire_once', agent = 'repo
   return id;
 }
 const occurrences = (id: string) => fleet.rows<{ at: string; outcome: string; reason: string | null; run: string | null }>(`SELECT to_char(occurrence AT TIME ZONE 'UTC', 'HH24:MI') AS at, outcome::text, reason, run_id AS run FROM schedule_occurrences WHERE schedule_id = $1 ORDER BY occurrence`, [id]);
-/** As if the last occurrence had been two hours earlier: this hour's is due again. */
+/** As if the last occurrence had been two hours earlier: the latest is due again. */
 const again = async (id: string): Promise<void> => {
   await fleet.rows(`UPDATE schedule_occurrences SET occurrence = occurrence - interval '2 hours' WHERE schedule_id = $1`, [id]);
-  await fleet.rows(`UPDATE schedules SET next_at = date_trunc('hour', now()) WHERE id = $1`, [id]);
+  await fleet.rows(`UPDATE schedules SET next_at = to_timestamp($2::float8 / 1000) WHERE id = $1`, [id, due]);
 };
 beforeEach(() => fleet.rows(`UPDATE schedules SET paused_at = now()`));
 
@@ -57,7 +59,7 @@ test('twenty sweeps at once fire one due occurrence once', async () => {
 test('an occurrence on record is not fired again, whatever the row says', async () => {
   const id = await schedule();
   await fireSchedules(deps, 10);
-  await fleet.rows(`UPDATE schedules SET next_at = date_trunc('hour', now()) WHERE id = $1`, [id]);
+  await fleet.rows(`UPDATE schedules SET next_at = to_timestamp($2::float8 / 1000) WHERE id = $1`, [id, due]);
   expect(await fireSchedules(deps, 10)).toBe(0);
   expect(await occurrences(id)).toHaveLength(1);
 });
