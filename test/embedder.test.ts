@@ -83,7 +83,7 @@ withModel('the built-in model', () => {
       await threads[0].terminate();
       const failed = (await texts).flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []));
       console.log(JSON.stringify({ failed, threads: threads.length }));`;
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script, dir], { cwd: join(import.meta.dirname, '..'), timeout: 15_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script, dir], { cwd: join(import.meta.dirname, '..'), timeout: 50_000 });
     expect(JSON.parse(stdout)).toEqual({ failed: ['embedder_failed'], threads: 2 });
   });
 

@@ -121,9 +121,9 @@ test('a run: what it learned goes, what another run has borne out loses its word
 }, 90_000);
 
 test('a run under way is ended first, and is not remembered', async () => {
-  fleet.stub.addFault({ kind: 'slow', delayMs: 60_000 });
+  fleet.stub.addFault({ kind: 'stall_with_pings' });
   const { id: run } = await base.submit({ door: 'test', agent: 'support-agent', input: { message: `I am ${CANARY} dora.` }, ...who('dora', 'one') });
-  await fleet.until('acme', run, ({ status, step_seq }) => status === 'running' && step_seq > 0);
+  await fleet.until('acme', run, () => fleet.stub.calls().some(({ fault }) => fault === 'stall_with_pings')); // the model is at it: nobody else meets the fault
   await carriedOut(await request('user', 'dora'));
   expect(await fleet.run('acme', run)).toMatchObject({ status: 'cancelled', memory_state: 'none', output: null });
   expect(await tablesWith(`${CANARY} dora`)).toEqual([]);
