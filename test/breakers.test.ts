@@ -46,11 +46,11 @@ const after = (ms: number): Promise<void> => new Promise((resolve) => { setTimeo
 describe('breakers', () => {
   const open: Breakers[] = [];
   afterEach(() => { for (const breakers of open.splice(0)) breakers.close(); });
-  /** One process of the fleet: short times, so that a test sees a whole life. */
+  /** One process of the fleet: times short enough for a test to see a whole life, and long beside a slow machine's pauses. */
   function fleetMember(options: Partial<BreakerOptions> = {}): { breakers: Breakers; seen: string[] } {
     const seen: string[] = [];
     const onState = (name: string, state: BreakerState): void => { seen.push(`${name} ${state}`); };
-    const breakers = new Breakers({ redis, keys, log, onState, minimumCalls: 4, openMs: 300, openCapMs: 1_000, probeMs: 400, trustClosedMs: 0, ...options });
+    const breakers = new Breakers({ redis, keys, log, onState, minimumCalls: 4, openMs: 1_200, openCapMs: 4_000, probeMs: 1_600, trustClosedMs: 0, ...options });
     open.push(breakers);
     return { breakers, seen };
   }
@@ -75,7 +75,7 @@ describe('breakers', () => {
     await fail(a.breakers, 1);
     expect(await a.breakers.openAfter('model:m', 4)).toBeGreaterThan(0);
     expect(await codeOfFailure(b.breakers.run('model:m', works))).toBe('breaker_open');
-    await after(350);
+    await after(1_400);
     expect([await b.breakers.run('model:m', works), await a.breakers.run('model:m', works)]).toEqual(['fine', 'fine']);
   });
 
@@ -104,7 +104,7 @@ describe('breakers', () => {
   test('after its time one probe goes out for the whole fleet; its success closes it everywhere', async () => {
     const fleet = [fleetMember(), fleetMember(), fleetMember()];
     await fail(fleet[0]?.breakers as Breakers, 4);
-    await after(320);
+    await after(1_280);
     let letGo = (): void => undefined;
     let probes = 0;
     const probe = async (): Promise<string> => { probes++; await new Promise<void>((resolve) => { letGo = resolve; }); return 'fine'; };
@@ -114,7 +114,7 @@ describe('breakers', () => {
     expect(probes).toBe(1);
     letGo();
     expect((await Promise.all(calls)).sort()).toEqual(['breaker_open', 'breaker_open', 'succeeded']);
-    await after(400); // those refused may have been told to wait for the probe's life
+    await after(1_600); // those refused may have been told to wait for the probe's life
     for (const { breakers } of fleet) expect(await breakers.run('model:m', works)).toBe('fine');
     expect(await own.client.exists(keys.breaker('model:m'))).toBe(0);
   });
@@ -122,16 +122,16 @@ describe('breakers', () => {
   test('a failed probe doubles the time; one that proves nothing lets the next be the probe', async () => {
     const { breakers, seen } = fleetMember();
     await fail(breakers, 4);
-    await after(320);
+    await after(1_280);
     expect(await codeOfFailure(breakers.run('model:m', failing('input_invalid')))).toBe('input_invalid'); // a filtered error must not close it
     expect(breakers.stateOf('model:m')).toBe('half_open');
     const failedAfterMs = Date.now();
     expect(await fail(breakers, 1)).toEqual(['model_unavailable']); // is the probe, and fails
     const untilMs = Number(await own.client.hget(keys.breaker('model:m'), 'openUntil'));
-    expect(untilMs - failedAfterMs).toBeGreaterThan(450);
-    expect(untilMs - Date.now()).toBeLessThanOrEqual(600);
+    expect(untilMs - failedAfterMs).toBeGreaterThan(1_800);
+    expect(untilMs - Date.now()).toBeLessThanOrEqual(2_400);
     expect(await fail(breakers, 1)).toEqual(['breaker_open']);
-    await after(620);
+    await after(2_480);
     expect(await breakers.run('model:m', works)).toBe('fine');
     expect(seen.map((line) => line.split(' ')[1])).toEqual(['closed', 'open', 'half_open', 'open', 'half_open', 'closed']);
   });
@@ -139,12 +139,12 @@ describe('breakers', () => {
   test('a probe whose process died is given up for another', async () => {
     const { breakers } = fleetMember();
     await fail(breakers, 4);
-    await after(320);
+    await after(1_280);
     void breakers.run('model:m', () => new Promise(() => undefined)).catch(() => undefined); // never answers
     await after(20);
     const other = fleetMember().breakers;
     expect(await codeOfFailure(other.run('model:m', works))).toBe('breaker_open');
-    await after(420);
+    await after(1_680);
     expect(await other.run('model:m', works)).toBe('fine');
   });
 
@@ -159,7 +159,7 @@ describe('breakers', () => {
     const [one, two] = [fleetMember(), fleetMember()];
     const { result: codes, tookMs } = await whileFrozen(() => fail(one.breakers, 6));
     expect(codes).toEqual([...Array.from({ length: 4 }, () => 'model_unavailable'), 'breaker_open', 'breaker_open']);
-    expect(tookMs).toBeLessThan(1_000);
+    expect(tookMs).toBeLessThan(1_700); // asked in vain, it stops asking
     expect(await two.breakers.run('model:m', works)).toBe('fine'); // was not told
     await after(1_000);
     expect(await codeOfFailure(one.breakers.run('model:m', works))).toBe('breaker_open');
@@ -170,9 +170,9 @@ describe('breakers', () => {
     const { breakers } = fleetMember();
     const { result } = await whileFrozen(async () => {
       await fail(breakers, 4);
-      await after(320);
+      await after(1_280);
       const filtered = await fail(breakers, 2, 'input_invalid');
-      await after(320);
+      await after(1_280);
       return [...filtered, await breakers.run('model:m', works), await breakers.run('model:m', works)];
     });
     expect(result).toEqual(['input_invalid', 'breaker_open', 'fine', 'fine']);
