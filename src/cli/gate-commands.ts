@@ -8,7 +8,8 @@ import { POLICY, policySchema, policyVersion, type GatePolicy } from '../domain/
 import { publicId } from '../ids.ts';
 import { makeLog } from '../log.ts';
 import { wholeNumber } from './arguments.ts';
-import { printJson, printLine } from './output.ts';
+import { withDatabase } from './connection.ts';
+import { printJson, printLine, printTable } from './output.ts';
 
 interface Words { readonly tenant: string; readonly user?: string; readonly policy?: string; readonly limit: number; readonly json?: boolean }
 
@@ -18,6 +19,8 @@ export function addGateCommands(memories: Command): void {
     .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
     .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
     .action(replay);
+  memories.command('retention').description('what is due to be closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--apply', 'close and delete it, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
+    .action(retention);
 }
 
 async function replay({ tenant, user, policy: file, limit, json }: Words): Promise<void> {
@@ -52,4 +55,15 @@ function readPolicy(file: string): GatePolicy {
 
 function configuration(): Config {
   try { return readConfig(); } catch (error) { throw new MainstayError('bad_request', messageOf(error)); }
+}
+
+/** The operator has looked: with `--apply` the brake does not hold. */
+async function retention({ tenant, apply, json }: { readonly tenant?: string; readonly apply?: true; readonly json?: boolean }): Promise<void> {
+  if (apply && tenant === undefined) throw new MainstayError('bad_request', 'Name the tenant whose memories are to be closed and deleted: --tenant.');
+  const [{ dueRetention, retain }, { isBraked }] = await Promise.all([import('../store/engine/retention.ts'), import('../domain/retention.ts')]);
+  const { due, done } = await withDatabase(async (pool) => ({ due: await dueRetention(pool, tenant), done: apply && tenant !== undefined ? await retain(pool, tenant, 'cli') : undefined }));
+  const data = due.map((one) => ({ ...one, braked: isBraked(one) }));
+  if (json) return printJson({ data, ...(done && { done }) });
+  printTable(['tenant', 'memories', 'to close', 'to delete', ''], data.map((one) => [one.tenant, one.memories, one.closes, one.deletes, one.braked ? 'braked: more than one sweep may take' : '']));
+  if (done) printLine(`${done.closed} closed, ${done.deleted} deleted`);
 }

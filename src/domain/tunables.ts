@@ -245,3 +245,6 @@ export const BATCH_PAGE = 100;
 /** Of one cached result, and of results a user. */
 export const TOOL_CACHE_BYTES = 64 * 1024;
 export const TOOL_CACHE_ENTRIES = 1_000;
+
+/** Between two looks for memories that outlived their time. */
+export const RETENTION_MS = 3_600_000;
