@@ -144,7 +144,8 @@ export class Traffic {
   }
 
   #order(n: number): Order {
-    const kind = this.#kind();
+    const drawn = this.#kind();
+    const kind = RUN_KINDS[n] ?? drawn; // each once first: a short storm on a slow machine has all of them as well
     const [tenant, user, session, work] = [pick(TENANTS, this.#random), pick(USERS, this.#random), pick(SESSIONS, this.#random), 100 + Math.floor(this.#random() * 2_000)];
     const key = `order-${n}`;
     const order = (plan: Plan, more: Partial<Order> = {}): Order => ({ kind, tenant, key, agent: 'fault', input: this.#fault(key, plan), ...more });
@@ -152,7 +153,7 @@ export class Traffic {
       case 'agent': return order([], { agent: AGENT, input: { message: `My name is Ada. I prefer to be contacted by e-mail. Export ${n} fails with an error.` }, user, session });
       case 'poor': return order([], { agent: POOR_AGENT, input: { message: `Export ${n} fails with an error. `.repeat(20) }, user });
       case 'session': return order(planOf('steps', n, work), { user, session });
-      case 'scoped': return order(planOf(kind, n, work), { user });
+      case 'scoped': return order(planOf(kind, n, work), { user: n < RUN_KINDS.length ? 'ada' : user });
       case 'intake': return order(planOf(kind, n, work), { tenant: INTAKE.tenant });
       default: return order(planOf(kind, n, work));
     }
