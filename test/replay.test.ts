@@ -4,23 +4,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { memoryExtraction } from '../src/dev/model-stub/scripts/memory-extraction.ts';
-import type { StubScript } from '../src/dev/model-stub/wire.ts';
 import { POLICY, policyVersion } from '../src/domain/gate-policy.ts';
 import { replayVerdicts } from '../src/memory/replay-verdicts.ts';
 import { defineAgent } from '../src/run/define-agent.ts';
 import { openAppStore } from '../src/store/app-store.ts';
+import { proposing } from './support/extraction.ts';
 import { startMemoryFleet } from './support/fleet.ts';
 import { spawnCli } from './support/spawn-cli.ts';
 import { atFileEnd, useStack } from './support/stack.ts';
 
 let proposed: Record<string, unknown>[] = [];
-const extraction: StubScript = {
-  name: 'extraction-of-this-test', matches: (request) => memoryExtraction.matches(request),
-  reply: () => ({ json: { summary: { goal: 'g', result: 'r', decisions: [], open_items: [] }, candidates: proposed } }),
-};
 const stack = await useStack();
-const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [extraction] });
+const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [proposing(() => proposed)] });
 const store = openAppStore({ url: stack.databaseUrl, asRole: true, log: fleet.base.log });
 atFileEnd(() => store.close());
 const folder = mkdtempSync(join(tmpdir(), 'mainstay-replay-'));

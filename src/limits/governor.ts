@@ -117,7 +117,7 @@ export class Governor {
     if (nowMs < view.closedUntilMs) return view.closedUntilMs - nowMs;
     if (nowMs < this.#redisRestsUntilMs) return 0;
     if (nowMs - view.saidMs < TRUST_MS && hasPlenty(view, need)) {
-      void this.#ask(model, view, need, true).catch(() => undefined);
+      void this.#ask(model, view, need, true).catch(() => undefined); // the fleet is told; that it was not costs a guess, not the call
       return 0;
     }
     return this.#ask(model, view, need, false).catch(() => 0);

@@ -100,6 +100,7 @@ export class BatchLane implements Service {
     const id = newId();
     const { maxItems, maxBytes, createMs, lookMs } = this.#times;
     const items = await beginBatch(pool, { id, model, maxItems, maxBytes, lookInMs: createMs + lookMs });
+    if (items.length === 0) return { ...unsent, items: 0 }; // another was faster
     faultPoint('batch-begun');
     try {
       const created = await batches.create(items.map((item) => ({ id: item.id, request: item.request as ModelRequest })));
@@ -115,7 +116,7 @@ export class BatchLane implements Service {
         await batchWasNotSent(pool, id);
       }
     }
-    return { ...unsent, items: unsent.items - items.length, bytes: items.length === 0 ? 0 : unsent.bytes * (1 - items.length / unsent.items) };
+    return { ...unsent, items: unsent.items - items.length, bytes: unsent.bytes * (1 - items.length / unsent.items) };
   }
 
   /** Nobody answered its creation: it is looked for among the provider's. */

@@ -1,5 +1,4 @@
 // What a tool's call costs is reserved and booked where a model's is: a row of the same ledger, named `tool:<name>`, in the same budgets.
-import { isMainstayError } from '../domain/errors.ts';
 import { NO_USAGE } from '../domain/model.ts';
 import { monoMs } from '../clock.ts';
 import type { Place } from '../store/engine/ledger.ts';
@@ -19,7 +18,6 @@ export async function chargeTool(deps: ModelDeps, call: Charging, at: Place, arg
   if (parked) return parked;
   const startedMs = monoMs();
   return {
-    settle: (status, costMicroUsd) => deps.budgets.settle({ place, attempt, outcome: { status, response: null, stopReason: null, requestId: null, errorCode: null, usage: NO_USAGE, costMicroUsd, durationMs: monoMs() - startedMs } }, call.alive)
-      .catch((error: unknown) => { if (isMainstayError(error)) throw error; }), // Postgres is away: the next claim books the reserve
+    settle: (status, costMicroUsd) => deps.budgets.settle({ place, attempt, outcome: { status, response: null, stopReason: null, requestId: null, errorCode: null, usage: NO_USAGE, costMicroUsd, durationMs: monoMs() - startedMs } }, call.alive),
   };
 }

@@ -184,10 +184,9 @@ class ToolCall {
       const charge = tool.cost && await this.#request.charge(tool.name, tool.cost.atMost(args as never));
       if (charge instanceof Park) return charge;
       this.#charge = charge;
-      if (!(await this.#open(args, business))) {
-        await charge?.settle('failed', 0n);
-        return new Park('rate', BUSINESS_RETRY_MS);
-      }
+      let opened = false;
+      try { opened = await this.#open(args, business); } finally { if (!opened) await charge?.settle('failed', 0n); }
+      if (!opened) return new Park('rate', BUSINESS_RETRY_MS);
       faultPoint('intent-written');
       return await this.#callAndFill(args);
     } finally {

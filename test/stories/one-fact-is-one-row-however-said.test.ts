@@ -1,19 +1,14 @@
 // Five facts, each said in three ways in three conversations, are five rows that were each seen three times; and what only looks like
 // one of them is a row of its own. Where memories multiply with every wording, an agent learns to ignore them (mem0#5850).
 import { beforeAll, expect, test } from '@jest/globals';
-import { memoryExtraction } from '../../src/dev/model-stub/scripts/memory-extraction.ts';
-import type { StubScript } from '../../src/dev/model-stub/wire.ts';
 import { defineAgent } from '../../src/run/define-agent.ts';
+import { proposing } from '../support/extraction.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
 import { useStack } from '../support/stack.ts';
 
 let proposed: Record<string, unknown>[] = [];
-const extraction: StubScript = {
-  name: 'extraction-of-this-test', matches: (request) => memoryExtraction.matches(request),
-  reply: () => ({ json: { summary: { goal: 'g', result: 'r', decisions: [], open_items: [] }, candidates: proposed } }),
-};
 const stack = await useStack();
-const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [extraction] });
+const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [proposing(() => proposed)] });
 
 type Said = readonly [type: string, attribute: string, value: string, statement: string];
 const conversation = async (session: string, said: readonly Said[]): Promise<void> => {

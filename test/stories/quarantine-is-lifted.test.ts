@@ -2,24 +2,19 @@
 // it is right. An agent that repeats its own guess proves nothing, and what wants to steer the agent is not vouched for.
 import { beforeAll, expect, test } from '@jest/globals';
 import { Mainstay } from '../../src/client/client.ts';
-import { memoryExtraction } from '../../src/dev/model-stub/scripts/memory-extraction.ts';
-import type { StubScript } from '../../src/dev/model-stub/wire.ts';
 import { SCOPES } from '../../src/domain/status.ts';
 import { publicId } from '../../src/ids.ts';
 import { defineAgent } from '../../src/run/define-agent.ts';
 import { startAll } from '../../src/service.ts';
 import { createKey, createTenant } from '../../src/store/engine/api-keys.ts';
 import { assembleApi } from '../../workers/assemble-api.ts';
+import { proposing } from '../support/extraction.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 
 let proposed: Record<string, unknown>[] = [];
-const extraction: StubScript = {
-  name: 'extraction-of-this-test', matches: (request) => memoryExtraction.matches(request),
-  reply: () => ({ json: { summary: { goal: 'g', result: 'r', decisions: [], open_items: [] }, candidates: proposed } }),
-};
 const stack = await useStack();
-const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [extraction], change: { PORT: '0' } });
+const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'talker', version: 1, instructions: 'Answer shortly.' })], { scripts: [proposing(() => proposed)], change: { PORT: '0' } });
 const api = assembleApi(fleet.base, {});
 const stop = await startAll(api.services, fleet.base.log);
 atFileEnd(async () => { await stop(); await api.close(); });
