@@ -203,10 +203,11 @@ export class Grounds {
     process.once('exit', this.#sweep);
   }
 
-  async ground(row: Row): Promise<Ground> {
+  async ground(row: Row, tries = 1): Promise<Ground> {
     const { needs } = row;
-    const dir = join(this.dir, row.id.toLowerCase());
-    const random = seeded(this.seed + Number(row.id.slice(1)));
+    const name = tries === 1 ? row.id.toLowerCase() : `${row.id.toLowerCase()}_${tries}`;
+    const dir = join(this.dir, name);
+    const random = seeded(this.seed + Number(row.id.slice(1)) + 1_000 * (tries - 1));
     const closers: (() => Promise<void> | void)[] = [];
     const redis = await FaultRedis.start(join(dir, 'redis'), needs.redisSettings ?? []);
     const postgres = await this.#postgres(needs, dir, closers);
@@ -215,7 +216,7 @@ export class Grounds {
     const sink = await Sink.open();
     closers.unshift(() => sink.close(), () => redisProxy?.close(), () => postgresProxy?.close(), () => redis.stop());
     const env = needs.milvus && this.milvusAddress ? { MILVUS_ADDRESS: await this.milvusAddress(), MILVUS_PREFIX: `faults_${process.pid}`, MILVUS_DENSE_INDEX: 'FLAT' } : {};
-    return new Ground({ form: this.form, dir, random, sink, redis, postgres, databaseUrl: await postgres.database(`faults_${row.id.toLowerCase()}`), redisProxy, postgresProxy, env, closers });
+    return new Ground({ form: this.form, dir, random, sink, redis, postgres, databaseUrl: await postgres.database(`faults_${name}`), redisProxy, postgresProxy, env, closers });
   }
 
   async close(): Promise<void> {

@@ -38,9 +38,9 @@ const milvusAddress = (): Promise<string> => (milvus ??= (async () => {
   return server.address;
 })());
 
-function print({ id, title, ok, landed, held, seconds }: Verdict): void {
+function print({ id, title, ok, landed, held, tries, seconds }: Verdict): void {
   const counts = Object.entries(landed).map(([what, count]) => `${count} ${what}`).join(', ');
-  process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${id} ${title} (${seconds} s)\n     landed: ${counts || 'nothing'}\n${held.map((one) => `     ${one.ok ? 'held ' : 'BROKE'} ${one.claim}: ${one.evidence}\n`).join('')}`);
+  process.stdout.write(`${ok ? 'ok  ' : 'FAIL'} ${id} ${title} (${seconds} s${tries > 1 ? `, landed at try ${tries}` : ''})\n     landed: ${counts || 'nothing'}\n${held.map((one) => `     ${one.ok ? 'held ' : 'BROKE'} ${one.claim}: ${one.evidence}\n`).join('')}`);
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130)); // on exit the ground is put away

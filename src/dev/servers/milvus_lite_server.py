@@ -116,6 +116,7 @@ def listen(database, port):
             # the SDK pings every 10 s, as Milvus allows; gRPC's own default takes that for an attack and cuts the connection
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.max_ping_strikes", 0),  # pings of a client whose loop was busy come in a bunch
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),  # with it a second server would share the port and half of the calls

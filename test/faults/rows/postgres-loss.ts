@@ -71,7 +71,8 @@ export const R20 = defineRow({
   id: 'R20', title: 'deadlocks and lock timeouts',
   short: { runs: 6, rounds: 2 }, full: { runs: 40, rounds: 20 },
   async inject(ground, { runs, rounds }) {
-    await ground.rows(`ALTER DATABASE faults_r20 SET lock_timeout = '1500ms'`);
+    // The fleet looks for a ring once, a deadlock_timeout after it began to wait: late enough that a busy machine has closed the ring by then.
+    for (const setting of [`lock_timeout = '3s'`, `deadlock_timeout = '2s'`]) await ground.rows(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET ${setting.replaceAll(`'`, `''`)}', current_database()); END $$`);
     await ground.workers(1, { concurrency: runs * 2 });
     await ground.maintenance();
     const [holder, second] = [await ground.client(), await ground.client()];
@@ -80,16 +81,18 @@ export const R20 = defineRow({
       const inside = ground.sink.next(({ line }) => line.startsWith('inside'), runs);
       const accepted = await ground.submitMany(runs, [[{ do: 'keyed', line: 'before' }, { do: 'note', line: 'inside' }], [{ do: 'keyed', line: 'after' }]], { tenant: 'acme' });
       await inside;
-      const ordered = accepted.map(({ id }) => id).sort();
-      const [first, last] = [ordered[0], ordered.at(-1)];
-      // The group of commits locks rows by id: it gets the first and waits for the last, which is held here; asking for the
-      // first then closes the ring. This session is patient, so the fleet's is the one that is chosen.
+      const ids = accepted.map(({ id }) => id).sort();
+      const last = ids.at(-1);
+      // A group of commits locks rows by id: it gets the first ones and waits for the last, which is held here; asking for one of
+      // those it got closes the ring. This session is patient, so the fleet's is the one that is chosen.
       await holder.query(`SET deadlock_timeout = '20s'; SET lock_timeout = '20s'; BEGIN`);
       await holder.query('SELECT FROM agent_runs WHERE id = $1 FOR UPDATE', [last]);
       ground.sink.release();
       await ground.until('the fleet waits for a lock', () => second.query<{ n: number }>(`SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`), ({ rows }) => (rows[0]?.n ?? 0) > 0, 5_000).catch(() => undefined);
-      await holder.query('SELECT FROM agent_runs WHERE id = $1 FOR UPDATE', [first]).catch(() => undefined); // the victim may be us, the ring was there
-      await pause(round % 2 === 0 ? 0 : 3_000); // every other time also past the lock timeout
+      const { rows: free } = await second.query<{ id: string }>('SELECT id FROM agent_runs WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED', [ids]);
+      const got = ids.find((id) => id !== last && !free.some((one) => one.id === id));
+      if (got) await holder.query('SELECT FROM agent_runs WHERE id = $1 FOR UPDATE', [got]).catch(() => undefined); // the victim may be us, the ring was there
+      await pause(round % 2 === 0 ? 0 : 5_000); // every other time also past the lock timeout
       await holder.query('ROLLBACK').catch(() => undefined);
       await ground.rest();
     }
