@@ -107,7 +107,7 @@ export function guardFaults(a: Said, b: Said, policy: GatePolicy = POLICY): stri
   if (!codesAgree(a.statement, b.statement)) faults.push('codes');
   if (signs(a.statement) !== signs(b.statement)) faults.push('signs');
   if (OPPOSITES.some((pair) => opposed(pair, a.statement, b.statement))) faults.push('opposites');
-  if (containment(contentWords(a.value), contentWords(b.value)) < policy.valueWords) faults.push('value');
+  if (!valuesAgree(contentWords(a.value), contentWords(b.value), policy)) faults.push('value');
   return faults;
 }
 const guardsPass = (a: Said, b: Said, policy: GatePolicy): boolean => guardFaults(a, b, policy).length === 0;
@@ -139,6 +139,9 @@ function namesAgree(a: string, b: string): boolean {
   };
   return isSaid(a, b) && isSaid(b, a);
 }
+
+/** Enough words in common, and of two short ones all: `bar charts` and `line charts` are two values. */
+const valuesAgree = (a: ReadonlySet<string>, b: ReadonlySet<string>, policy: GatePolicy): boolean => containment(a, b) >= (a.size === b.size && a.size <= 2 ? 1 : policy.valueWords);
 
 /** Every code of one is in the words of the other; `on-call` and `on call` agree. */
 function codesAgree(a: string, b: string): boolean {
