@@ -89,8 +89,10 @@ function sharing(words: ReadonlySet<string>, share: number): (statement: string)
  *  about the same property, so that the lower threshold is enough. */
 function saysTheSame(one: Said, memory: Said, cosine: number, input: GateInput, policy: GatePolicy): boolean {
   const low = thresholdsOf(policy, input.embedder)?.low ?? Infinity;
-  return (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
+  return !areRivals(contentWords(one.value), contentWords(memory.value)) && (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
 }
+/** Two values of two words that share one: `bar charts` and `line charts` are both, in turn, what one property holds. */
+const areRivals = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => a.size === 2 && b.size === 2 && containment(a, b) === 0.5;
 const cosineOf = (known: Known, id: string): number => known.neighbours.find((near) => near.id === id)?.cosine ?? 0;
 const round = (score: number): number => Math.round(score * 1_000) / 1_000;
 
@@ -107,7 +109,7 @@ export function guardFaults(a: Said, b: Said, policy: GatePolicy = POLICY): stri
   if (!codesAgree(a.statement, b.statement)) faults.push('codes');
   if (signs(a.statement) !== signs(b.statement)) faults.push('signs');
   if (OPPOSITES.some((pair) => opposed(pair, a.statement, b.statement))) faults.push('opposites');
-  if (!valuesAgree(contentWords(a.value), contentWords(b.value), policy)) faults.push('value');
+  if (containment(contentWords(a.value), contentWords(b.value)) < policy.valueWords) faults.push('value');
   return faults;
 }
 const guardsPass = (a: Said, b: Said, policy: GatePolicy): boolean => guardFaults(a, b, policy).length === 0;
@@ -139,9 +141,6 @@ function namesAgree(a: string, b: string): boolean {
   };
   return isSaid(a, b) && isSaid(b, a);
 }
-
-/** Enough words in common, and of two short ones all: `bar charts` and `line charts` are two values. */
-const valuesAgree = (a: ReadonlySet<string>, b: ReadonlySet<string>, policy: GatePolicy): boolean => containment(a, b) >= (a.size === b.size && a.size <= 2 ? 1 : policy.valueWords);
 
 /** Every code of one is in the words of the other; `on-call` and `on call` agree. */
 function codesAgree(a: string, b: string): boolean {
