@@ -8,14 +8,14 @@ import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
 import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
 import type { GateInput, Neighbour, Verdict, Waiting } from '../domain/gate-input.ts';
-import { POLICY } from '../domain/gate-policy.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { AppStore } from '../store/app-store.ts';
 import { holdRun, type HeldRun } from '../store/hold-run.ts';
-import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, narrowTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
+import { takeTurn } from '../store/memory-room.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, markRemembered, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
 
 export interface JudgeDeps {
   readonly store: AppStore;
@@ -51,8 +51,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
   const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
   return deps.store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
-    await narrowTo(tx, run.user);
-    await lockOwners(tx, run.user, run.agent);
+    const { policy, policyName, room } = await takeTurn(tx, run.user, run.agent);
     if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [] };
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
@@ -62,10 +61,10 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const waiting = readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
     const input: GateInput = {
       run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
-      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint,
+      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint, room,
     };
-    const verdicts = judge(input);
-    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
+    const verdicts = judge(input, policy);
+    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policyName));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed };
