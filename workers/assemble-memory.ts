@@ -3,6 +3,7 @@
 import type { Embedder } from '../src/domain/embedder.ts';
 import type { Machine } from '../src/domain/machine.ts';
 import { codeOf, messageOf } from '../src/domain/errors.ts';
+import { RecallCache } from '../src/limits/recall-cache.ts';
 import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
@@ -39,7 +40,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,
-    recaller: makeRecall({ ...parts, holdout: config.MEMORY_HOLDOUT }),
+    recaller: makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }),
     indexPending: (limit, all = false) => indexPending(parts, limit, all).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed

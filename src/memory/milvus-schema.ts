@@ -1,9 +1,9 @@
-// What a collection of the index looks like, and what may enter it. Pure data and checks, so that nothing wrong reaches the
-// server: Milvus and Milvus Lite accept NaN, zero vectors and empty ids, and count the length of a text differently.
+// What a collection of the index is called, what it looks like, what may enter it and who may see it. Pure data and checks,
+// so that nothing wrong reaches the server: Milvus and Milvus Lite accept NaN, zero vectors and empty ids, and count the length of a text differently.
 import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES } from '../domain/status.ts';
-import { VECTOR_TEXT_BYTES, type VectorRow } from '../domain/vector-index.ts';
+import { VECTOR_TEXT_BYTES, type VectorCollection, type VectorRow, type VectorSearch } from '../domain/vector-index.ts';
 
 /** A name has at most MAX_NAME (200) characters, so at most 800 bytes; Milvus counts bytes. */
 const nameBytes = 1_024;
@@ -14,6 +14,18 @@ const schemaVersion = 2;
 /** The part of a collection's name that stands for the vector space. */
 export const generationOf = (fingerprint: string): string =>
   `g${createHash('sha256').update(`${schemaVersion}\n${fingerprint}`).digest('hex').slice(0, 12)}`;
+
+/** The short alias shows people and tools the newest generation. Our own calls use the generation's: two spaces are never mixed. */
+export const shortAlias = (prefix: string, collection: VectorCollection): string => `${prefix}_${collection}`;
+/** An alias: what stands behind it is a build, so that a fresh one can take its place between two calls. */
+export const generationAlias = (prefix: string, collection: VectorCollection, generation: string): string => `${shortAlias(prefix, collection)}_${generation}`;
+export const buildName = (prefix: string, collection: VectorCollection, generation: string, build: number): string => `${generationAlias(prefix, collection, generation)}_b${build}`;
+
+/** What a collection's name says; undefined where it is none of this prefix. Collections older than builds have none. */
+export function readName(prefix: string, collection: VectorCollection, name: string): { readonly generation: string; readonly build: number | undefined } | undefined {
+  const [, generation, build] = new RegExp(`^${shortAlias(prefix, collection)}_(g[0-9a-f]{12})(?:_b([0-9]+))?$`).exec(name) ?? [];
+  return generation === undefined ? undefined : { generation, build: build === undefined ? undefined : Number(build) };
+}
 
 export const fieldsOf = (dimensions: number) => [
   { name: 'id', data_type: 'VarChar' as const, max_length: 36, is_primary_key: true, autoID: false },
@@ -88,3 +100,14 @@ export const toFields = (row: VectorRow) => ({
   id: row.id, tenant_id: row.tenant, user_id: row.user ?? '', agent: row.agent ?? '', scope: row.scope, type: row.type,
   version: row.version, text: row.text, dense: [...row.vector],
 });
+
+/** Which rows a search may see: the same in both lists, and again in `isVisible`. */
+export function filterOf(request: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
+  const seen = ['scope == "workspace"'];
+  if (request.user !== undefined) seen.push('(scope == "user" and user_id == {user})');
+  if (request.agent !== undefined) seen.push('(scope == "agent" and agent == {agent})');
+  const narrow = [request.scope === undefined ? [] : 'scope == {scope}', request.type === undefined ? [] : 'type == {type}'].flat();
+  const { tenant, user, agent, scope, type } = request;
+  const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
+  return { filter: ['tenant_id == {tenant}', `(${seen.join(' or ')})`, ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
+}
