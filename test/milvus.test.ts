@@ -209,13 +209,13 @@ describe('generations', () => {
     const [old, fresh] = [row({ tenant: 'swap' }), row({ tenant: 'swap' })];
     await own.upsert('memories', [old]);
     const rebuild = await own.rebuild();
-    await rebuild.upsert('memories', [fresh]);
+    await rebuild.insert('memories', [fresh]);
     expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([old.id]);
     await rebuild.cutOver();
     expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
     expect(idsOf(await find(other, { tenant: 'swap' }))).toEqual([[fresh.id], [fresh.id]]);
     const begun = await own.rebuild();
-    await begun.upsert('memories', [old]);
+    await begun.insert('memories', [old]);
     await begun.abandon();
     const late = await openIndex({ ...base, prefix });
     expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);

@@ -61,7 +61,7 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
   return {
     generation: session.generation,
     ready: () => ready(session),
-    upsert: (collection, rows) => upsert(session, collection, rows),
+    upsert: (collection, rows) => write(session, 'upsert', collection, rows),
     delete: (collection, tenant, ids) => remove(session, () => [nameOf(session, collection)], tenant, ids),
     deleteEverywhere: (collection, tenant, ids) => remove(session, () => loadedGenerations(session, collection), tenant, ids),
     search: (collection, request) => within('a search', request.timeoutMs, search(session, collection, request)),
@@ -281,7 +281,7 @@ async function rebuild(session: Session): Promise<Rebuild> {
   for (const collection of VECTOR_COLLECTIONS) await makeCollection(session, buildOf(session, collection, build));
   const fresh: Session = { ...session, build, prepared: Promise.resolve() };
   return {
-    upsert: (collection, rows) => upsert(fresh, collection, rows),
+    insert: (collection, rows) => write(fresh, 'insert', collection, rows),
     flush: () => flush(fresh),
     cutOver: async () => {
       for (const collection of VECTOR_COLLECTIONS) {
@@ -300,13 +300,13 @@ const ready = (session: Session): Promise<boolean> => within('a health check', 2
 
 // ---- rows
 
-async function upsert(session: Session, collection: VectorCollection, rows: readonly VectorRow[]): Promise<void> {
+/** `insert` looks for no older row: for collections that hold none of these. */
+async function write(session: Session, how: 'insert' | 'upsert', collection: VectorCollection, rows: readonly VectorRow[]): Promise<void> {
   checkRows(rows, session.options.dimensions);
   for (const part of chunks(rows)) {
-    const reply = await asked(session, 'an upsert', () => session.client.upsert({
-      collection_name: nameOf(session, collection), data: part.map(toFields), timeout: callMs,
-    }));
-    const written = Number(reply.upsert_cnt);
+    const call = { collection_name: nameOf(session, collection), data: part.map(toFields), timeout: callMs };
+    const reply = await asked(session, `an ${how}`, () => session.client[how](call));
+    const written = Number(how === 'insert' ? reply.insert_cnt : reply.upsert_cnt);
     if (written !== part.length) throw new MainstayError('index_unavailable', `Milvus took ${written} of ${part.length} rows.`);
   }
 }
