@@ -56,6 +56,7 @@ export interface Metrics {
   readonly recallDegraded: Counter<'reason'>;
   readonly recallCache: Counter<'outcome'>;
   readonly citations: Counter<'outcome'>;
+  readonly memorySupport: Counter<'outcome'>;
   // the edge
   readonly httpSeconds: Histogram<'method' | 'route' | 'status'>;
 }
@@ -126,6 +127,7 @@ function memoryMetrics(registry: Registry) {
     recallDegraded: counter('recall_degraded_total', 'Recalls that went on without a part, by reason.', ['reason']),
     recallCache: counter('recall_cache_total', 'Recalls by whether what they find was known from before: hit, miss.', ['outcome']),
     citations: counter('citations_total', 'Memories that answers named: cited, or fabricated where none such was shown.', ['outcome']),
+    memorySupport: counter('memory_support_total', 'Memories that were shown to remembered runs: supported by what the answer says, or unsupported.', ['outcome']),
   };
 }
 
