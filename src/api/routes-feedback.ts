@@ -38,7 +38,7 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   });
 
   app.get('/v1/memories/:memory/uses', {
-    config: { needs: 'memories:read' }, schema: { summary: 'List the runs a memory was shown to, and whether they cited it', tags: ['memories'], params: memoryParams, querystring: noQuery, response: answers({ 200: pageOf(memoryUsesSchema) }) },
+    config: { needs: 'memories:read' }, schema: { summary: 'List the runs a memory was shown to, whether they cited it, and whether their answers say what it says', tags: ['memories'], params: memoryParams, querystring: noQuery, response: answers({ 200: pageOf(memoryUsesSchema) }) },
   }, async (request) => {
     const bearer = bearerOf(request);
     return store.withTenant(scopeOf(bearer), async (tx) => {
@@ -74,7 +74,8 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   });
 }
 
-async function theMemory(tx: TenantTx, named: string): Promise<Memory> {
+/** Throws `not_found` for one that is not there or not the caller's to see. */
+export async function theMemory(tx: TenantTx, named: string): Promise<Memory> {
   const id = parseId('memory', named);
   const row = id === undefined ? undefined : await getMemory(tx, id);
   if (!row) throw new MainstayError('not_found', 'There is no such memory.');

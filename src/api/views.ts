@@ -1,8 +1,10 @@
 // Rows as the edge shows them: an allow-list, field by field, so that a column added to a table is not shown by accident.
 // Ids get their prefix, times become ISO 8601, bigints numbers (token counts and micro-dollars stay far below 2^53).
+import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
 import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
+import type { MemoryState } from '../domain/status.ts';
 import type * as wire from '../domain/wire.ts';
 import type { Erasure } from '../store/erasures.ts';
 import type { AuditEvent } from '../store/audit.ts';
@@ -80,20 +82,23 @@ export const memory = (row: Memory): wire.Memory => ({
   id: publicId('memory', row.id), scope: row.scope, user: row.userId, agent: row.agent, type: row.type, subject: row.subject, attribute: row.attribute, value: row.value, statement: row.statement,
   confidence: row.confidence, sourceRole: row.sourceRole, evidence: row.evidence, run: publicId('run', row.runId), session: row.sessionId, gateVersion: row.gateVersion, seenCount: row.seenCount,
   citedCount: row.citedCount, validFrom: iso(row.validFrom), validTo: isoOrNull(row.validTo), supersededBy: idOrNull('memory', row.supersededBy), lastSeenAt: iso(row.lastSeenAt),
-  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null,
+  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null, pinned: row.pinned,
 });
+
+export const memoryPolicy = (policy: MemoryPolicy): wire.MemoryPolicy => ({ version: policy.version, settings: policy.settings, gate: gatePolicyOf(policy), setBy: policy.setBy, setAt: isoOrNull(policy.setAt) });
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** `statements`: of the memories the reader may see, by uuid. What was found is shown as it was stored, under public ids. */
-export function trace(row: RetrievalTrace, statements: ReadonlyMap<string, { statement: string; type: string }>): wire.RetrievalTrace {
+export function trace(row: RetrievalTrace, memoryState: MemoryState, statements: ReadonlyMap<string, { statement: string; type: string }>): wire.RetrievalTrace {
   const found = (Array.isArray(row.candidates) ? row.candidates : []).filter((one): one is Record<string, never> => typeof one === 'object' && one !== null);
+  const isJudged = memoryState === 'done' || memoryState === 'summary_missing';
   const scores = new Map(found.map((one) => [one['id'] as unknown, one['score'] as unknown]));
   return {
     id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded,
     injected: row.injected.map((id) => {
       const score = scores.get(id);
-      return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id) };
+      return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id), supported: isJudged ? row.supported.includes(id) : null };
     }),
     candidates: found.map((one) => { const id: unknown = one['id']; return typeof id === 'string' && UUID.test(id) ? { ...one, id: publicId('memory', id) } : one; }),
     tokens: row.tokens, durationMs: row.durationMs, createdAt: iso(row.createdAt),

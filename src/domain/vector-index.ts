@@ -78,12 +78,28 @@ export interface VectorIndex {
 
 /** Collections being filled while reads and writes go on in those they will replace. */
 export interface Rebuild {
-  upsert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
+  /** Writes all rows, each new here, or throws: then give it up. */
+  insert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
   flush(): Promise<void>;
   /** From the next call on, everybody's calls go to the fresh collections; then the old ones are dropped. Safe to call again after a throw. */
   cutOver(): Promise<void>;
   /** Drops what was begun. */
   abandon(): Promise<void>;
+}
+
+/** A look at what is there that makes nothing. Its methods throw as those of the index do. */
+export interface IndexLook {
+  /** Of the server. */
+  readonly version: string;
+  /** How many generations of each collection there are. */
+  readonly generations: Readonly<Record<VectorCollection, number>>;
+  /** The newest generation of a collection, which `page` and `rows` read; undefined: there is none. */
+  generation(collection: VectorCollection): Promise<string | undefined>;
+  /** Rows of all tenants in order of their ids, after this one ('' = the first). */
+  page(collection: VectorCollection, after: string, limit: number): Promise<(VectorVersion & { readonly tenant: string })[]>;
+  /** Those of these ids that are there, of whatever tenant. */
+  rows(collection: VectorCollection, ids: readonly string[]): Promise<(VectorVersion & { readonly tenant: string })[]>;
+  close(): Promise<void>;
 }
 
 /** The longest beginning of `text` within `maxBytes` of UTF-8 that ends between characters; half a surrogate pair becomes U+FFFD. */

@@ -112,16 +112,16 @@ export async function queryWords(tx: TenantTx, query: string): Promise<string> {
 
 export interface PlaceRow { readonly id: string; readonly run: string; readonly before: string | null; readonly after: string | null }
 
-/** These ids and what stands beside them: each with its neighbours in the run it comes from, in the order they were written. */
+/** These ids, each with its neighbours in the run it comes from, in the order they were written. */
 export async function placesOf(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<PlaceRow[]> {
   if (ids.length === 0) return [];
   const [visible, values] = seenBy(tx, scope);
+  // The order names the whole index: without its first columns the planner sorts.
+  const beside = (side: '<' | '>', order: 'ASC' | 'DESC'): string =>
+    `(SELECT id FROM memories WHERE run_id = hit.run_id AND id ${side} hit.id AND ${visible} ORDER BY tenant_id ${order}, run_id ${order}, id ${order} LIMIT 1)::text`;
   return tx.db.$queryRawUnsafe<PlaceRow[]>(`
-    WITH placed AS (
-      SELECT id, run_id, lag(id) OVER run AS before, lead(id) OVER run AS after FROM memories
-      WHERE ${visible} AND run_id = ANY (ARRAY(SELECT DISTINCT run_id FROM memories WHERE tenant_id = $1 AND id = ANY ($5::uuid[]))) WINDOW run AS (PARTITION BY run_id ORDER BY id)
-    ) SELECT id::text AS id, run_id::text AS run, before::text AS before, after::text AS after FROM placed
-      WHERE id = ANY ($5::uuid[]) OR before = ANY ($5::uuid[]) OR after = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
+    WITH hit AS MATERIALIZED (SELECT id, run_id FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]))
+    SELECT id::text AS id, run_id::text AS run, ${beside('<', 'DESC')} AS before, ${beside('>', 'ASC')} AS after FROM hit`, ...values, [...ids]);
 }
 
 /** Vectors compared one by one where there is no index: the newest of what may be seen. */
