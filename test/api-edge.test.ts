@@ -43,6 +43,7 @@ describe('access', () => {
     ['runs:write', 'DELETE', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules'], ['runs:read', 'GET', '/v1/schedules/sch_1'], ['runs:read', 'GET', '/v1/schedules/sch_1/occurrences'],
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:write', 'POST', `/v1/runs/${runs.ada.id}/memories/0/promote`, {}], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}/uses`], ['memories:write', 'POST', `/v1/memories/${publicId('memory', memoryId)}/feedback`, { verdict: 'useful' }], ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/feedback`, { resolved: true }], ['usage:read', 'GET', '/v1/memory-worth'],
+    ['memories:read', 'GET', '/v1/memory-policy'], ['keys:write', 'PATCH', '/v1/memory-policy', { gate: { maxAdmits: 8 } }], ['memories:write', 'PUT', `/v1/memories/${publicId('memory', memoryId)}/pin`, { pinned: false }],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
     ['usage:read', 'GET', '/v1/budgets'], ['keys:write', 'PUT', '/v1/budgets', { limitMicroUsd: 1 }], ['usage:read', 'GET', '/v1/quotas'], ['keys:write', 'PUT', '/v1/quotas', { subject: 'tenant', kind: 'requests', per: 'day', most: 1_000_000 }],
@@ -203,7 +204,7 @@ describe('what is documented', () => {
       'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/memories/{index}/promote', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
       'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}',
       'GET /v1/budgets', 'PUT /v1/budgets', 'GET /v1/quotas', 'PUT /v1/quotas', 'POST /v1/erasures', 'GET /v1/erasures', 'GET /v1/erasures/{erasure}',
-      'GET /v1/memories/{memory}/uses', 'POST /v1/memories/{memory}/feedback', 'POST /v1/runs/{run}/feedback', 'GET /v1/memory-worth',
+      'GET /v1/memories/{memory}/uses', 'POST /v1/memories/{memory}/feedback', 'POST /v1/runs/{run}/feedback', 'GET /v1/memory-worth', 'GET /v1/memory-policy', 'PATCH /v1/memory-policy', 'PUT /v1/memories/{memory}/pin',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
     const { body: schedule } = await api.call<{ id: string }>('POST', '/v1/schedules', { key: all, body: { name: 'yearly', agent: 'echo', input: { word: 'x' }, cron: '0 9 1 1 *', zone: 'UTC' } });
