@@ -49,8 +49,7 @@ test.each<[string, () => void, () => void, string, string]>([
   begins();
   try {
     expect(await recalled(await talk(statement, [attribute, statement]))).toMatchObject({ degraded: true });
-    const { degraded, statements } = (await recalled(await talk(`Do you know my home Lisbon, or my ${attribute}: ${statement}`))) ?? { statements: [] };
-    expect([degraded, statements.includes('I live in Lisbon.'), statements.includes(statement)]).toEqual([true, true, true]);
+    expect(await recalled(await talk(`Do you know my home Lisbon, or my ${attribute}: ${statement}`))).toEqual({ degraded: true, statements: expect.arrayContaining(['I live in Lisbon.', statement]) });
     expect(await isHeld(statement)).toEqual([false, false]);
     expect(milvus.counts.resets + milvus.counts.bytesHeld).toBeGreaterThan(landed);
   } finally {
