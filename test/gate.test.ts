@@ -387,6 +387,11 @@ describe('one property by one name', () => {
   test('what a person has several of, a thing has one of', () => {
     expect([isSingleValued('fact', 'software'), isSingleValued('fact', 'software', 'catalogue')]).toEqual([false, true]);
   });
+  test.each([['second', 'third'], ['third', 'fourth'], ['first', 'last']])('what is the %s of a row is not the %s', (a, b) => {
+    const office = (which: string) => ({ statement: `The ${which} office is in Porto.`, value: 'Porto' });
+    expect(guardFaults(office(a), office(b))).toContain('opposites');
+    expect(guardFaults(office(a), office(a))).toEqual([]);
+  });
   test('codes are told apart by their parts, however they are joined', () => {
     const faults = (a: string, b: string): string[] => guardFaults({ statement: a, value: 'x' }, { statement: b, value: 'x' });
     expect(faults('The target of checkout-api is fixed.', 'The target of search-api is fixed.')).toContain('codes');
