@@ -10,6 +10,7 @@ import { Quotas } from '../src/limits/quotas.ts';
 import { quotasOf } from '../src/store/engine/quotas.ts';
 import { Rates } from '../src/limits/rates.ts';
 import { openLimitsRedis } from '../src/limits/redis-script.ts';
+import { makeFindPassages } from '../src/memory/find-chunks.ts';
 import { boardQueues } from '../src/queue/board-queues.ts';
 import { makeIntake } from '../src/queue/intake.ts';
 import { makeBulkRuns } from '../src/run/bulk-runs.ts';
@@ -48,7 +49,7 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
     pool: engine.pool, store, log, metrics, registry, submit, budgets, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }),
     quotas: new Quotas(limitsRedis, keys, (tenant) => quotasOf(engine.pool, tenant)), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
-    blobs, ...controls(control),
+    blobs, findPassages: makeFindPassages({ store }), ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },

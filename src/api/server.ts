@@ -20,6 +20,7 @@ import { addControlRoutes } from './routes-control.ts';
 import { addMoneyRoutes } from './routes-money.ts';
 import { addFeedbackRoutes } from './routes-feedback.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
+import { addDocumentRoutes } from './routes-documents.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addQuotaRoutes } from './routes-quotas.ts';
@@ -102,6 +103,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addFeedbackRoutes(app, deps);
+  addDocumentRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);
   addQuotaRoutes(app, deps);
