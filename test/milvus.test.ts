@@ -167,7 +167,7 @@ describe('generations', () => {
     await two.upsert('memories', [{ ...kept, vector: [1, 0, 0, 0] }]);
     await two.deleteEverywhere('memories', 'gen', [kept.id]);
     expect([await one.count('memories', 'gen'), await two.count('memories', 'gen')]).toEqual([0, 0]);
-    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}_b1`, `${prefix}_conversation_summaries_${one.generation}_b1`]);
+    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}_b1`, `${prefix}_conversation_summaries_${one.generation}_b1`, `${prefix}_run_artifacts_${one.generation}_b1`]);
     expect(await two.dropOtherGenerations()).toEqual([]);
     const again = await openIndex({ ...base, prefix, dimensions: 4, fingerprint: 'test:two:4' });
     expect(again.generation).toBe(two.generation);
@@ -193,7 +193,7 @@ describe('generations', () => {
     await begun.abandon();
     const late = await openIndex({ ...base, prefix });
     expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
-    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 1, conversation_summaries: 1 } });
+    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 1, conversation_summaries: 1, run_artifacts: 1 } });
     await Promise.all([own.close(), other.close(), late.close()]);
   });
 

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 export const DOCUMENT_KINDS = ['document', 'tool_output'] as const;
 export type DocumentKind = (typeof DOCUMENT_KINDS)[number];
 
-/** Of a text, in bytes of UTF-8: about a thousand chunks, embedded in a minute or two by the built-in model. */
+/** Of a text, in bytes of UTF-8: about a thousand chunks, which the built-in model embeds in minutes. */
 export const DOCUMENT_BYTES = 1024 * 1024;
 /** Longest title and source, in characters. */
 export const DOCUMENT_TITLE = 300;

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES } from '../domain/status.ts';
-import { VECTOR_TEXT_BYTES, type VectorRow } from '../domain/vector-index.ts';
+import { VECTOR_TEXT_BYTES, type VectorCollection, type VectorRow, type VectorSearch } from '../domain/vector-index.ts';
 
 /** A name has at most MAX_NAME (200) characters, so at most 800 bytes; Milvus counts bytes. */
 const nameBytes = 1_024;
@@ -88,3 +88,18 @@ export const toFields = (row: VectorRow) => ({
   id: row.id, tenant_id: row.tenant, user_id: row.user ?? '', agent: row.agent ?? '', scope: row.scope, type: row.type,
   version: row.version, text: row.text, dense: [...row.vector],
 });
+
+/** Which rows a search may see: the same in both lists, and again in `isVisible`. Values go in as template values, never as text. */
+export function filterOf(collection: VectorCollection, { tenant, user, agent, scope, type }: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
+  const narrow = [scope === undefined ? [] : 'scope == {scope}', type === undefined ? [] : 'type == {type}'].flat();
+  const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
+  return { filter: ['tenant_id == {tenant}', ...(collection === 'run_artifacts' ? ofOwner : ofScope)({ user, agent }), ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
+}
+
+type Seeing = (search: Pick<VectorSearch, 'user' | 'agent'>) => string[];
+
+const ofScope: Seeing = ({ user, agent }) =>
+  [`(${['scope == "workspace"', ...(user === undefined ? [] : ['(scope == "user" and user_id == {user})']), ...(agent === undefined ? [] : ['(scope == "agent" and agent == {agent})'])].join(' or ')})`];
+
+const ofOwner: Seeing = ({ user, agent }) =>
+  [user === undefined ? 'user_id == ""' : '(user_id == "" or user_id == {user})', ...(agent === undefined ? [] : ['(agent == "" or agent == {agent})'])];

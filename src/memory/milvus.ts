@@ -8,7 +8,7 @@ import { MainstayError, messageOf } from '../domain/errors.ts';
 import { isVisible, VECTOR_COLLECTIONS, type Hit, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
-import { bm25Function, checkIds, checkName, checkRows, checkVector, fieldsOf, generationOf, indexesOf, toFields } from './milvus-schema.ts';
+import { bm25Function, checkIds, checkName, checkRows, checkVector, fieldsOf, filterOf, generationOf, indexesOf, toFields } from './milvus-schema.ts';
 
 export interface IndexOptions {
   /** host:port */
@@ -22,6 +22,8 @@ export interface IndexOptions {
   readonly dimensions: number;
   /** The embedder's; another one is another generation of collections. */
   readonly fingerprint: string;
+  /** What the start waits before it goes on without; 15,000 unless told. */
+  readonly openMs?: number;
   readonly log: Log;
 }
 
@@ -56,7 +58,7 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
   const session: Session = { client: connect(options), failed: false, options, generation: generationOf(options.fingerprint), prepared: undefined };
   watch(session);
   try {
-    await within('the start', openMs, prepare(session));
+    await within('the start', options.openMs ?? openMs, prepare(session));
   } catch (error) {
     if (error instanceof MainstayError && error.code === 'index_rejected') { await close(session); throw error; }
     options.log.warn({ error: messageOf(error) }, 'Milvus is not ready; recall is degraded until it is');
@@ -229,7 +231,7 @@ export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOp
     const { version } = await ask('its version', () => client.getVersion());
     const { data } = await ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }));
     const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => patternOf(`${prefix}_${collection}`).exec(name)?.[1] ?? [])).size;
-    return { version: String(version), generations: { memories: count('memories'), conversation_summaries: count('conversation_summaries') } };
+    return { version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number> };
   };
   try { return await within('a look', timeoutMs, look()); } finally { await client.closeConnection().catch(() => undefined); }
 }
@@ -372,26 +374,15 @@ async function search(session: Session, collection: VectorCollection, request: V
 interface OneList { anns_field: string; data: number[] | string; metric_type: string; params: Record<string, unknown> }
 
 async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
-  const { filter, exprValues } = filterOf(request);
+  const { filter, exprValues } = filterOf(collection, request);
   const reply = await asked(session, 'a search', () => session.client.search({
     collection_name: nameOf(session, collection), ...list, filter, exprValues, limit: request.limit,
     output_fields: ['id', 'tenant_id', 'user_id', 'agent', 'scope'], consistency_level, timeout: request.timeoutMs,
   }));
   const rows = reply.results as readonly Record<string, unknown>[];
-  const visible = rows.filter((row) => isVisible({ tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
+  const visible = rows.filter((row) => isVisible(collection, { tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
   if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
   return visible.map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 }));
-}
-
-/** Which rows a search may see: the same in both lists, and again in `isVisible`. */
-function filterOf(request: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
-  const seen = ['scope == "workspace"'];
-  if (request.user !== undefined) seen.push('(scope == "user" and user_id == {user})');
-  if (request.agent !== undefined) seen.push('(scope == "agent" and agent == {agent})');
-  const narrow = [request.scope === undefined ? [] : 'scope == {scope}', request.type === undefined ? [] : 'type == {type}'].flat();
-  const { tenant, user, agent, scope, type } = request;
-  const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
-  return { filter: ['tenant_id == {tenant}', `(${seen.join(' or ')})`, ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
 }
 
 const chunks = <T>(items: readonly T[]): T[][] =>

@@ -4,6 +4,7 @@
 import { documentHash, sourceHash, textHash, type Chunk, type Owned } from '../domain/document.ts';
 import type { Document } from '../generated/prisma/client.ts';
 import type { TenantTx } from './app-store.ts';
+import { EMPTY_CHUNK, EMPTY_DOCUMENT } from './empty-documents.ts';
 
 export type { Document };
 
@@ -47,10 +48,8 @@ async function close(tx: TenantTx, id: string, replacedBy: string): Promise<void
 
 /** Emptied at once. */
 export async function removeDocument(tx: TenantTx, id: string): Promise<void> {
-  await tx.db.$executeRawUnsafe(`
-    UPDATE documents SET closed_at = coalesce(closed_at, now()), erased_at = now(), title = '', source = NULL, source_hash = NULL, hash = sha256(id::text::bytea) WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
-  await tx.db.$executeRawUnsafe(`
-    UPDATE document_chunks SET closed_at = coalesce(closed_at, now()), erased_at = now(), text = '', hash = '\\x', version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND document_id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
+  await tx.db.$executeRawUnsafe(`UPDATE documents SET ${EMPTY_DOCUMENT} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
+  await tx.db.$executeRawUnsafe(`UPDATE document_chunks SET ${EMPTY_CHUNK} WHERE tenant_id = $1 AND document_id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
 }
 
 export interface DocumentFilter {

@@ -2,6 +2,7 @@
 // named, each looked at again for tenant, owner and agent before a word of it is used.
 import type { DocumentKind } from '../domain/document.ts';
 import type { TenantTx } from './app-store.ts';
+import { vectorOf } from './vector-bytes.ts';
 
 /** For whom. */
 export interface ChunkScope {
@@ -37,12 +38,29 @@ const seenBy = (tx: TenantTx, { user, agent }: ChunkScope): unknown[] => [tx.sco
 // Any word of the query may match: the lexemes of a plain query, joined by `or`.
 const ANY_WORD = `nullif(replace(plainto_tsquery('english', $4)::text, '&', '|'), '')::tsquery`;
 
-/** By their words alone, best first. */
-export async function chunksByWords(tx: TenantTx, scope: ChunkScope, query: string, limit: number): Promise<{ id: string; score: number }[]> {
+/** Matches that are ranked, rows the index does not hold that are looked at, and vectors compared one by one. */
+const MATCHES = 5_000;
+const NOT_INDEXED = 2_000;
+const EXACT = 2_000;
+
+/** By their words alone, best first. `generation`: only those that this generation of the index does not hold. */
+export async function chunksByWords(tx: TenantTx, scope: ChunkScope, query: string, limit: number, generation?: string): Promise<{ id: string; score: number }[]> {
+  // Each part by the index that was made for it.
+  const among = generation === undefined
+    ? `SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND $6::text IS NULL AND to_tsvector('english', c.text) @@ (SELECT words FROM q) LIMIT ${MATCHES}`
+    : ['IS NULL', '< $6', '> $6'].map((which) => `(SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND c.indexed_generation ${which} LIMIT ${NOT_INDEXED})`).join(' UNION ALL ');
   return tx.db.$queryRawUnsafe<{ id: string; score: number }[]>(`
-    WITH q AS MATERIALIZED (SELECT ${ANY_WORD} AS words)
-    SELECT c.id::text AS id, ts_rank_cd(to_tsvector('english', c.text), (SELECT words FROM q), 1)::float8 AS score FROM document_chunks c
-    WHERE ${VISIBLE} AND to_tsvector('english', c.text) @@ (SELECT words FROM q) ORDER BY score DESC, c.id LIMIT $5::int`, ...seenBy(tx, scope), query, limit);
+    WITH q AS MATERIALIZED (SELECT ${ANY_WORD} AS words), among AS MATERIALIZED (${among})
+    SELECT id::text AS id, ts_rank_cd(to_tsvector('english', text), (SELECT words FROM q), 1)::float8 AS score FROM among
+    WHERE to_tsvector('english', text) @@ (SELECT words FROM q) ORDER BY score DESC, id LIMIT $5::int`, ...seenBy(tx, scope), query, limit, generation ?? null);
+}
+
+/** Vectors of this embedder, of the newest that may be seen. */
+export async function chunkVectors(tx: TenantTx, scope: ChunkScope, embedder: string): Promise<{ id: string; vector: number[] }[]> {
+  const rows = await tx.db.$queryRawUnsafe<{ id: string; vector: Uint8Array }[]>(`
+    WITH seen AS MATERIALIZED (SELECT c.id FROM document_chunks c WHERE ${VISIBLE} ORDER BY c.id DESC LIMIT ${EXACT})
+    SELECT id::text AS id, vector FROM seen JOIN chunk_vectors USING (id) WHERE tenant_id = $1 AND embedder = $4`, ...seenBy(tx, scope), embedder);
+  return rows.map(({ id, vector }) => ({ id, vector: vectorOf(vector) }));
 }
 
 /** Those of `ids` that may be seen, with what they are part of. */

@@ -70,7 +70,7 @@ CREATE TABLE document_chunks (
 CREATE UNIQUE INDEX document_chunks_place ON document_chunks (tenant_id, document_id, ordinal);
 CREATE INDEX document_chunks_words ON document_chunks USING gin (to_tsvector('english', text)) WHERE closed_at IS NULL;
 CREATE INDEX document_chunks_owed ON document_chunks (created_at, id) WHERE indexed_generation IS NULL;
-CREATE INDEX document_chunks_unindexed ON document_chunks (tenant_id) WHERE indexed_generation IS NULL AND closed_at IS NULL;
+CREATE INDEX document_chunks_generation ON document_chunks (tenant_id, indexed_generation) WHERE closed_at IS NULL;
 CREATE INDEX document_chunks_erased ON document_chunks (tenant_id) WHERE erased_at IS NOT NULL;
 
 CREATE TABLE chunk_vectors (
