@@ -54,7 +54,9 @@ export interface Metrics {
   readonly gateVerdicts: Counter<'decision' | 'stage'>;
   readonly recallSeconds: Histogram<'outcome'>;
   readonly recallDegraded: Counter<'reason'>;
+  readonly recallCache: Counter<'outcome'>;
   readonly citations: Counter<'outcome'>;
+  readonly memorySupport: Counter<'outcome'>;
   // the edge
   readonly httpSeconds: Histogram<'method' | 'route' | 'status'>;
 }
@@ -123,7 +125,9 @@ function memoryMetrics(registry: Registry) {
     gateVerdicts: counter('gate_verdicts_total', 'Verdicts of the memory gate, with the stage that decided.', ['decision', 'stage']),
     recallSeconds: histogramsOf(registry)('recall_seconds', 'Time of one recall; outcome: full, degraded, failed.', ['outcome']),
     recallDegraded: counter('recall_degraded_total', 'Recalls that went on without a part, by reason.', ['reason']),
+    recallCache: counter('recall_cache_total', 'Recalls by whether what they find was known from before: hit, miss.', ['outcome']),
     citations: counter('citations_total', 'Memories that answers named: cited, or fabricated where none such was shown.', ['outcome']),
+    memorySupport: counter('memory_support_total', 'Memories that were shown to remembered runs: supported by what the answer says, or unsupported.', ['outcome']),
   };
 }
 

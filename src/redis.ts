@@ -61,6 +61,8 @@ export const redisKeys = (prefix: string) => ({
   breaker: (name: string): string => `${prefix}:breaker:${part(name)}`,
   /** Results of reads for a user, or for runs of no user. */
   toolCache: (tenant: string, user: string | undefined): string => `${prefix}:tool:${part(tenant)}:${user === undefined ? '' : `user:${part(user)}`}`,
+  /** What recall found for a session, or for runs of none. */
+  recall: (tenant: string, user: string | undefined, session: string | undefined): string => `${prefix}:recall:${part(tenant)}:${user === undefined ? '' : `user:${part(user)}`}:${session === undefined ? '' : part(session)}`,
   embedding: (model: string, digest: string): string => `${prefix}:embedding:${part(model)}:${digest}`,
   /** Pub/sub channel on which runs are told of a cancel. */
   cancelChannel: `${prefix}:cancel`,

@@ -19,7 +19,7 @@ test('a process shows its metrics with its name, and two registries do not meet'
 test('no metric is labelled by user, session, run or job, and few by tenant', () => {
   const metrics = makeMetrics('api').registry.getMetricsAsArray() as unknown as { name: string; labelNames?: string[] }[];
   const ours = metrics.filter(({ name }) => name.startsWith('mainstay_'));
-  expect(ours).toHaveLength(34);
+  expect(ours).toHaveLength(36);
   for (const { labelNames } of ours) expect((labelNames ?? []).filter((label) => /user|session|run|job|id$/.test(label))).toEqual([]);
   expect(ours.filter(({ labelNames }) => labelNames?.includes('tenant')).map(({ name }) => name).sort()).toEqual(['mainstay_permits_held', 'mainstay_permits_limit', 'mainstay_slot_seconds_total', 'mainstay_tenant_due_runs', 'mainstay_tenant_oldest_due_run_seconds']);
 });

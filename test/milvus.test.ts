@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { v7 } from 'uuid';
 import { pause } from '../src/clock.ts';
 import { defaultStateDir } from '../src/dev/servers/stack.ts';
@@ -13,6 +14,7 @@ import { writeJson } from '../src/dev/servers/processes.ts';
 import { preparePython } from '../src/dev/servers/python.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../src/domain/vector-index.ts';
 import { makeLog } from '../src/log.ts';
+import { bm25Function, fieldsOf, indexesOf, toFields } from '../src/memory/milvus-schema.ts';
 import { lookAtMilvus, openIndex } from '../src/memory/milvus.ts';
 import { useStack } from './support/stack.ts';
 
@@ -156,6 +158,28 @@ describe('who sees what', () => {
 });
 
 describe('generations', () => {
+  test('an erasure reaches the collections of before there were builds, also released ones, and they can be dropped', async () => {
+    const prefix = `${stack.milvusPrefix}_old`;
+    const now = await openIndex({ ...base, prefix });
+    const sdk = new MilvusClient({ address: base.address, telemetry: { enabled: false }, logLevel: 'error' });
+    const collection_name = `${prefix}_memories_g0123456789ab`;
+    const [gone, kept, stranger] = [row({ tenant: 'old' }), row({ tenant: 'old' }), row({ tenant: 'older' })];
+    await sdk.createCollection({ collection_name, fields: fieldsOf(dimensions), functions: [bm25Function], consistency_level: 'Strong' });
+    for (const one of indexesOf('FLAT')) await sdk.createIndex({ collection_name, ...one });
+    await sdk.loadCollectionSync({ collection_name });
+    await sdk.upsert({ collection_name, data: [gone, kept, stranger].map(toFields) });
+    await sdk.releaseCollection({ collection_name }); // as after a restart of the server
+    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 2, conversation_summaries: 1 } });
+    await now.deleteEverywhere('memories', 'old', [gone.id, stranger.id]);
+    expect((await sdk.getLoadState({ collection_name })).state).toBe('LoadStateLoaded'); // Milvus Lite deletes without, Milvus does not
+    const { data } = await sdk.query({ collection_name, filter: 'version > 0', output_fields: ['id'], limit: 10, consistency_level: ConsistencyLevelEnum.Strong });
+    expect(data.map(({ id }) => String(id)).sort()).toEqual([kept.id, stranger.id].sort());
+    expect(await now.dropOtherGenerations()).toEqual([collection_name]);
+    expect(await now.ready()).toBe(true);
+    await sdk.closeConnection();
+    await now.close();
+  });
+
   test('another embedder gets collections of its own; an erasure reaches all; old ones can be dropped', async () => {
     const prefix = `${stack.milvusPrefix}_gen`;
     const one = await openIndex({ ...base, prefix });
@@ -183,13 +207,13 @@ describe('generations', () => {
     const [old, fresh] = [row({ tenant: 'swap' }), row({ tenant: 'swap' })];
     await own.upsert('memories', [old]);
     const rebuild = await own.rebuild();
-    await rebuild.upsert('memories', [fresh]);
+    await rebuild.insert('memories', [fresh]);
     expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([old.id]);
     await rebuild.cutOver();
     expect((await other.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
     expect(idsOf(await find(other, { tenant: 'swap' }))).toEqual([[fresh.id], [fresh.id]]);
     const begun = await own.rebuild();
-    await begun.upsert('memories', [old]);
+    await begun.insert('memories', [old]);
     await begun.abandon();
     const late = await openIndex({ ...base, prefix });
     expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);

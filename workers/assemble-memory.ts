@@ -6,6 +6,7 @@ import type { Machine } from '../src/domain/machine.ts';
 import { codeOf, messageOf } from '../src/domain/errors.ts';
 import { RECALL_TIMEOUT_MS } from '../src/domain/tunables.ts';
 import type { VectorIndex } from '../src/domain/vector-index.ts';
+import { RecallCache } from '../src/limits/recall-cache.ts';
 import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { makeDocumentService } from '../src/memory/document-service.ts';
@@ -68,7 +69,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,
-    recaller: makeRecall({ ...parts, holdout: config.MEMORY_HOLDOUT }),
+    recaller: makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }),
     documents: makeDocumentService(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;

@@ -38,7 +38,7 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   });
 
   app.get('/v1/memories/:memory/uses', {
-    config: { needs: 'memories:read' }, schema: { summary: 'List the runs a memory was shown to, and whether they cited it', tags: ['memories'], params: memoryParams, querystring: noQuery, response: answers({ 200: pageOf(memoryUsesSchema) }) },
+    config: { needs: 'memories:read' }, schema: { summary: 'List the runs a memory was shown to, whether they cited it, and whether their answers say what it says', tags: ['memories'], params: memoryParams, querystring: noQuery, response: answers({ 200: pageOf(memoryUsesSchema) }) },
   }, async (request) => {
     const bearer = bearerOf(request);
     return store.withTenant(scopeOf(bearer), async (tx) => {

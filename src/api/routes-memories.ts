@@ -99,7 +99,7 @@ function addOfRun(app: ApiApp, store: RouteDeps['store']): void {
       const statements = await statementsOf(tx, [...new Set(traces.flatMap(({ injected }) => injected))]);
       const ids = [...statements.keys()].map((memory) => publicId('memory', memory));
       await audit(tx, { actor: actorOf(bearer), userId: run.userId, action: 'memory.read', objectType: 'run', objectId: publicId('run', id), allowed: true, details: { ids, traces: traces.length } });
-      return { data: traces.map((trace) => views.trace(trace, statements)), nextCursor: null };
+      return { data: traces.map((trace) => views.trace(trace, run.memoryState, statements)), nextCursor: null };
     });
   });
 }

@@ -3,6 +3,7 @@
 import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
+import type { MemoryState } from '../domain/status.ts';
 import type * as wire from '../domain/wire.ts';
 import type { Erasure } from '../store/erasures.ts';
 import type { AuditEvent } from '../store/audit.ts';
@@ -86,14 +87,15 @@ export const memory = (row: Memory): wire.Memory => ({
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** `statements`: of the memories the reader may see, by uuid. What was found is shown as it was stored, under public ids. */
-export function trace(row: RetrievalTrace, statements: ReadonlyMap<string, { statement: string; type: string }>): wire.RetrievalTrace {
+export function trace(row: RetrievalTrace, memoryState: MemoryState, statements: ReadonlyMap<string, { statement: string; type: string }>): wire.RetrievalTrace {
   const found = (Array.isArray(row.candidates) ? row.candidates : []).filter((one): one is Record<string, never> => typeof one === 'object' && one !== null);
+  const isJudged = memoryState === 'done' || memoryState === 'summary_missing';
   const scores = new Map(found.map((one) => [one['id'] as unknown, one['score'] as unknown]));
   return {
     id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded,
     injected: row.injected.map((id) => {
       const score = scores.get(id);
-      return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id) };
+      return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id), supported: isJudged ? row.supported.includes(id) : null };
     }),
     candidates: found.map((one) => { const id: unknown = one['id']; return typeof id === 'string' && UUID.test(id) ? { ...one, id: publicId('memory', id) } : one; }),
     tokens: row.tokens, durationMs: row.durationMs, createdAt: iso(row.createdAt),

@@ -12,6 +12,7 @@ import { inline, printJson, printPage, printPairs, printTable, shortTime } from 
 interface SessionWords extends ApiOptions, OfUser, Paging {}
 interface MemoryWords extends ApiOptions, Omit<MemoryQuery, 'include'> { readonly superseded?: boolean }
 
+const yesNo = (is: boolean): string => (is ? 'yes' : 'no');
 const USER_DOC = 'whose; required unless the key is bound to a user';
 
 export const withPage = (command: Command): Command => command
@@ -70,8 +71,11 @@ function addMemories(memories: Command): void {
       if (options.json) return printJson(said);
       printPairs([['memory', said.memory.id], ['said', said.changed ? verdict : `${verdict}, as before`], ['confidence', said.memory.confidence.toFixed(2)], ['valid', `${shortTime(said.memory.validFrom)} to ${said.memory.validTo === null ? 'now' : shortTime(said.memory.validTo)}`]]);
     });
-  withApiOptions(memories.command('uses')).description('the runs a memory was shown to, and whether they cited it').argument('<memory>', 'mem_…')
-    .action(async (id: string, options: ApiOptions) => { printPage(options.json, await apiClient(options).memories.uses(id), ['run', 'agent', 'cited', 'feedback', 'time (UTC)'], ({ run, agent, cited, feedback, at }) => [run, agent, cited ? 'yes' : 'no', feedback ?? '', shortTime(at)]); });
+  withApiOptions(memories.command('uses')).description('the runs a memory was shown to, whether they cited it, and whether their answers say what it says').argument('<memory>', 'mem_…')
+    .action(async (id: string, options: ApiOptions) => {
+      printPage(options.json, await apiClient(options).memories.uses(id), ['run', 'agent', 'cited', 'supported', 'feedback', 'time (UTC)'],
+        ({ run, agent, cited, supported, feedback, at }) => [run, agent, yesNo(cited), supported === null ? '' : yesNo(supported), feedback ?? '', shortTime(at)]);
+    });
   withApiOptions(memories.command('worth')).description('what came of runs with memory beside those that MEMORY_HOLDOUT left without')
     .option('--from <time>', 'ISO date or time; 30 days ago').option('--to <time>', 'ISO date or time').option('--agent <agent>', 'of this agent')
     .action(async ({ from, to, agent, ...options }: ApiOptions & { readonly from?: string; readonly to?: string; readonly agent?: string }) => {

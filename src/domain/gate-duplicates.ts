@@ -89,8 +89,10 @@ function sharing(words: ReadonlySet<string>, share: number): (statement: string)
  *  about the same property, so that the lower threshold is enough. */
 function saysTheSame(one: Said, memory: Said, cosine: number, input: GateInput, policy: GatePolicy): boolean {
   const low = thresholdsOf(policy, input.embedder)?.low ?? Infinity;
-  return (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
+  return !areRivals(contentWords(one.value), contentWords(memory.value)) && (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
 }
+/** Two values of two words that share one: `bar charts` and `line charts` are both, in turn, what one property holds. */
+const areRivals = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => a.size === 2 && b.size === 2 && containment(a, b) === 0.5;
 const cosineOf = (known: Known, id: string): number => known.neighbours.find((near) => near.id === id)?.cosine ?? 0;
 const round = (score: number): number => Math.round(score * 1_000) / 1_000;
 

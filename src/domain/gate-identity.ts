@@ -24,10 +24,10 @@ export const subjectOf = (text: string): string => {
 };
 export const attributeOf = (text: string): string => fold(text.replace(/[_/.-]+/g, ' ')) || text.trim().toLowerCase();
 
-/** One property by one name: `contact person` is `contact`, and `viewers` with a number for its value is `viewer count`. */
+/** One property by one name: `contact person` is `contact`, and `viewers` with a number (or `none`) for its value is `viewer count`. */
 export function propertyOf(attribute: string, value: string): string {
   const plain = attribute.replace(/^(?:number|count|amount) of /, '').replace(/(?<=. )(?:name|person)$/, '').trim();
-  const isCount = /^\d[\d.,]*$/.test(value.trim()) && (plain !== attribute || /[^su]s$/.test(plain)) && !ONE.has(plain);
+  const isCount = /^(?:\d[\d.,]*|none|zero)$/i.test(value.trim()) && (plain !== attribute || /[^su]s$/.test(plain)) && !ONE.has(plain);
   return isCount ? `${plain.replace(/s$/, '')} count` : plain;
 }
 

@@ -96,6 +96,11 @@ export const LIVE_TEXT_TTL_MS = 120_000;
 export const RECALL_TIMEOUT_MS = 1_000;
 /** Tokens of memories put into a prompt. */
 export const RECALL_TOKENS = 1_500;
+/** What recall found is kept so long after it was found last; it never outlives a change of the memories. */
+export const RECALL_CACHE_MS = 600_000;
+/** Of one recall, and of recalls a session: more is seldom asked twice. */
+export const RECALL_CACHE_BYTES = 32 * 1024;
+export const RECALL_CACHE_ENTRIES = 50;
 /** Longest name a caller may give: user, session, idempotency key, resource, in characters. */
 export const MAX_NAME = 200;
 /** Largest tool output kept in a row, in bytes of JSON. */

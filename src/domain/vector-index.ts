@@ -79,7 +79,8 @@ export interface VectorIndex {
 
 /** Collections being filled while reads and writes go on in those they will replace. */
 export interface Rebuild {
-  upsert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
+  /** Writes all rows, each new here, or throws: then give it up. */
+  insert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
   flush(): Promise<void>;
   /** From the next call on, everybody's calls go to the fresh collections; then the old ones are dropped. Safe to call again after a throw. */
   cutOver(): Promise<void>;

@@ -214,10 +214,12 @@ export const memorySchema = z.object({
   indexed: z.boolean().describe('whether this version is in the vector index'),
 });
 
+const supported = z.boolean().nullable().describe('whether the answer says what the memory says, cited or not; null: the run is not remembered yet, or never is');
+
 export const traceSchema = z.object({
   id: z.string().describe('trc_…'), run: z.string(), stepSeq: z.number().int(), query: z.string(), embedder: z.string(),
   semantic: z.boolean().describe('false: the embedder matches words, not meaning'), degraded: z.boolean().describe('true: Milvus did not answer and Postgres did'),
-  injected: z.array(z.object({ id: z.string(), type: z.string().nullable(), statement: z.string().nullable(), score: z.number().nullable(), cited: z.boolean() })).describe('put into the prompt, best first'),
+  injected: z.array(z.object({ id: z.string(), type: z.string().nullable(), statement: z.string().nullable(), score: z.number().nullable(), cited: z.boolean(), supported })).describe('put into the prompt, best first'),
   candidates: z.unknown().describe('everything that was found, with its scores'), tokens: z.number().int(), durationMs: z.number().int(), createdAt: time,
 });
 
@@ -225,7 +227,7 @@ export const traceSchema = z.object({
 
 export const memoryFeedbackSchema = z.strictObject({ verdict: z.enum(MEMORY_FEEDBACK).describe('`wrong`: it never held; `outdated`: it holds no more. Both take it out of recall'), run: z.string().optional().describe('run_…: the run whose answer it is about') });
 export const memoryFeedbackAnswerSchema = z.object({ changed: z.boolean().describe('false: the same was said before'), memory: memorySchema });
-export const memoryUsesSchema = z.object({ run: z.string(), agent: z.string(), cited: z.boolean(), at: time, feedback: z.enum(MEMORY_FEEDBACK).nullable() });
+export const memoryUsesSchema = z.object({ run: z.string(), agent: z.string(), cited: z.boolean(), supported, at: time, feedback: z.enum(MEMORY_FEEDBACK).nullable() });
 export const runFeedbackSchema = z.strictObject({
   satisfied: z.boolean().optional(), resolved: z.boolean().optional(), handlingMs: z.number().int().min(0).max(366 * 86_400_000).optional().describe('how long the matter took the person'),
 }).refine((said) => Object.values(said).some((one) => one !== undefined), 'says nothing: give satisfied, resolved or handlingMs');

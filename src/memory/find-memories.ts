@@ -4,18 +4,24 @@
 // What held at an earlier time is asked of Postgres alone, for the index keeps only what holds now.
 import { fold } from '../domain/gate-words.ts';
 import type { Hit } from '../domain/vector-index.ts';
+import type { Metrics } from '../metrics.ts';
 import type { TenantTx } from '../store/app-store.ts';
-import { memoriesFor, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
+import { memoriesFor, memoryEpoch, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
+import { keepHits, knownHits, placeOf, rankKnown, type KnownDeps, type KnownHits } from './known-hits.ts';
 import { scoreRows, type Scored } from './rank-memories.ts';
 import { embedQuery, fusionOf, listsOf, nearest, searchable, type SearchDeps } from './search-lists.ts';
 
-export type FindDeps = SearchDeps;
+export interface FindDeps extends SearchDeps, Pick<KnownDeps, 'cache'> {
+  readonly metrics?: Pick<Metrics, 'recallDegraded' | 'recallCache'> | undefined;
+}
 
 export interface FindRequest {
   readonly tenant: string;
   readonly user: string | undefined;
   readonly agent: string;
+  /** What was found in it is known for a while. */
+  readonly session?: string | undefined;
   readonly query: string;
   /** What held then, in milliseconds since 1970; unset: what holds now. */
   readonly asOfMs?: number | undefined;
@@ -31,6 +37,10 @@ export interface Searched {
   readonly semantic: boolean;
   /** The index should have answered and did not. */
   readonly degraded: boolean;
+  /** As of which memories it was looked for; undefined: nothing is kept. */
+  readonly epoch: string | undefined;
+  /** Found before, and nothing has changed since. */
+  readonly known?: KnownHits;
 }
 
 export interface Ranked { readonly scored: readonly Scored[]; readonly fused: readonly Fused[] }
@@ -49,25 +59,34 @@ const NAMING_WORDS = 100;
 export async function searchIndex(deps: FindDeps, request: FindRequest): Promise<Searched> {
   const query = searchable(request.query);
   const semantic = deps.embedder.semantic;
-  if (request.asOfMs !== undefined) {
-    const vector = await embedQuery(deps, query);
-    return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false };
-  }
-  const [vector, words] = await Promise.all([embedQuery(deps, query), deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, (tx) => queryWords(tx, query))]);
+  const embedding = embedQuery(deps, query); // begun at once: whoever knows nothing yet needs it
+  // The epoch is read before anything else: what is found later is at least as new.
+  const { epoch, words } = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => ({
+    epoch: deps.cache && await memoryEpoch(tx, request), words: request.asOfMs === undefined ? await queryWords(tx, query) : '',
+  }));
+  const known = epoch === undefined ? undefined : await knownHits(deps, placeOf(deps, request, query, epoch));
+  if (epoch !== undefined) deps.metrics?.recallCache.inc({ outcome: known ? 'hit' : 'miss' });
+  if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, known };
+  const vector = await embedding;
+  if (request.asOfMs !== undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch };
   const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST });
-  return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined };
+  return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch };
 }
 
 /** Reads what was found, best first; everything in it is of this scope and holds. */
-export async function rankFound(deps: FindDeps, tx: TenantTx, { user, agent, asOfMs }: FindRequest, { query, vector, lists }: Searched): Promise<Ranked> {
+export async function rankFound(deps: FindDeps, tx: TenantTx, request: FindRequest, { query, vector, lists, semantic, degraded, epoch, known }: Searched): Promise<Ranked> {
+  const { user, agent, asOfMs } = request;
   const scope = { user, agent, asOfMs };
+  if (known) return { scored: await rankKnown(tx, scope, known), fused: [] };
   const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint), LIST) : [];
   const [dense, sparse] = [lists?.dense ?? exact, lists?.sparse ?? []];
   const fuser = deps.fuser ?? 'context';
   const places = fuser === 'context' ? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]) : [];
   const fused = fuseHits(dense, sparse, { ...fusionOf(deps), places, limit: LIST }).slice(0, RANKED);
   const rows = await memoriesFor(tx, { ...scope, query, subjects: runsOfWords(fold(query)), ids: fused.map((hit) => hit.id), fullText: lists === undefined, generation: deps.index.generation });
-  return { scored: scoreRows(rows, fused), fused };
+  const scored = scoreRows(rows, fused);
+  if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);
+  return { scored, fused };
 }
 
 /** Runs of up to five words: a subject is named where it stands as whole words. */

@@ -20,7 +20,7 @@ export interface FuseOptions {
   readonly floor: number;
   /** Hits asked of each list: a list that is full says nothing about scores below its last. */
   readonly limit: number;
-  /** Of the hits and of what stands beside them; only `context` reads it. */
+  /** Of the hits; only `context` reads it. */
   readonly places?: readonly Place[];
 }
 
@@ -48,7 +48,7 @@ const scorerOf = ({ fuser }: FuseOptions): Scorer => (fuser === 'context' || fus
 // ---- standard deviations, added
 
 function byDeviation(near: readonly Hit[], sparse: readonly Hit[], { fuser, floor, limit, places = [] }: FuseOptions): Scores {
-  const beside = new Map(fuser === 'context' ? places.map((place) => [place.id, place]) : []);
+  const beside = withNeighbours(fuser === 'context' ? places : []);
   // Above what an unlisted row may have at most, so that "not in the list" is 0 in both.
   const base = near.length < limit ? floor : Math.max(floor, near.at(-1)?.score ?? floor);
   const meaning = new Map(near.map((hit) => [hit.id, Math.max(0, hit.score - base)]));
@@ -60,6 +60,20 @@ function byDeviation(near: readonly Hit[], sparse: readonly Hit[], { fuser, floo
   const least = Math.min(...sums);
   const width = Math.max(...sums) - least;
   return new Map(ids.map((id, at) => [id, width > 0 ? LEAST + (1 - LEAST) * (((sums[at] ?? 0) - least) / width) : 1]));
+}
+
+/** The places of the hits and of what stands beside them, as far as these know: who stands beside a neighbour and is no hit has no score to give. */
+function withNeighbours(places: readonly Place[]): Map<string, Place> {
+  const all = new Map(places.map((place) => [place.id, place]));
+  const hits = new Set(all.keys());
+  const add = (id: string | null, run: string, side: Partial<Place>): void => {
+    if (id !== null && !hits.has(id)) all.set(id, { ...(all.get(id) ?? { id, run, before: null, after: null }), ...side });
+  };
+  for (const { id, run, before, after } of places) {
+    add(before, run, { after: id });
+    add(after, run, { before: id });
+  }
+  return all;
 }
 
 function spread(scores: Scores, beside: ReadonlyMap<string, Place>, id: string): number {

@@ -9,13 +9,14 @@ import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
 import type { GateInput, Neighbour, Verdict, Waiting } from '../domain/gate-input.ts';
 import { POLICY } from '../domain/gate-policy.ts';
+import { isSupported } from '../domain/support.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
-import type { AppStore } from '../store/app-store.ts';
+import type { AppStore, TenantTx } from '../store/app-store.ts';
 import { holdRun, type HeldRun } from '../store/hold-run.ts';
-import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, narrowTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, markSupported, narrowTo, shownTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
 
 export interface JudgeDeps {
   readonly store: AppStore;
@@ -33,7 +34,9 @@ export interface ToJudge {
 }
 
 /** What the deciding transaction did; `owed`: memories whose vectors are to be brought now. */
-export interface Judgement { readonly verdicts: readonly Verdict[]; readonly owed: readonly string[] }
+export interface Judgement { readonly verdicts: readonly Verdict[]; readonly owed: readonly string[]; readonly support: Support }
+/** Of the memories that were shown to the run, those its answer bears out. */
+export interface Support { readonly shown: number; readonly supported: number }
 
 /** Near memories asked of the index for one candidate. */
 const NEAR = 10;
@@ -53,7 +56,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     await holdRun(tx, held);
     await narrowTo(tx, run.user);
     await lockOwners(tx, run.user, run.agent);
-    if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [] };
+    if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [], support: { shown: 0, supported: 0 } };
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
       user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
@@ -68,7 +71,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
-    return { verdicts, owed };
+    return { verdicts, owed, support: await noteSupport(tx, run.id, events) };
   });
 }
 
@@ -77,11 +80,23 @@ export const readWaiting = (stored: readonly StoredCandidate[]): Waiting[] =>
   stored.flatMap((one) => { const { data } = candidateSchema.safeParse(one.candidate); return data ? [{ ...one, candidate: data }] : []; });
 
 /** No valid summary: the run says so, and nothing of it enters memory. */
-export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string): Promise<void> {
-  await store.withTenant({ tenant }, async (tx) => {
+export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string, events: readonly TranscriptEvent[]): Promise<Support> {
+  return store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
     await markRemembered(tx, run, 'summary_missing');
+    return noteSupport(tx, run, events);
   });
+}
+
+/** The answer is what the agent said last. */
+async function noteSupport(tx: TenantTx, run: string, events: readonly TranscriptEvent[]): Promise<Support> {
+  const shown = await shownTo(tx, run);
+  if (shown.length === 0) return { shown: 0, supported: 0 };
+  const answer = events.findLast((event) => event.role === 'agent')?.text ?? '';
+  const question = events.filter((event) => event.role === 'user').map((event) => event.text).join('\n');
+  const supported = shown.filter((memory) => isSupported(memory, answer, question)).map(({ id }) => id);
+  await markSupported(tx, run, supported);
+  return { shown: shown.length, supported: supported.length };
 }
 
 const ownHash = (tenant: string, run: ToJudge['run'], { scope, type, statement }: Candidate): string => hashOf(tenant, { scope, user: run.user, agent: run.agent }, type, statement);

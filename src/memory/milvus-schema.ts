@@ -1,5 +1,5 @@
-// What a collection of the index looks like, and what may enter it. Pure data and checks, so that nothing wrong reaches the
-// server: Milvus and Milvus Lite accept NaN, zero vectors and empty ids, and count the length of a text differently.
+// What a collection of the index is called, what it looks like, what may enter it and who may see it. Pure data and checks,
+// so that nothing wrong reaches the server: Milvus and Milvus Lite accept NaN, zero vectors and empty ids, and count the length of a text differently.
 import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES } from '../domain/status.ts';
@@ -14,6 +14,18 @@ const schemaVersion = 2;
 /** The part of a collection's name that stands for the vector space. */
 export const generationOf = (fingerprint: string): string =>
   `g${createHash('sha256').update(`${schemaVersion}\n${fingerprint}`).digest('hex').slice(0, 12)}`;
+
+/** The short alias shows people and tools the newest generation. Our own calls use the generation's: two spaces are never mixed. */
+export const shortAlias = (prefix: string, collection: VectorCollection): string => `${prefix}_${collection}`;
+/** An alias: what stands behind it is a build, so that a fresh one can take its place between two calls. */
+export const generationAlias = (prefix: string, collection: VectorCollection, generation: string): string => `${shortAlias(prefix, collection)}_${generation}`;
+export const buildName = (prefix: string, collection: VectorCollection, generation: string, build: number): string => `${generationAlias(prefix, collection, generation)}_b${build}`;
+
+/** What a collection's name says; undefined where it is none of this prefix. Collections older than builds have none. */
+export function readName(prefix: string, collection: VectorCollection, name: string): { readonly generation: string; readonly build: number | undefined } | undefined {
+  const [, generation, build] = new RegExp(`^${shortAlias(prefix, collection)}_(g[0-9a-f]{12})(?:_b([0-9]+))?$`).exec(name) ?? [];
+  return generation === undefined ? undefined : { generation, build: build === undefined ? undefined : Number(build) };
+}
 
 export const fieldsOf = (dimensions: number) => [
   { name: 'id', data_type: 'VarChar' as const, max_length: 36, is_primary_key: true, autoID: false },

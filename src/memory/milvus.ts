@@ -8,7 +8,7 @@ import { MainstayError, messageOf } from '../domain/errors.ts';
 import { isVisible, VECTOR_COLLECTIONS, type Hit, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
-import { bm25Function, checkIds, checkName, checkRows, checkVector, fieldsOf, filterOf, generationOf, indexesOf, toFields } from './milvus-schema.ts';
+import { bm25Function, buildName, checkIds, checkName, checkRows, checkVector, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, readName, shortAlias, toFields } from './milvus-schema.ts';
 
 export interface IndexOptions {
   /** host:port */
@@ -66,9 +66,9 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
   return {
     generation: session.generation,
     ready: () => ready(session),
-    upsert: (collection, rows) => upsert(session, collection, rows),
+    upsert: (collection, rows) => write(session, 'upsert', collection, rows),
     delete: (collection, tenant, ids) => remove(session, () => [nameOf(session, collection)], tenant, ids),
-    deleteEverywhere: (collection, tenant, ids) => remove(session, () => generationsOf(session, collection), tenant, ids),
+    deleteEverywhere: (collection, tenant, ids) => remove(session, () => loadedGenerations(session, collection), tenant, ids),
     search: (collection, request) => within('a search', request.timeoutMs, search(session, collection, request)),
     versions: (collection, tenant, ids) => versions(session, collection, tenant, ids),
     ids: (collection, tenant) => allIds(session, collection, tenant),
@@ -102,12 +102,10 @@ async function reconnect(session: Session): Promise<void> {
   watch(session);
 }
 
-const aliasOf = (session: Session, collection: VectorCollection): string => `${session.options.prefix}_${collection}`;
-/** An alias: what stands behind it is a build, so that a fresh one can take its place between two calls. */
-const generationAlias = (session: Session, collection: VectorCollection): string => `${aliasOf(session, collection)}_${session.generation}`;
-const buildOf = (session: Session, collection: VectorCollection, build: number): string => `${generationAlias(session, collection)}_b${build}`;
+const aliasOf = ({ options, generation }: Session, collection: VectorCollection): string => generationAlias(options.prefix, collection, generation);
+const buildOf = ({ options, generation }: Session, collection: VectorCollection, build: number): string => buildName(options.prefix, collection, generation, build);
 const nameOf = (session: Session, collection: VectorCollection): string =>
-  (session.build === undefined ? generationAlias(session, collection) : buildOf(session, collection, session.build));
+  (session.build === undefined ? aliasOf(session, collection) : buildOf(session, collection, session.build));
 
 /** A call after the collections are there; when the server says they are gone, the next call makes them again. */
 async function asked<T>(session: Session, what: string, call: () => Promise<T>): Promise<T> {
@@ -131,10 +129,11 @@ async function makeReady(session: Session): Promise<void> {
   const { client, options } = session;
   const { version } = await ask('its version', () => client.getVersion());
   await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => {
-    const name = await behind(session, generationAlias(session, collection)) ?? buildOf(session, collection, 1);
+    const alias = aliasOf(session, collection);
+    const name = await behind(session, alias) ?? buildOf(session, collection, 1);
     await makeCollection(session, name);
-    if (!(await behind(session, generationAlias(session, collection)))) await pointAlias(session, generationAlias(session, collection), name);
-    await pointAlias(session, aliasOf(session, collection), name);
+    if (!(await behind(session, alias))) await pointAlias(session, alias, name);
+    await pointAlias(session, shortAlias(options.prefix, collection), name);
   }));
   options.log.info({ version, embedded: String(version).startsWith('milvus_lite-'), generation: session.generation, denseIndex: options.denseIndex }, 'Milvus is ready');
 }
@@ -206,7 +205,6 @@ async function load({ client }: Session, collection_name: string): Promise<void>
   }
 }
 
-/** The short alias shows people and tools the newest generation. Our own calls use the generation's: two spaces are never mixed. */
 async function pointAlias({ client }: Session, alias: string, collection_name: string): Promise<void> {
   await ask('moving an alias', () => client.alterAlias({ alias, collection_name, timeout: callMs }))
     .catch(() => ask('making an alias', () => client.createAlias({ alias, collection_name, timeout: callMs })));
@@ -215,11 +213,8 @@ async function pointAlias({ client }: Session, alias: string, collection_name: s
 /** Full names of a collection in all generations of this prefix. */
 async function generationsOf(session: Session, collection: VectorCollection): Promise<string[]> {
   const { data } = await asked(session, 'the list of collections', () => session.client.listCollections({ timeout: callMs }));
-  return data.map(({ name }) => name).filter((name) => patternOf(aliasOf(session, collection)).test(name));
+  return data.map(({ name }) => name).filter((name) => readName(session.options.prefix, collection, name) !== undefined);
 }
-
-/** Full names of every build of every generation. */
-const patternOf = (alias: string): RegExp => new RegExp(`^${alias}_(g[0-9a-f]{12})_b[0-9]+$`);
 
 export interface MilvusFacts { readonly version: string; /** Generations of each collection that are there. */ readonly generations: Readonly<Record<VectorCollection, number>> }
 
@@ -230,26 +225,37 @@ export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOp
   const look = async (): Promise<MilvusFacts> => {
     const { version } = await ask('its version', () => client.getVersion());
     const { data } = await ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }));
-    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => patternOf(`${prefix}_${collection}`).exec(name)?.[1] ?? [])).size;
+    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => readName(prefix, collection, name)?.generation ?? [])).size;
     return { version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number> };
   };
   try { return await within('a look', timeoutMs, look()); } finally { await client.closeConnection().catch(() => undefined); }
 }
 
+/** Milvus deletes by a filter in what is loaded only, and nobody has loaded old generations since it last started. */
+async function loadedGenerations(session: Session, collection: VectorCollection): Promise<string[]> {
+  const names = await generationsOf(session, collection);
+  for (const name of names) { await makeIndexes(session, name); await load(session, name); }
+  return names;
+}
+
 async function dropOtherGenerations(session: Session): Promise<string[]> {
-  const names = (await Promise.all(VECTOR_COLLECTIONS.map((collection) => generationsOf(session, collection)))).flat();
-  const others = names.filter((name) => !name.includes(`_${session.generation}_b`));
-  for (const name of others) await drop(session, name);
-  return others;
+  const dropped: string[] = [];
+  for (const collection of VECTOR_COLLECTIONS) {
+    for (const name of await generationsOf(session, collection)) {
+      if (readName(session.options.prefix, collection, name)?.generation === session.generation) continue;
+      await drop(session, collection, name);
+      dropped.push(name);
+    }
+  }
+  return dropped;
 }
 
 /** With the aliases that stand for it: Milvus refuses to drop what has one. */
-async function drop(session: Session, collection_name: string): Promise<void> {
-  for (const collection of VECTOR_COLLECTIONS) {
-    const alias = /^(.+_g[0-9a-f]{12})_b[0-9]+$/.exec(collection_name)?.[1] ?? '';
-    for (const one of [alias, aliasOf(session, collection)]) {
-      if (await behind(session, one) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias: one, timeout: callMs }));
-    }
+async function drop(session: Session, collection: VectorCollection, collection_name: string): Promise<void> {
+  const { prefix } = session.options;
+  const { generation = '' } = readName(prefix, collection, collection_name) ?? {};
+  for (const alias of [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)]) {
+    if (await behind(session, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
   }
   await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
 }
@@ -258,8 +264,8 @@ async function drop(session: Session, collection_name: string): Promise<void> {
 
 /** Builds of this generation that are there, by number, of one collection. */
 async function buildsOf(session: Session, collection: VectorCollection): Promise<number[]> {
-  const own = `${generationAlias(session, collection)}_b`;
-  return (await generationsOf(session, collection)).filter((name) => name.startsWith(own)).map((name) => Number(name.slice(own.length)));
+  const names = (await generationsOf(session, collection)).map((name) => readName(session.options.prefix, collection, name));
+  return names.flatMap((name) => (name?.generation === session.generation && name.build !== undefined ? [name.build] : []));
 }
 
 async function rebuild(session: Session): Promise<Rebuild> {
@@ -269,17 +275,17 @@ async function rebuild(session: Session): Promise<Rebuild> {
   for (const collection of VECTOR_COLLECTIONS) await makeCollection(session, buildOf(session, collection, build));
   const fresh: Session = { ...session, build, prepared: Promise.resolve() };
   return {
-    upsert: (collection, rows) => upsert(fresh, collection, rows),
+    insert: (collection, rows) => write(fresh, 'insert', collection, rows),
     flush: () => flush(fresh),
     cutOver: async () => {
       for (const collection of VECTOR_COLLECTIONS) {
-        for (const alias of [generationAlias(session, collection), aliasOf(session, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
+        for (const alias of [aliasOf(session, collection), shortAlias(session.options.prefix, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
       }
       for (const collection of VECTOR_COLLECTIONS) {
-        for (const old of await buildsOf(session, collection)) if (old !== build) await drop(session, buildOf(session, collection, old));
+        for (const old of await buildsOf(session, collection)) if (old !== build) await drop(session, collection, buildOf(session, collection, old));
       }
     },
-    abandon: async () => { for (const collection of VECTOR_COLLECTIONS) await drop(session, nameOf(fresh, collection)); },
+    abandon: async () => { for (const collection of VECTOR_COLLECTIONS) await drop(session, collection, nameOf(fresh, collection)); },
   };
 }
 
@@ -288,13 +294,13 @@ const ready = (session: Session): Promise<boolean> => within('a health check', 2
 
 // ---- rows
 
-async function upsert(session: Session, collection: VectorCollection, rows: readonly VectorRow[]): Promise<void> {
+/** `insert` looks for no older row: for collections that hold none of these. */
+async function write(session: Session, how: 'insert' | 'upsert', collection: VectorCollection, rows: readonly VectorRow[]): Promise<void> {
   checkRows(rows, session.options.dimensions);
   for (const part of chunks(rows)) {
-    const reply = await asked(session, 'an upsert', () => session.client.upsert({
-      collection_name: nameOf(session, collection), data: part.map(toFields), timeout: callMs,
-    }));
-    const written = Number(reply.upsert_cnt);
+    const call = { collection_name: nameOf(session, collection), data: part.map(toFields), timeout: callMs };
+    const reply = await asked(session, `an ${how}`, () => session.client[how](call));
+    const written = Number(how === 'insert' ? reply.insert_cnt : reply.upsert_cnt);
     if (written !== part.length) throw new MainstayError('index_unavailable', `Milvus took ${written} of ${part.length} rows.`);
   }
 }

@@ -33,16 +33,22 @@ export const MAX_MEMORIES = 20;
 export function scoreRows(rows: readonly RecalledRow[], hits: readonly Fused[]): Scored[] {
   const byId = new Map(hits.map((hit) => [hit.id, hit]));
   const bestWords = Math.max(0, ...rows.map((row) => row.words));
-  return rows.flatMap((row) => {
+  return bestFirst(rows.flatMap((row) => {
     const hit = byId.get(row.id);
     const words = bestWords > 0 ? WORDS_FUSED + (1 - WORDS_FUSED) * (row.words / bestWords) : 0;
     const fused = Math.max(hit?.fused ?? 0, row.slot ? SLOT_FUSED : 0, row.words > 0 ? words : 0);
     if (fused === 0) return []; // found by nothing but noise
-    const strength = strengthOf(row);
-    const score = WEIGHTS.fused * fused + WEIGHTS.strength * strength + WEIGHTS.confidence * row.confidence + WEIGHTS.type * NEED[row.type];
-    return [{ row, dense: hit?.dense ?? 0, sparse: hit?.sparse ?? 0, fused, strength, score }];
-  }).sort((a, b) => b.score - a.score || (a.row.id < b.row.id ? -1 : 1));
+    return [scoreOf(row, { dense: hit?.dense ?? 0, sparse: hit?.sparse ?? 0, fused })];
+  }));
 }
+
+/** How well it was found, and what it is now. */
+export function scoreOf(row: RecalledRow, { dense, sparse, fused }: Pick<Scored, 'dense' | 'sparse' | 'fused'>): Scored {
+  const strength = strengthOf(row);
+  return { row, dense, sparse, fused, strength, score: WEIGHTS.fused * fused + WEIGHTS.strength * strength + WEIGHTS.confidence * row.confidence + WEIGHTS.type * NEED[row.type] };
+}
+
+export const bestFirst = (scored: readonly Scored[]): Scored[] => [...scored].sort((a, b) => b.score - a.score || (a.row.id < b.row.id ? -1 : 1));
 
 /** confidence · 2^(−idle / h), h growing with how often it was said and cited. */
 export function strengthOf({ type, confidence, seenCount, citedCount, idleMs }: Pick<RecalledRow, 'type' | 'confidence' | 'seenCount' | 'citedCount' | 'idleMs'>): number {

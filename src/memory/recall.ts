@@ -14,7 +14,7 @@ import { rankFound, searchIndex, type FindDeps, type FindRequest, type Ranked } 
 import { packBlock, type Packed } from './rank-memories.ts';
 
 export interface RecallDeps extends FindDeps {
-  readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded' | 'citations'> | undefined;
+  readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded' | 'recallCache' | 'citations'> | undefined;
   readonly budgetTokens?: number | undefined;
   /** Share of runs that go without memory, so that its worth can be measured. */
   readonly holdout?: number | undefined;

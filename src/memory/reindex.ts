@@ -2,8 +2,8 @@
 // whose vector is missing or old are owed again and brought, rows that are as they should be are marked. `reindex` fills fresh
 // collections from every live row (vectors kept in Postgres, so that a model is needed only for what was never embedded or for another
 // embedder), lets everybody's calls go over to them at once, and audits what was written meanwhile. Reads and writes go on throughout.
-import type { VectorCollection } from '../domain/vector-index.ts';
-import { liveRows, liveVersions, markIndexed, oweAgain, tenantsOf, type IndexedTable } from '../store/engine/index-rows.ts';
+import type { VectorCollection, VectorRow } from '../domain/vector-index.ts';
+import { liveRows, liveVersions, markIndexed, oweAgain, tenantsOf, type IndexedTable, type OwedRow } from '../store/engine/index-rows.ts';
 import { COLLECTION, indexRows, TABLES, vectorRows, type IndexDeps } from './index-rows.ts';
 
 /** Rows of one collection: `missing` from the index or there in an older version; `ghosts` in the index that no longer hold. */
@@ -57,13 +57,8 @@ export async function reindex(deps: IndexDeps, say: (rows: number) => void): Pro
   let rows = 0;
   try {
     for (const table of TABLES) {
-      let after: { tenant: string; id: string } = FIRST;
-      for (;;) {
-        const page = await liveRows(deps.pool, table, { embedder: deps.embedder.fingerprint }, after, PAGE);
-        const last = page.at(-1);
-        if (!last) break;
-        await fresh.upsert(COLLECTION[table], await vectorRows(deps, table, page));
-        after = last;
+      for await (const page of pagesOf(deps, table)) {
+        await fresh.insert(COLLECTION[table], page);
         say(rows += page.length);
       }
     }
@@ -74,4 +69,19 @@ export async function reindex(deps: IndexDeps, say: (rows: number) => void): Pro
   }
   await fresh.cutOver();
   return { rows, drift: await auditIndex(deps, true) };
+}
+
+/** Every live row with its vector, a page at a time; the next one is read while the last is written. */
+async function* pagesOf(deps: IndexDeps, table: IndexedTable): AsyncGenerator<VectorRow[]> {
+  const read = async (after: { tenant: string; id: string }): Promise<{ page: VectorRow[]; last: OwedRow | undefined }> => {
+    const rows = await liveRows(deps.pool, table, { embedder: deps.embedder.fingerprint }, after, PAGE);
+    return { page: await vectorRows(deps, table, rows), last: rows.at(-1) };
+  };
+  for (let next = read(FIRST); ;) {
+    const { page, last } = await next;
+    if (!last) return;
+    next = read(last);
+    next.catch(() => undefined); // met at the next turn, if there is one
+    yield page;
+  }
 }

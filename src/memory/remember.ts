@@ -16,7 +16,7 @@ import { finishedRun, type FinishedRun } from '../store/remember-run.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { extractionRequest, readExtraction } from './extraction-request.ts';
 import { indexRows } from './index-rows.ts';
-import { judgeRun, markSummaryMissing, type JudgeDeps } from './judge-run.ts';
+import { judgeRun, markSummaryMissing, type JudgeDeps, type Support } from './judge-run.ts';
 import { rawEventsOf } from './run-transcript.ts';
 
 export const REMEMBER = 'mainstay.remember';
@@ -25,7 +25,7 @@ export const rememberKey = (run: string): string => `remember:${run}:${GATE_VERS
 
 export interface RememberDeps extends JudgeDeps {
   readonly pool: EnginePool;
-  readonly metrics: Pick<Metrics, 'gateVerdicts'>;
+  readonly metrics: Pick<Metrics, 'gateVerdicts' | 'memorySupport'>;
   /** Model that summarises and extracts. */
   readonly model: string;
 }
@@ -61,7 +61,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const events = await step.record('transcript', () => Promise.resolve(fitEvents(eventsOf(rawEventsOf(said))) as unknown as Json)) as unknown as TranscriptEvent[];
   const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
   if (!extraction) {
-    await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id);
+    countSupport(deps, await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id, events));
     return step.done({ summary: 'missing' });
   }
   return step.next('judge', { run: { id, user, session, agent, finishedMs }, events, extraction });
@@ -82,14 +82,20 @@ function templateSummary(events: readonly TranscriptEvent[]): Extraction['summar
 }
 
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
-  const { verdicts, owed } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
+  const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
   faultPoint('verdicts-stored');
+  countSupport(deps, support);
   const counts: Record<string, number> = {};
   for (const { decision, stage } of verdicts) {
     counts[decision] = (counts[decision] ?? 0) + 1;
     deps.metrics.gateVerdicts.inc({ decision, stage });
   }
   return step.next('index', { memories: owed, verdicts: counts });
+}
+
+function countSupport({ metrics }: RememberDeps, { shown, supported }: Support): void {
+  metrics.memorySupport.inc({ outcome: 'supported' }, supported);
+  metrics.memorySupport.inc({ outcome: 'unsupported' }, shown - supported);
 }
 
 /** Indexing that cannot be done now is done by maintenance: the rows themselves say that they are owed. */

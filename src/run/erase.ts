@@ -74,8 +74,8 @@ export async function erase(deps: EraseDeps, erasure: Erasure, signal: AbortSign
   const { open, running } = await endRuns(pool, erasure);
   for (const id of running) await redis.publish(keys.cancelChannel, id);
   if (open > 0) return false; // their workers end them now
-  for (const { user, session } of await sessionsOf(pool, erasure)) await redis.del(keys.session(erasure.tenant, user, session));
-  for (const user of await usersOf(pool, erasure)) await redis.del(keys.toolCache(erasure.tenant, user ?? undefined));
+  for (const { user, session } of await sessionsOf(pool, erasure)) for (const key of [keys.session(erasure.tenant, user, session), keys.recall(erasure.tenant, user, session)]) await redis.del(key);
+  for (const user of await usersOf(pool, erasure)) for (const key of [keys.toolCache(erasure.tenant, user ?? undefined), keys.recall(erasure.tenant, user ?? undefined, undefined)]) await redis.del(key);
   for (let runs = await runsToErase(pool, erasure, ERASE_PAGE); runs.length > 0; runs = await runsToErase(pool, erasure, ERASE_PAGE)) {
     if (signal.aborted) return false;
     await forget(deps, await textsOf(pool, erasure, runs));

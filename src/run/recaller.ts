@@ -2,6 +2,6 @@
 import type { Recall } from '../domain/machine.ts';
 
 export interface Recaller {
-  recall(request: { tenant: string; user: string | undefined; agent: string; run: string; fence: bigint; stepSeq: number; query: string; asOfMs?: number | undefined; signal: AbortSignal }): Promise<Recall>;
+  recall(request: { tenant: string; user: string | undefined; session?: string | undefined; agent: string; run: string; fence: bigint; stepSeq: number; query: string; asOfMs?: number | undefined; signal: AbortSignal }): Promise<Recall>;
   cite(run: { tenant: string; run: string; fence: bigint }, trace: string, memories: readonly string[]): Promise<unknown>;
 }

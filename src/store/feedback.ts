@@ -23,14 +23,14 @@ export async function sayOfMemory(tx: TenantTx, { memory, run = NO_RUN, actor, v
   return true;
 }
 
-export interface MemoryUse { readonly run: string; readonly agent: string; readonly cited: boolean; readonly at: Date; readonly feedback: MemoryFeedback | null }
+export interface MemoryUse { readonly run: string; readonly agent: string; readonly cited: boolean; /** null: the run is not remembered yet, or never is */ readonly supported: boolean | null; readonly at: Date; readonly feedback: MemoryFeedback | null }
 
 /** Runs it was shown to, the newest first. */
 export async function usesOf(tx: TenantTx, memory: string, limit: number): Promise<MemoryUse[]> {
   return tx.db.$queryRawUnsafe<MemoryUse[]>(`
-    SELECT t.run_id::text AS run, r.agent, bool_or($2::uuid = ANY (t.cited)) AS cited, max(t.created_at) AS at, (SELECT f.verdict FROM memory_feedback f WHERE f.tenant_id = $1 AND f.memory_id = $2::uuid AND f.run_id = t.run_id ORDER BY f.created_at DESC LIMIT 1) AS feedback
+    SELECT t.run_id::text AS run, r.agent, bool_or($2::uuid = ANY (t.cited)) AS cited, CASE WHEN r.memory_state IN ('done', 'summary_missing') THEN bool_or($2::uuid = ANY (t.supported)) END AS supported, max(t.created_at) AS at, (SELECT f.verdict FROM memory_feedback f WHERE f.tenant_id = $1 AND f.memory_id = $2::uuid AND f.run_id = t.run_id ORDER BY f.created_at DESC LIMIT 1) AS feedback
     FROM retrieval_traces t JOIN agent_runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
-    WHERE t.tenant_id = $1 AND t.injected @> ARRAY[$2::uuid] GROUP BY t.run_id, r.agent ORDER BY 4 DESC LIMIT $3::int`, tx.scope.tenant, memory, limit);
+    WHERE t.tenant_id = $1 AND t.injected @> ARRAY[$2::uuid] GROUP BY t.run_id, r.agent, r.memory_state ORDER BY at DESC LIMIT $3::int`, tx.scope.tenant, memory, limit);
 }
 
 export interface RunWord { readonly run: string; readonly actor: string; readonly satisfied: boolean | undefined; readonly resolved: boolean | undefined; readonly handlingMs: number | undefined }

@@ -70,6 +70,9 @@ const byKey = (visible: string, of: string): string => `(SELECT id, type, last_s
 const notIndexed = (visible: string, which: string): string =>
   `(SELECT id, statement FROM memories WHERE ${visible} AND indexed_generation ${which} ORDER BY tenant_id, indexed_generation LIMIT ${NOT_INDEXED})`;
 
+const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount",
+      (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs"`;
+
 export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<RecalledRow[]> {
   const [visible, scope] = seenBy(tx, ask);
   // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
@@ -82,11 +85,23 @@ export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<Recal
     ), by_words AS MATERIALIZED (
       SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}
     ), found AS MATERIALIZED (SELECT id FROM by_key UNION SELECT id FROM by_words UNION SELECT unnest($7::uuid[]))
-    SELECT id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount",
-      (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
+    SELECT ${ROW},
       id IN (SELECT id FROM by_key) AS slot, coalesce((SELECT rank FROM by_words w WHERE w.id = memories.id), 0)::float8 AS words
     FROM memories WHERE ${visible} AND id = ANY (ARRAY(SELECT id FROM found)) ORDER BY id`,
   ...scope, ask.subjects, ask.query, [...ask.ids], ask.generation);
+}
+
+/** Those of these memories that are seen, whatever was found before. */
+export async function memoriesAgain(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
+  const [visible, values] = seenBy(tx, scope);
+  return tx.db.$queryRawUnsafe<Omit<RecalledRow, 'slot' | 'words'>[]>(`SELECT ${ROW} FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
+}
+
+/** Another text as soon as a change of any memory of this scope is committed; never one that was before. */
+export async function memoryEpoch(tx: TenantTx, { user, agent }: RecallScope): Promise<string> {
+  const owners = ['workspace', `agent:${agent}`, ...(user === undefined ? [] : [`user:${user}`])];
+  const [row] = await tx.db.$queryRawUnsafe<{ epoch: string }[]>(`SELECT coalesce(string_agg(id || ':' || changes, ',' ORDER BY id), '') AS epoch FROM memory_epochs WHERE tenant_id = $1 AND owner = ANY ($2::text[])`, tx.scope.tenant, owners);
+  return row?.epoch ?? '';
 }
 
 /** The words of a query as the index knows them. */
@@ -97,16 +112,16 @@ export async function queryWords(tx: TenantTx, query: string): Promise<string> {
 
 export interface PlaceRow { readonly id: string; readonly run: string; readonly before: string | null; readonly after: string | null }
 
-/** These ids and what stands beside them: each with its neighbours in the run it comes from, in the order they were written. */
+/** These ids, each with its neighbours in the run it comes from, in the order they were written. */
 export async function placesOf(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<PlaceRow[]> {
   if (ids.length === 0) return [];
   const [visible, values] = seenBy(tx, scope);
+  // The order names the whole index: without its first columns the planner sorts.
+  const beside = (side: '<' | '>', order: 'ASC' | 'DESC'): string =>
+    `(SELECT id FROM memories WHERE run_id = hit.run_id AND id ${side} hit.id AND ${visible} ORDER BY tenant_id ${order}, run_id ${order}, id ${order} LIMIT 1)::text`;
   return tx.db.$queryRawUnsafe<PlaceRow[]>(`
-    WITH placed AS (
-      SELECT id, run_id, lag(id) OVER run AS before, lead(id) OVER run AS after FROM memories
-      WHERE ${visible} AND run_id = ANY (ARRAY(SELECT DISTINCT run_id FROM memories WHERE tenant_id = $1 AND id = ANY ($5::uuid[]))) WINDOW run AS (PARTITION BY run_id ORDER BY id)
-    ) SELECT id::text AS id, run_id::text AS run, before::text AS before, after::text AS after FROM placed
-      WHERE id = ANY ($5::uuid[]) OR before = ANY ($5::uuid[]) OR after = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
+    WITH hit AS MATERIALIZED (SELECT id, run_id FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]))
+    SELECT id::text AS id, run_id::text AS run, ${beside('<', 'DESC')} AS before, ${beside('>', 'ASC')} AS after FROM hit`, ...values, [...ids]);
 }
 
 /** Vectors compared one by one where there is no index: the newest of what may be seen. */

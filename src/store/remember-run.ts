@@ -48,6 +48,17 @@ export async function injectedInto(tx: TenantTx, run: string): Promise<string[]>
   return rows.map((row) => row.id);
 }
 
+/** The memories recall put into the run's prompts, as they are now. */
+export async function shownTo(tx: TenantTx, run: string): Promise<{ id: string; value: string; statement: string }[]> {
+  return tx.db.$queryRawUnsafe<{ id: string; value: string; statement: string }[]>(`
+    SELECT id::text AS id, value, statement FROM memories WHERE tenant_id = $1 AND erased_at IS NULL AND id IN (SELECT unnest(injected) FROM retrieval_traces WHERE tenant_id = $1 AND run_id = $2::uuid) ORDER BY id`, tx.scope.tenant, run);
+}
+
+/** Those of them that the run's answer bears out. */
+export async function markSupported(tx: TenantTx, run: string, ids: readonly string[]): Promise<void> {
+  await tx.db.$executeRawUnsafe(`UPDATE retrieval_traces SET supported = ARRAY(SELECT i FROM unnest(injected) AS i WHERE i = ANY ($3::uuid[]) ORDER BY i) WHERE tenant_id = $1 AND run_id = $2::uuid`, tx.scope.tenant, run, [...ids]);
+}
+
 // ---- inside the deciding transaction
 
 /** Who owns what is written: writers of one owner take turns, always in the same order. */

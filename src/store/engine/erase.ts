@@ -134,6 +134,7 @@ const EMPTY_RUNS: readonly (readonly [string, string])[] = [
 
 const USER: readonly (readonly [string, string])[] = [
   ['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND user_id = $2 AND erased_at IS NULL`],
+  ['memoryEpochs', `DELETE FROM memory_epochs WHERE tenant_id = $1 AND owner = 'user:' || $2`], // after the memories, which raise them
   ['sessions', `DELETE FROM sessions WHERE tenant_id = $1 AND user_id = $2`],
   ['schedules', `DELETE FROM schedules WHERE tenant_id = $1 AND user_id = $2`],
   ['permissions', `DELETE FROM permissions WHERE tenant_id = $1 AND user_id = $2`],
@@ -145,7 +146,7 @@ const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>
   memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`]],
   run: [],
   user: USER,
-  tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(`subject = 'user:' || $2`, `subject LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
+  tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(/(subject|owner) = 'user:' \|\| \$2/, `$1 LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
 };
 
 /** Empties ended runs and what is known by them. */
@@ -217,7 +218,7 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     byRun('tool_calls', `request::text <> 'null' OR response IS NOT NULL OR response_blob IS NOT NULL`), byRun('model_calls', 'response IS NOT NULL'), byRun('batch_items', `request::text <> 'null'`),
     byRun('run_feedback', 'true'), byRun('memory_feedback', 'true'), byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'), byRun('documents', 'true'),
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
-    ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`] : []),
+    ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`, `SELECT 'memory_epochs' AS store, count(*)::int AS n FROM memory_epochs WHERE tenant_id = $1 AND owner = 'user:' || $2`] : []),
     ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`] : []),
     ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions', 'documents', 'document_chunks'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
   ];

@@ -9,6 +9,8 @@ import { check } from '../check.ts';
 import type { FleetProcess } from '../fleet-process.ts';
 import type { Ground } from '../ground.ts';
 import { Proxy } from '../proxy.ts';
+import type { Look } from '../../chaos/invariants.ts';
+import { indexHolds, memoriesHaveOrigin } from '../../support/check-memory.ts';
 import { defineRow, holds } from '../row.ts';
 import { startModelStub } from '../../../src/dev/model-stub/server.ts';
 import { startTicketDesk } from '../../../examples/ticket-desk.ts';
@@ -45,11 +47,11 @@ export const R45 = defineRow({
       await Promise.all([start('agent'), start('maintenance'), start('memory')]);
       await ground.until('nothing is owed', () => owed(ground), (seen) => seen.owed === 0 && seen.due === 0);
       await ground.rest();
-      const { missing, ghosts, held } = await compare(ground);
-      const orphans = await ground.rows<{ id: string }>(`SELECT m.id FROM memories m LEFT JOIN agent_runs r ON r.tenant_id = m.tenant_id AND r.id = m.run_id WHERE r.id IS NULL OR json_array_length(m.evidence::json) = 0`);
+      const [index, origins] = [await compare(ground), await memoriesHaveOrigin((text, values) => ground.rows(text, values))];
       return {
         landed: { 'rows without a vector at the kill': atKill.owed, 'bytes Milvus never saw': milvus.counts.bytesSwallowed, 'processes killed': first.alive ? 0 : 3 },
-        held: [holds('I14 the index holds the live rows of Postgres, and no other', missing.length === 0 && ghosts.length === 0, `${held} vectors; missing ${missing.join(', ') || 'none'}; ghosts ${ghosts.join(', ') || 'none'}`), holds('I13 every memory has its run and its evidence', orphans.length === 0, orphans.slice(0, 3)), ...(await check(ground))],
+        held: [holds('I14 the index holds the live rows of Postgres, and no other', index.wrong.length === 0, index.wrong.slice(0, 3).join('; ') || `${index.evidence} rows`),
+          holds('I13 every memory has its run, its verdict and its evidence', origins.wrong.length === 0, origins.wrong.slice(0, 3)), ...(await check(ground))],
       };
     } finally {
       await base.close();
@@ -67,15 +69,13 @@ async function owed(ground: Ground): Promise<Owed> {
   return row ?? { memories: 0, owed: 0, due: 0 };
 }
 
-async function compare(ground: Ground): Promise<{ missing: string[]; ghosts: string[]; held: number }> {
+async function compare(ground: Ground): Promise<Look> {
   const config = readConfig(ground.env);
   const log = makeLog('silent', 'harness');
   const embedder = await makeEmbedder(config, log);
   const index = await openIndex({ address: config.MILVUS_ADDRESS, token: undefined, tls: false, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
   try {
-    const there = new Map((await index.ids('memories', TENANT)).map(({ id, version }) => [id, version]));
-    const live = new Map((await ground.rows<{ id: string; version: number }>(`SELECT id, version FROM memories WHERE valid_to IS NULL AND tenant_id = $1`, [TENANT])).map(({ id, version }) => [id, version]));
-    return { missing: [...live].filter(([id, version]) => there.get(id) !== version).map(([id]) => id), ghosts: [...there.keys()].filter((id) => !live.has(id)), held: there.size };
+    return await indexHolds({ rows: (text, values) => ground.rows(text, values), index });
   } finally {
     await index.close();
     await embedder.close();
