@@ -169,7 +169,9 @@ describe('generations', () => {
     await sdk.loadCollectionSync({ collection_name });
     await sdk.upsert({ collection_name, data: [gone, kept, stranger].map(toFields) });
     await sdk.releaseCollection({ collection_name }); // as after a restart of the server
-    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 2, conversation_summaries: 1 } });
+    const look = await lookAtMilvus({ ...base, prefix }, 5_000);
+    expect([look.generations, await look.generation('memories')]).toEqual([{ memories: 2, conversation_summaries: 1 }, now.generation]);
+    await look.close();
     await now.deleteEverywhere('memories', 'old', [gone.id, stranger.id]);
     expect((await sdk.getLoadState({ collection_name })).state).toBe('LoadStateLoaded'); // Milvus Lite deletes without, Milvus does not
     const { data } = await sdk.query({ collection_name, filter: 'version > 0', output_fields: ['id'], limit: 10, consistency_level: ConsistencyLevelEnum.Strong });
@@ -217,7 +219,10 @@ describe('generations', () => {
     await begun.abandon();
     const late = await openIndex({ ...base, prefix });
     expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
-    expect(await lookAtMilvus({ ...base, prefix }, 5_000)).toMatchObject({ generations: { memories: 1, conversation_summaries: 1, run_artifacts: 1 } });
+    const look = await lookAtMilvus({ ...base, prefix }, 5_000);
+    expect(look.generations).toEqual({ memories: 1, conversation_summaries: 1, run_artifacts: 1 });
+    expect([await look.page('memories', '', 10), await look.rows('memories', [old.id, fresh.id])]).toEqual([[{ id: fresh.id, version: 1, tenant: 'swap' }], [{ id: fresh.id, version: 1, tenant: 'swap' }]]);
+    await look.close();
     await Promise.all([own.close(), other.close(), late.close()]);
   });
 

@@ -74,7 +74,8 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   });
 }
 
-async function theMemory(tx: TenantTx, named: string): Promise<Memory> {
+/** Throws `not_found` for one that is not there or not the caller's to see. */
+export async function theMemory(tx: TenantTx, named: string): Promise<Memory> {
   const id = parseId('memory', named);
   const row = id === undefined ? undefined : await getMemory(tx, id);
   if (!row) throw new MainstayError('not_found', 'There is no such memory.');

@@ -21,6 +21,7 @@ import { addMoneyRoutes } from './routes-money.ts';
 import { addFeedbackRoutes } from './routes-feedback.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addDocumentRoutes } from './routes-documents.ts';
+import { addMemoryPolicyRoutes } from './routes-memory-policy.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
 import { addQuotaRoutes } from './routes-quotas.ts';
@@ -104,6 +105,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addMemoryRoutes(app, deps);
   addFeedbackRoutes(app, deps);
   addDocumentRoutes(app, deps);
+  addMemoryPolicyRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);
   addQuotaRoutes(app, deps);

@@ -1,5 +1,6 @@
 // Rows as the edge shows them: an allow-list, field by field, so that a column added to a table is not shown by accident.
 // Ids get their prefix, times become ISO 8601, bigints numbers (token counts and micro-dollars stay far below 2^53).
+import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
 import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
@@ -81,8 +82,10 @@ export const memory = (row: Memory): wire.Memory => ({
   id: publicId('memory', row.id), scope: row.scope, user: row.userId, agent: row.agent, type: row.type, subject: row.subject, attribute: row.attribute, value: row.value, statement: row.statement,
   confidence: row.confidence, sourceRole: row.sourceRole, evidence: row.evidence, run: publicId('run', row.runId), session: row.sessionId, gateVersion: row.gateVersion, seenCount: row.seenCount,
   citedCount: row.citedCount, validFrom: iso(row.validFrom), validTo: isoOrNull(row.validTo), supersededBy: idOrNull('memory', row.supersededBy), lastSeenAt: iso(row.lastSeenAt),
-  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null,
+  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null, pinned: row.pinned,
 });
+
+export const memoryPolicy = (policy: MemoryPolicy): wire.MemoryPolicy => ({ version: policy.version, settings: policy.settings, gate: gatePolicyOf(policy), setBy: policy.setBy, setAt: isoOrNull(policy.setAt) });
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 

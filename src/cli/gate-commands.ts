@@ -5,33 +5,39 @@ import type { Command } from 'commander';
 import { readConfig, type Config } from '../config.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { POLICY, policySchema, policyVersion, type GatePolicy } from '../domain/gate-policy.ts';
+import { mergePatch } from '../domain/json.ts';
+import { gatePolicyOf } from '../domain/memory-settings.ts';
 import { publicId } from '../ids.ts';
 import { makeLog } from '../log.ts';
 import { wholeNumber } from './arguments.ts';
-import { withDatabase } from './connection.ts';
+import { apiClient, withApiOptions, withDatabase, type ApiOptions } from './connection.ts';
 import { printJson, printLine, printTable } from './output.ts';
 
 interface Words { readonly tenant: string; readonly user?: string; readonly policy?: string; readonly limit: number; readonly json?: boolean }
 
 export function addGateCommands(memories: Command): void {
-  memories.command('policy').description("the gate's policy as JSON: the numbers `replay --policy` may change").action(() => { printJson(POLICY); });
+  const policy = memories.command('policy').description("the gate's policy as JSON: the numbers `replay --policy` may change").action(() => { printJson(POLICY); });
+  withApiOptions(policy.command('show')).description('what the tenant has set, and what holds by it, as JSON').action(async (options: ApiOptions) => { printJson(await apiClient(options).memories.policy()); });
+  withApiOptions(policy.command('set')).description('change what the tenant has set; audited').argument('<file>', 'JSON with the settings that change, such as {"gate": {"caps": {"user": 500}}}; null goes back to what holds for everybody')
+    .action(async (file: string, options: ApiOptions) => { printJson(await apiClient(options).memories.setPolicy(readObject(file))); });
   memories.command('replay').description('judge stored verdicts again under another policy and show what would change; changes nothing')
     .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
-    .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
+    .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the tenant’s present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
     .action(replay);
   memories.command('retention').description('what is due to be closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--apply', 'close and delete it, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
     .action(retention);
 }
 
 async function replay({ tenant, user, policy: file, limit, json }: Words): Promise<void> {
-  const policy = file === undefined ? POLICY : readPolicy(file);
   const config = configuration();
-  const [{ openAppStore }, { replayVerdicts }] = await Promise.all([import('../store/app-store.ts'), import('../memory/replay-verdicts.ts')]);
+  const [{ openAppStore }, { replayVerdicts }, { memoryPolicy }] = await Promise.all([import('../store/app-store.ts'), import('../memory/replay-verdicts.ts'), import('../store/memory-policies.ts')]);
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log: makeLog('warn', 'cli'), max: 2 });
   try {
+    const present = gatePolicyOf(await store.withTenant({ tenant }, (tx) => memoryPolicy(tx)));
+    const policy = file === undefined ? present : readPolicy(file, present);
     const { runs, verdicts, changes, otherInputs } = await replayVerdicts(store, { tenant, ...(user !== undefined && { user }) }, policy, limit);
     const named = changes.map((change) => ({ ...change, run: publicId('run', change.run) }));
-    if (json) return printJson({ policy: policyVersion(policy), present: policyVersion(POLICY), runs, verdicts, changes: named, otherInputs: otherInputs.map((run) => publicId('run', run)) });
+    if (json) return printJson({ policy: policyVersion(policy), present: policyVersion(present), runs, verdicts, changes: named, otherInputs: otherInputs.map((run) => publicId('run', run)) });
     for (const { run, index, was, now, statement } of named) printLine(`${run} ${index}: ${was.decision} (${was.stage} ${was.reason}) would be ${now.decision} (${now.stage} ${now.reason}): ${statement}`);
     printLine(`${verdicts} verdicts of ${runs} runs judged again under policy ${policyVersion(policy)}: ${named.length} would change`);
     if (otherInputs.length > 0) printLine(`${otherInputs.length} runs left out: what they were decided on has changed since`);
@@ -41,16 +47,20 @@ async function replay({ tenant, user, policy: file, limit, json }: Words): Promi
 }
 
 /** Fields that are not given stay as they are; groups such as `weights` may be given in part. */
-function readPolicy(file: string): GatePolicy {
-  const refuse = (why: string): never => { throw new MainstayError('bad_request', `${file}: ${why}. \`mainstay memories policy\` prints the fields there are.`); };
-  let given: unknown;
-  try { given = JSON.parse(readFileSync(file, 'utf8')); } catch (error) { return refuse(messageOf(error)); }
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) return refuse('is no JSON object');
-  const isGroup = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-  const present = POLICY as unknown as Record<string, unknown>;
-  const merged = Object.fromEntries(Object.entries({ ...present, ...given }).map(([key, value]) => [key, isGroup(value) && isGroup(present[key]) ? { ...present[key], ...value } : value]));
-  const { data, error } = policySchema.safeParse(merged);
-  return data ?? refuse(error?.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ') ?? 'is no policy');
+function readPolicy(file: string, present: GatePolicy): GatePolicy {
+  const { data, error } = policySchema.safeParse(mergePatch(present, readObject(file)));
+  if (data) return data;
+  throw new MainstayError('bad_request', `${file}: ${error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ')}. \`mainstay memories policy\` prints the fields there are.`);
+}
+
+function readObject(file: string): object {
+  try {
+    const given: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given;
+  } catch (error) {
+    throw new MainstayError('bad_request', `${file}: ${messageOf(error)}`);
+  }
+  throw new MainstayError('bad_request', `${file} holds no JSON object.`);
 }
 
 function configuration(): Config {

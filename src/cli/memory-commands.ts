@@ -71,6 +71,13 @@ function addMemories(memories: Command): void {
       if (options.json) return printJson(said);
       printPairs([['memory', said.memory.id], ['said', said.changed ? verdict : `${verdict}, as before`], ['confidence', said.memory.confidence.toFixed(2)], ['valid', `${shortTime(said.memory.validFrom)} to ${said.memory.validTo === null ? 'now' : shortTime(said.memory.validTo)}`]]);
     });
+  for (const [name, pinned, says] of [['pin', true, 'keep a memory whatever the caps and retention say'], ['unpin', false, 'let the caps and retention decide of it again']] as const) {
+    withApiOptions(memories.command(name)).description(says).argument('<memory>', 'mem_…').action(async (id: string, options: ApiOptions) => {
+      const memory = await apiClient(options).memories.pin(id, pinned);
+      if (options.json) return printJson(memory);
+      printPairs([['memory', memory.id], ['pinned', memory.pinned ? 'yes' : 'no'], ['statement', memory.statement]]);
+    });
+  }
   withApiOptions(memories.command('uses')).description('the runs a memory was shown to, whether they cited it, and whether their answers say what it says').argument('<memory>', 'mem_…')
     .action(async (id: string, options: ApiOptions) => {
       printPage(options.json, await apiClient(options).memories.uses(id), ['run', 'agent', 'cited', 'supported', 'feedback', 'time (UTC)'],

@@ -110,6 +110,12 @@ function memoryCalls(http: Http) {
     uses: (id: string, { signal }: Aborting = {}): Promise<wire.Page<wire.MemoryUse>> => http.json(`/v1/memories/${segment(id)}/uses`, { signal }),
     /** What came of runs with memory, beside those that were left without. */
     worth: ({ signal, ...query }: { readonly from?: string | undefined; readonly to?: string | undefined; readonly agent?: string | undefined } & Aborting = {}): Promise<wire.MemoryWorth> => http.json('/v1/memory-worth', { query, signal }),
+    /** What is pinned is closed by no cap and by no rule of retention. */
+    pin: (id: string, pinned: boolean, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}/pin`, { method: 'PUT', body: { pinned }, signal }),
+    /** What the tenant has set for its memory, and what holds by it. */
+    policy: ({ signal }: Aborting = {}): Promise<wire.MemoryPolicy> => http.json('/v1/memory-policy', { signal }),
+    /** Changes what is given; null goes back to what holds for everybody. */
+    setPolicy: (body: wire.NewMemoryPolicyBody, { signal }: Aborting = {}): Promise<wire.MemoryPolicy> => http.json('/v1/memory-policy', { method: 'PATCH', body, signal }),
     /** Takes the candidate at this place of a run's verdicts out of quarantine; with a scope, for more than it was proposed for. */
     promote: (run: string, index: number, { scope, signal }: { readonly scope?: wire.Memory['scope'] | undefined } & Aborting = {}): Promise<wire.Promoted> =>
       http.json(`/v1/runs/${segment(run)}/memories/${index}/promote`, { method: 'POST', body: scope === undefined ? {} : { scope }, signal }),

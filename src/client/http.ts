@@ -17,7 +17,7 @@ export interface MainstayOptions {
 }
 
 export interface Call {
-  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Values that are undefined are left out. */
   readonly query?: object | undefined;
   readonly body?: unknown;

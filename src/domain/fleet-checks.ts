@@ -1,6 +1,6 @@
 // What `mainstay doctor` makes of the rows of a fleet: each check says what was found and, where something is wrong, what to
 // do. Pure: counts and ages come in, judged by the database's clock. It names agents, versions and numbers, never a tenant's data.
-import { DOCTOR_DUE_MS, DOCTOR_OWED_MS } from './tunables.ts';
+import { DOCTOR_BATCH_MS, DOCTOR_DUE_MS, DOCTOR_OWED_MS } from './tunables.ts';
 
 export interface Check {
   readonly check: string;
@@ -38,10 +38,16 @@ export interface FleetFacts {
   readonly owed: Owed;
   /** Of those: their remembering run has failed. */
   readonly unremembered: number;
-  readonly unindexed: Owed;
+  /** Rows whose vector is to be written or to go, of collections that are owed any. */
+  readonly unindexed: readonly ({ readonly collection: string } & Owed)[];
+  /** Model calls that wait for a batch. */
+  readonly unsent: Owed;
+  /** Batches under way that should have been looked at. */
+  readonly unwatched: number;
+  readonly openBatches: Owed;
 }
 
-export const FLEET_CHECKS = ['workers', 'dead-workers', 'due-runs', 'versions', 'outcomes', 'poison', 'suspects', 'expiry', 'inboxes', 'restored', 'memory', 'remembering', 'index'] as const;
+export const FLEET_CHECKS = ['workers', 'dead-workers', 'due-runs', 'versions', 'outcomes', 'poison', 'suspects', 'expiry', 'inboxes', 'restored', 'memory', 'remembering', 'index', 'batches'] as const;
 
 /** One check per name of FLEET_CHECKS. */
 export function fleetChecks(facts: FleetFacts, pools: readonly string[]): Check[] {
@@ -55,7 +61,8 @@ export function fleetChecks(facts: FleetFacts, pools: readonly string[]): Check[
     count('restored', facts.restored, 'runs wait since the restore of a backup', 'Look at what they were about to do before they are released.'),
     owed('memory', facts.owed, 'finished runs are not remembered', 'Is a memory worker alive, and does the model answer? `mainstay worker --pool memory` runs one.'),
     count('remembering', facts.unremembered, 'finished runs whose remembering run failed', 'The failed runs of the pool "memory" hold the error; correct its cause.'),
-    owed('index', facts.unindexed, 'rows are owed to the vector index', 'Do Milvus and the embedder answer? Maintenance indexes by itself when they do; recall goes on from Postgres meanwhile.'),
+    unindexed(facts, 'Do Milvus and the embedder answer? Maintenance indexes by itself when they do; recall goes on from Postgres meanwhile.'),
+    batches(facts),
   ];
 }
 
@@ -71,7 +78,7 @@ function deadHolders({ deadHolders: dead }: FleetFacts): Check {
 }
 
 function dueRuns({ due }: FleetFacts): Check {
-  const found = due.map(({ pool, count: runs, oldestMs }) => `${pool} ${runs}, the oldest for ${Math.round(oldestMs / 1_000)} s`).join('; ') || 'none';
+  const found = due.map(({ pool, count: runs, oldestMs }) => `${pool} ${runs}, the oldest for ${seconds(oldestMs)}`).join('; ') || 'none';
   const late = due.filter(({ oldestMs }) => oldestMs > DOCTOR_DUE_MS);
   if (late.length === 0) return ok('due-runs', `due: ${found}`);
   return wrong('due-runs', `due: ${found}`, `Either there are too few workers (add some), or nobody is woken: ${late.map(({ pool }) => `\`mainstay rebuild queue --pool ${pool}\``).join(', ')}.`);
@@ -84,8 +91,25 @@ function versions({ blocked }: FleetFacts): Check {
 
 const count = (check: string, n: number, what: string, advice: string): Check => (n === 0 ? ok(check, 'none') : wrong(check, `${n} ${what}`, advice));
 
+function unindexed({ unindexed: owed }: FleetFacts, advice: string): Check {
+  const found = owed.map(({ collection, count: n, oldestMs }) => `${collection} ${n}, the oldest for ${seconds(oldestMs)}`).join('; ');
+  if (found === '') return ok('index', 'nothing is owed');
+  return owed.some(({ oldestMs }) => oldestMs > DOCTOR_OWED_MS) ? wrong('index', `rows owed to the vector index: ${found}`, advice) : ok('index', `rows owed to the vector index: ${found}`);
+}
+
+function batches({ unsent, unwatched, openBatches: open }: FleetFacts): Check {
+  const found = `${unsent.count} calls wait to be sent${since(unsent)}, ${open.count} batches are under way${since(open)}`;
+  if (unsent.oldestMs > DOCTOR_OWED_MS) return wrong('batches', found, 'Does the provider take batches? `mainstay worker --pool maintenance` sends them, and its log names the refusal.');
+  if (unwatched > 0) return wrong('batches', `${found}, ${unwatched} of them not looked at in time`, 'Nobody looks at them: `mainstay worker --pool maintenance`.');
+  if (open.oldestMs > DOCTOR_BATCH_MS) return wrong('batches', found, 'The provider ends a batch within a day: `mainstay batches list` names it, `mainstay batches cancel` gives it up.');
+  return ok('batches', found);
+}
+
+const seconds = (ms: number): string => `${Math.round(ms / 1_000)} s`;
+const since = ({ count: n, oldestMs }: Owed): string => (n === 0 ? '' : ` (the oldest for ${seconds(oldestMs)})`);
+
 function owed(check: string, { count: n, oldestMs }: Owed, what: string, advice: string): Check {
   if (n === 0) return ok(check, 'nothing is owed');
-  const found = `${n} ${what}, the oldest for ${Math.round(oldestMs / 1_000)} s`;
+  const found = `${n} ${what}, the oldest for ${seconds(oldestMs)}`;
   return oldestMs > DOCTOR_OWED_MS ? wrong(check, found, advice) : ok(check, found);
 }

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { storableCandidate } from './gate.ts';
 import type { GateInput, LiveMemory, Neighbour } from './gate-input.ts';
-import { policyVersion, type GatePolicy } from './gate-policy.ts';
+import type { Room } from './gate-room.ts';
 import type { SourceRole } from './status.ts';
 
 export interface KeptInputs {
@@ -14,22 +14,24 @@ export interface KeptInputs {
   readonly injected: readonly string[];
   readonly neighbours: readonly (readonly Neighbour[] | null)[];
   readonly embedder: string;
+  readonly room?: Room | undefined;
 }
 
 export interface Basis { readonly policy: string; readonly inputsHash: string; readonly inputs: KeptInputs }
 
-export const basisOf = (input: GateInput, policy: GatePolicy): Basis => ({
-  policy: policyVersion(policy), inputsHash: inputsHash(input),
+/** `policy`: as verdicts name it. */
+export const basisOf = (input: GateInput, policy: string): Basis => ({
+  policy, inputsHash: inputsHash(input),
   inputs: {
     ids: input.ids, live: input.live.map(({ id, source, confidence }) => ({ id, source, confidence })), waiting: input.waiting.map(({ run, index }) => ({ run, index })), injected: input.injected,
-    neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder,
+    neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder, room: input.room,
   },
 });
 
 /** Hexadecimal sha256 over all the gate was given, candidates as they are stored. */
-export function inputsHash({ run, events, candidates, ids, live, waiting, injected, neighbours, embedder }: GateInput): string {
+export function inputsHash({ run, events, candidates, ids, live, waiting, injected, neighbours, embedder, room }: GateInput): string {
   const memory = ({ id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs }: LiveMemory) => [id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs];
   const all = [run.tenant, run.id, run.user, run.agent, run.observedMs, events.map(({ id, role, tool, text, atMs }) => [id, role, tool ?? null, text, atMs]), candidates.map(storableCandidate), ids, live.map(memory), waiting.map(({ run: of, index, source, user, agent, candidate }) => [of, index, source, user, agent, candidate]), injected,
-    candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder];
+    candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder, ...(room ? [room] : [])];
   return createHash('sha256').update(JSON.stringify(all)).digest('hex');
 }

@@ -1,5 +1,6 @@
 // What the memory gate is given and what it answers. Everything it may look at is in here, so that a verdict can be
 // replayed from stored inputs alone, under this policy or another.
+import type { Room } from './gate-room.ts';
 import type { Candidate, Evidence } from './memory.ts';
 import type { MemoryScope, MemoryType, SourceRole, VerdictDecision } from './status.ts';
 import type { TranscriptEvent } from './transcript.ts';
@@ -72,6 +73,8 @@ export interface GateInput {
   readonly neighbours: readonly (readonly Neighbour[] | undefined)[];
   /** Fingerprint of the embedder the cosines come from. */
   readonly embedder: string;
+  /** Absent: no cap is near. */
+  readonly room?: Room | undefined;
 }
 
 export interface Verdict {
@@ -88,6 +91,8 @@ export interface Verdict {
   readonly target: string | null;
   /** The row to insert; null for all but ADMIT and SUPERSEDE. */
   readonly memory: NewMemory | null;
+  /** The memory that goes so that there is room for this one. */
+  readonly evicts: string | null;
   /** The quarantined candidate of another run that this one brings in with it, with its evidence. */
   readonly promotes: { readonly run: string; readonly index: number; readonly evidence: readonly Evidence[] } | null;
   /** Evidence to add to `target` (REINFORCE, MERGE). */

@@ -4,7 +4,9 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { MEMORY_TYPES, SOURCE_ROLES } from './status.ts';
 
-const share = z.number().min(0).max(1);
+export const share = z.number().min(0).max(1);
+/** How many live memories there may be. */
+export const rows = z.int().min(0).max(10_000_000);
 /** From which cosine on two statements may be the same, for one embedder: the scales of two models have nothing to do with each other. */
 const thresholds = z.strictObject({
   /** A pattern of fingerprints, such as `^builtin:.*minilm`. */
@@ -40,6 +42,8 @@ export const policySchema = z.strictObject({
   valueWords: share,
   /** Rows one run may add. */
   maxAdmits: z.int().min(0).max(64),
+  /** Live memories of the tenant, of one user, of one agent, of the workspace; and of a type, for each of those owners. */
+  caps: z.strictObject({ tenant: rows, user: rows, agent: rows, workspace: rows, types: z.record(z.enum(MEMORY_TYPES), rows) }),
   /** An embedder without a row merges nothing by meaning; identical words and slots still count. */
   thresholds: z.array(thresholds).max(50),
 });
@@ -53,6 +57,7 @@ export const POLICY: GatePolicy = {
   types: { preference: 0.9, constraint: 0.9, decision: 0.8, fact: 0.8, procedure: 0.6, outcome: 0.5 },
   statedFrom: 0.34, ownWords: 0.5, sameWords: 0.8, valueWords: 0.4,
   maxAdmits: 8,
+  caps: { tenant: 200_000, user: 2_000, agent: 5_000, workspace: 20_000, types: { preference: 500, constraint: 500, decision: 2_000, fact: 10_000, procedure: 2_000, outcome: 10_000 } },
   thresholds: [
     // Paraphrases .823 to .983, same topic up to .794, unrelated up to .071; near misses .62 to .99, which only the guards tell.
     { embedder: '^builtin:.*minilm', high: 0.82, low: 0.60, calibratedAt: '2026-11-24', pairs: 48 },

@@ -8,6 +8,7 @@ import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-ident
 import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
 import { PROMOTABLE, seenBefore } from './gate-promotion.ts';
 import { provenance, validity } from './gate-provenance.ts';
+import { RoomLeft } from './gate-room.ts';
 import { screening } from './gate-screening.ts';
 import { worth } from './gate-worth.ts';
 import { POLICY, type GatePolicy } from './gate-policy.ts';
@@ -36,12 +37,14 @@ class Gate {
   readonly #input: GateInput;
   readonly #policy: GatePolicy;
   #live: LiveMemory[];
+  readonly #room: RoomLeft;
   #admits = 0;
 
   constructor(input: GateInput, policy: GatePolicy) {
     this.#input = input;
     this.#policy = policy;
     this.#live = [...input.live];
+    this.#room = new RoomLeft(input.room, policy.caps);
   }
 
   promote(given: unknown): Verdict {
@@ -80,7 +83,7 @@ class Gate {
       if (decided) return verdict(index, given, stage, decided, confidence, scores);
     }
     const made = this.#against(one, scores);
-    return before && made.decision !== 'REJECT' && made.decision !== 'QUARANTINE' ? { ...made, reason: 'SEEN_AGAIN', promotes: { run: before.run, index: before.index, evidence: before.candidate.evidence } } : made;
+    return before && made.decision !== 'REJECT' && made.decision !== 'QUARANTINE' ? { ...made, reason: made.evicts === null ? 'SEEN_AGAIN' : made.reason, promotes: { run: before.run, index: before.index, evidence: before.candidate.evidence } } : made;
   }
 
   #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
@@ -99,14 +102,28 @@ class Gate {
   #settle(one: Considered, stage: string, decided: Decided, scores: Verdict['scores']): Verdict {
     const all = { ...scores, ...decided.scores };
     const adds = decided.decision === 'ADMIT' || decided.decision === 'SUPERSEDE';
-    if (adds && this.#admits >= this.#policy.maxAdmits) return verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, all);
+    const refuse = (cap: string): Verdict => verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, { ...all, cap });
+    if (adds && this.#admits >= this.#policy.maxAdmits) return refuse('run');
+    if (decided.decision === 'ADMIT' && !decided.closed) return this.#place(one, stage, decided, all, refuse);
     const made = verdict(one.index, one.raw, stage, decided, one.confidence, all);
+    if (decided.target !== undefined) this.#room.spare(decided.target);
     switch (decided.decision) {
       case 'ADMIT': case 'SUPERSEDE': return { ...made, memory: this.#add(one, decided) };
       case 'REINFORCE': return { ...made, evidence: one.raw.evidence };
       case 'MERGE': return { ...made, evidence: one.raw.evidence, statement: this.#reword(one, decided.target ?? '') };
       default: return made;
     }
+  }
+
+  /** A row more: where a cap is reached, in the place of a weaker one. */
+  #place(one: Considered, stage: string, decided: Decided, scores: Verdict['scores'], refuse: (cap: string) => Verdict): Verdict {
+    const { cap, evicts } = this.#room.look(one.raw.scope, one.raw.type, one.confidence);
+    if (cap !== undefined && !evicts) return refuse(cap);
+    this.#room.add(one.raw.scope, one.raw.type, evicts);
+    if (!evicts || cap === undefined) return { ...verdict(one.index, one.raw, stage, decided, one.confidence, scores), memory: this.#add(one, decided) };
+    this.#live = this.#live.filter((memory) => memory.id !== evicts.id);
+    const made = verdict(one.index, one.raw, 'caps', { ...decided, reason: 'EVICT', target: evicts.id }, one.confidence, { ...scores, cap, evicted_strength: evicts.strength });
+    return { ...made, memory: this.#add(one, decided), evicts: evicts.id };
   }
 
   #add(one: Considered, decided: Decided): NewMemory {
@@ -158,7 +175,7 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
 
 const verdict = (index: number, given: unknown, stage: string, decided: Decided, confidence = 0, scores: Verdict['scores'] = {}): Verdict => ({
   index, decision: decided.decision, stage, reason: decided.reason, confidence, scores: { ...scores, ...decided.scores }, candidate: storableCandidate(given),
-  target: decided.target ?? null, memory: null, promotes: null, evidence: [], statement: null,
+  target: decided.target ?? null, memory: null, evicts: null, promotes: null, evidence: [], statement: null,
 });
 
 /** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */

@@ -37,6 +37,19 @@ function check(value: unknown, path: string, depth: number, seen: Set<object>): 
   seen.delete(value);
 }
 
+/** `base` with `patch` laid over it, after RFC 7396: objects are joined, null takes a member away, anything else replaces. */
+export function mergePatch(base: unknown, patch: unknown): unknown {
+  if (!isObject(patch)) return patch;
+  const merged = new Map(isObject(base) ? Object.entries(base) : []);
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === undefined) continue;
+    if (value === null) merged.delete(key);
+    else merged.set(key, mergePatch(merged.get(key), value));
+  }
+  return Object.fromEntries(merged);
+}
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /** The same value always gives the same text: object keys sorted at every level. For digests, never for storage. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>

@@ -3,6 +3,8 @@
 // more than a small part of a tenant's memories: a mistake in these numbers must not cost a memory.
 import type { MemoryType } from './status.ts';
 
+/** Days after which a memory nobody repeats or cites has half its strength. */
+export const HALF_LIFE_DAYS: Readonly<Record<MemoryType, number>> = { preference: 180, fact: 90, decision: 365, constraint: 365, outcome: 30, procedure: 120 };
 /** Days without being said again or cited after which it is closed; null = never. */
 export const IDLE_DAYS: Readonly<Record<MemoryType, number | null>> = { preference: null, fact: 365, decision: null, constraint: null, outcome: 180, procedure: 365 };
 /** Days that a closed memory is kept: for looks into the past, and for whoever finds that it was closed in error. */

@@ -159,6 +159,10 @@ export const REDIS_POLICY_MS = 20_000;
 export const DOCTOR_DUE_MS = 60_000;
 /** What is owed to memory or to the index for this long: a remembering run and its embeddings take seconds. */
 export const DOCTOR_OWED_MS = 600_000;
+/** A batch under way for this long: the provider ends each within a day. */
+export const DOCTOR_BATCH_MS = 25 * 3_600_000;
+/** Rows, and vectors, of a collection that are looked for on the other side: a second's work, and what is drifting is seen in it. */
+export const DOCTOR_SAMPLE = 1_000;
 /** Clocks further apart than this: log lines and `startAt` no longer mean what people read. Leases go by the database's clock alone. */
 export const DOCTOR_SKEW_MS = 2_000;
 /** Maintenance ends, expires and reclaims within a second or two; what is left for this long has nobody who does it. */

@@ -88,6 +88,21 @@ export interface Rebuild {
   abandon(): Promise<void>;
 }
 
+/** A look at what is there that makes nothing. Its methods throw as those of the index do. */
+export interface IndexLook {
+  /** Of the server. */
+  readonly version: string;
+  /** How many generations of each collection there are. */
+  readonly generations: Readonly<Record<VectorCollection, number>>;
+  /** The newest generation of a collection, which `page` and `rows` read; undefined: there is none. */
+  generation(collection: VectorCollection): Promise<string | undefined>;
+  /** Rows of all tenants in order of their ids, after this one ('' = the first). */
+  page(collection: VectorCollection, after: string, limit: number): Promise<(VectorVersion & { readonly tenant: string })[]>;
+  /** Those of these ids that are there, of whatever tenant. */
+  rows(collection: VectorCollection, ids: readonly string[]): Promise<(VectorVersion & { readonly tenant: string })[]>;
+  close(): Promise<void>;
+}
+
 /** The longest beginning of `text` within `maxBytes` of UTF-8 that ends between characters; half a surrogate pair becomes U+FFFD. */
 export function clipBytes(text: string, maxBytes = VECTOR_TEXT_BYTES): string {
   const whole = text.toWellFormed();

@@ -3,6 +3,8 @@
 // added; none is renamed or given another meaning.
 import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
+import { policySchema } from './gate-policy.ts';
+import { memorySettingsSchema } from './memory-settings.ts';
 import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
 import { MEMORY_FEEDBACK } from './feedback.ts';
 import { CAUSES } from './explain.ts';
@@ -192,7 +194,7 @@ export const occurrenceSchema = z.object({ at: time.describe('the moment the sch
 export const verdictSchema = z.object({
   index: z.number().int(), gateVersion: z.number().int(), decision: z.enum(VERDICTS), stage: z.string(), reason: z.string(), confidence: z.number(),
   statement: z.string().describe('of the candidate, where it has one'), candidate: z.unknown(), scores: z.unknown(),
-  policy: z.string().nullable().describe('version of the policy it was decided under'), inputsHash: z.string().nullable().describe('sha256 of all it was decided on'),
+  policy: z.string().nullable().describe('version of the policy it was decided under; behind a dot that of the tenant’s settings'), inputsHash: z.string().nullable().describe('sha256 of all it was decided on'),
   promotedAt: time.nullable(), promotedBy: z.string().nullable().describe('who took it out of quarantine: `key:…`, or `run:…` that brought it again'),
   memory: z.string().nullable().describe('mem_…: the memory it became or changed'), target: z.string().nullable().describe('mem_…: the memory it met'), createdAt: time,
 });
@@ -211,7 +213,13 @@ export const memorySchema = z.object({
   subject: z.string(), attribute: z.string(), value: z.string(), statement: z.string(), confidence: z.number(), sourceRole: z.enum(SOURCE_ROLES), evidence: z.unknown(),
   run: z.string(), session: z.string().nullable(), gateVersion: z.number().int(), seenCount: z.number().int(), citedCount: z.number().int(),
   validFrom: time, validTo: time.nullable(), supersededBy: z.string().nullable(), lastSeenAt: time, createdAt: time, version: z.number().int(),
-  indexed: z.boolean().describe('whether this version is in the vector index'),
+  indexed: z.boolean().describe('whether this version is in the vector index'), pinned: z.boolean().describe('closed by no cap and by no rule of retention'),
+});
+export const pinSchema = z.strictObject({ pinned: z.boolean() });
+
+export const newMemoryPolicySchema = memorySettingsSchema;
+export const memoryPolicySchema = z.object({
+  version: z.number().int().describe('verdicts name it; 0: nothing was ever set'), settings: memorySettingsSchema.describe('what the tenant has set'), gate: policySchema.describe('what holds by it'), setBy: z.string().nullable(), setAt: time.nullable(),
 });
 
 const supported = z.boolean().nullable().describe('whether the answer says what the memory says, cited or not; null: the run is not remembered yet, or never is');
@@ -329,6 +337,8 @@ export type RunMemories = z.infer<typeof runMemoriesSchema>;
 export type Memory = z.infer<typeof memorySchema>;
 export type MemoryFeedbackBody = z.input<typeof memoryFeedbackSchema>;
 export type MemoryFeedbackAnswer = z.infer<typeof memoryFeedbackAnswerSchema>;
+export type MemoryPolicy = z.infer<typeof memoryPolicySchema>;
+export type NewMemoryPolicyBody = z.input<typeof newMemoryPolicySchema>;
 export type MemoryUse = z.infer<typeof memoryUsesSchema>;
 export type RunFeedbackBody = z.input<typeof runFeedbackSchema>;
 export type MemoryWorth = z.infer<typeof worthSchema>;

@@ -8,7 +8,6 @@ import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
 import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
 import type { GateInput, Neighbour, Verdict, Waiting } from '../domain/gate-input.ts';
-import { POLICY } from '../domain/gate-policy.ts';
 import { isSupported } from '../domain/support.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
@@ -16,7 +15,8 @@ import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { AppStore, TenantTx } from '../store/app-store.ts';
 import { holdRun, type HeldRun } from '../store/hold-run.ts';
-import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, lockOwners, markRemembered, markSupported, narrowTo, shownTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
+import { takeTurn } from '../store/memory-room.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, markRemembered, markSupported, shownTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
 
 export interface JudgeDeps {
   readonly store: AppStore;
@@ -54,8 +54,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
   const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
   return deps.store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
-    await narrowTo(tx, run.user);
-    await lockOwners(tx, run.user, run.agent);
+    const { policy, policyName, room } = await takeTurn(tx, run.user, run.agent);
     if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [], support: { shown: 0, supported: 0 } };
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
@@ -65,10 +64,10 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const waiting = readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
     const input: GateInput = {
       run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
-      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint,
+      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint, room,
     };
-    const verdicts = judge(input);
-    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, POLICY));
+    const verdicts = judge(input, policy);
+    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policyName));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed, support: await noteSupport(tx, run.id, events) };

@@ -5,10 +5,10 @@
 import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { monoMs, pause } from '../clock.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
-import { isVisible, VECTOR_COLLECTIONS, type Hit, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
+import { isVisible, VECTOR_COLLECTIONS, type Hit, type IndexLook, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
-import { bm25Function, buildName, checkIds, checkName, checkRows, checkVector, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, readName, shortAlias, toFields } from './milvus-schema.ts';
+import { bm25Function, buildName, checkIds, checkName, checkRows, chunks, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, listsOf, readName, shortAlias, toFields, type OneList } from './milvus-schema.ts';
 
 export interface IndexOptions {
   /** host:port */
@@ -33,11 +33,8 @@ const callMs = 10_000;
 const loadMs = 60_000;
 /** What the start of a process waits for the index before it goes on without. */
 const openMs = 15_000;
-/** Rows of one upsert, ids of one filter, rows of one page: below gRPC's and Milvus' limits at 4,096 dimensions. */
-const chunk = 500;
+/** Rows of one page. */
 const pageRows = 1_000;
-/** HNSW's search width: on 10k rows 512 found all of a filtered 200, the default lost up to half of them. */
-const ef = 512;
 /** What was written and acknowledged is found, at the price of the server's time tick. */
 const consistency_level = ConsistencyLevelEnum.Strong;
 
@@ -130,9 +127,9 @@ async function makeReady(session: Session): Promise<void> {
   const { version } = await ask('its version', () => client.getVersion());
   await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => {
     const alias = aliasOf(session, collection);
-    const name = await behind(session, alias) ?? buildOf(session, collection, 1);
+    const name = await behind(session.client, alias) ?? buildOf(session, collection, 1);
     await makeCollection(session, name);
-    if (!(await behind(session, alias))) await pointAlias(session, alias, name);
+    if (!(await behind(session.client, alias))) await pointAlias(session, alias, name);
     await pointAlias(session, shortAlias(options.prefix, collection), name);
   }));
   options.log.info({ version, embedded: String(version).startsWith('milvus_lite-'), generation: session.generation, denseIndex: options.denseIndex }, 'Milvus is ready');
@@ -146,9 +143,9 @@ async function makeCollection(session: Session, name: string): Promise<void> {
 }
 
 /** The collection an alias stands for; undefined where there is no such alias. */
-async function behind({ client }: Session, alias: string): Promise<string | undefined> {
+async function behind(client: MilvusClient, alias: string, timeout = callMs): Promise<string | undefined> {
   try {
-    const { collection } = await ask('an alias', () => client.describeAlias({ alias, collection_name: alias, timeout: callMs }));
+    const { collection } = await ask('an alias', () => client.describeAlias({ alias, collection_name: alias, timeout }));
     return collection || undefined;
   } catch (error) {
     if (!(error instanceof MainstayError) || !/not found|not exist/i.test(error.message)) throw error;
@@ -216,19 +213,30 @@ async function generationsOf(session: Session, collection: VectorCollection): Pr
   return data.map(({ name }) => name).filter((name) => readName(session.options.prefix, collection, name) !== undefined);
 }
 
-export interface MilvusFacts { readonly version: string; /** Generations of each collection that are there. */ readonly generations: Readonly<Record<VectorCollection, number>> }
-
-/** What is there, without making anything. Throws `index_unavailable` when Milvus does not answer in time. */
-export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<MilvusFacts> {
+/** Looks at what is there, without making anything; `timeoutMs` for each call. Throws `index_unavailable` when Milvus does not answer. */
+export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<IndexLook> {
   const client = connect({ address, token, tls }, timeoutMs);
   client.connectPromise.catch(() => undefined);
-  const look = async (): Promise<MilvusFacts> => {
-    const { version } = await ask('its version', () => client.getVersion());
-    const { data } = await ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }));
-    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => readName(prefix, collection, name)?.generation ?? [])).size;
-    return { version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number> };
+  const close = async (): Promise<void> => { await client.closeConnection().catch(() => undefined); };
+  const rows = async (collection: VectorCollection, filter: string, exprValues: Record<string, unknown>, limit: number): Promise<(VectorVersion & { tenant: string })[]> => {
+    const query = { collection_name: shortAlias(prefix, collection), filter, exprValues, output_fields: ['id', 'version', 'tenant_id'], limit, params: { iterator: true }, consistency_level, timeout: timeoutMs };
+    const { data } = await within('a query', timeoutMs, ask('a query', () => client.query(query)));
+    return (data as readonly Record<string, unknown>[]).map((row) => ({ id: String(row['id']), version: Number(row['version']), tenant: String(row['tenant_id']) }));
   };
-  try { return await within('a look', timeoutMs, look()); } finally { await client.closeConnection().catch(() => undefined); }
+  try {
+    const [{ version }, { data }] = await within('a look', timeoutMs, Promise.all([ask('its version', () => client.getVersion()), ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }))]));
+    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => readName(prefix, collection, name)?.generation ?? [])).size;
+    return {
+      version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number>,
+      generation: async (collection) => readName(prefix, collection, await behind(client, shortAlias(prefix, collection), timeoutMs) ?? '')?.generation,
+      page: (collection, after, limit) => rows(collection, 'id > {after}', { after }, limit),
+      rows: async (collection, ids) => { checkIds(ids); return (await Promise.all(chunks(ids).map((part) => rows(collection, 'id in {ids}', { ids: part }, part.length)))).flat(); },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /** Milvus deletes by a filter in what is loaded only, and nobody has loaded old generations since it last started. */
@@ -255,7 +263,7 @@ async function drop(session: Session, collection: VectorCollection, collection_n
   const { prefix } = session.options;
   const { generation = '' } = readName(prefix, collection, collection_name) ?? {};
   for (const alias of [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)]) {
-    if (await behind(session, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
+    if (await behind(session.client, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
   }
   await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
 }
@@ -359,25 +367,17 @@ async function count(session: Session, collection: VectorCollection, tenant: str
 /** By name of the collections: Milvus flushes none by an alias. */
 const flush = async (session: Session): Promise<void> => {
   await prepare(session);
-  const names = await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => (session.build === undefined ? await behind(session, nameOf(session, collection)) : undefined) ?? nameOf(session, collection)));
+  const names = await Promise.all(VECTOR_COLLECTIONS.map(async (collection) => (session.build === undefined ? await behind(session.client, nameOf(session, collection)) : undefined) ?? nameOf(session, collection)));
   await asked(session, 'a flush', () => session.client.flushSync({ collection_names: names, timeout: loadMs }));
 };
 
 // ---- search
 
 async function search(session: Session, collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }> {
-  checkName('tenant', request.tenant);
-  if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 1_000) throw new MainstayError('index_rejected', 'The limit of a search is 1 to 1,000.');
-  if (request.vector) checkVector(request.vector, session.options.dimensions);
-  const text = request.text?.toWellFormed().replaceAll('\u0000', ' ').trim();
-  const [dense, sparse] = await Promise.all([
-    request.vector ? hits(session, collection, request, { anns_field: 'dense', data: [...request.vector], metric_type: 'COSINE', params: session.options.denseIndex === 'HNSW' ? { ef: Math.max(ef, request.limit) } : {} }) : [],
-    text ? hits(session, collection, request, { anns_field: 'sparse', data: text, metric_type: 'BM25', params: {} }) : [],
-  ]);
+  const lists = listsOf(request, session.options);
+  const [dense, sparse] = await Promise.all([lists.dense ? hits(session, collection, request, lists.dense) : [], lists.sparse ? hits(session, collection, request, lists.sparse) : []]);
   return { dense, sparse: sparse.map((hit) => ({ ...hit, score: Math.abs(hit.score) })) }; // Milvus Lite's BM25 scores are negative
 }
-
-interface OneList { anns_field: string; data: number[] | string; metric_type: string; params: Record<string, unknown> }
 
 async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
   const { filter, exprValues } = filterOf(collection, request);
@@ -390,8 +390,5 @@ async function hits(session: Session, collection: VectorCollection, request: Vec
   if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
   return visible.map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 }));
 }
-
-const chunks = <T>(items: readonly T[]): T[][] =>
-  Array.from({ length: Math.ceil(items.length / chunk) }, (_, index) => items.slice(index * chunk, (index + 1) * chunk));
 
 const close = async ({ client }: Session): Promise<void> => { await client.closeConnection().catch(() => undefined); };

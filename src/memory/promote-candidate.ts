@@ -10,7 +10,8 @@ import type { MemoryScope } from '../domain/status.ts';
 import { eventsOf, fitEvents } from '../domain/transcript.ts';
 import { newId } from '../ids.ts';
 import type { TenantTx } from '../store/app-store.ts';
-import { applyConsequences, finishedRun, liveMemories, lockOwners, markPromoted, narrowTo, quarantinedCandidate } from '../store/remember-run.ts';
+import { takeTurn } from '../store/memory-room.ts';
+import { applyConsequences, finishedRun, liveMemories, markPromoted, quarantinedCandidate } from '../store/remember-run.ts';
 import { rawEventsOf } from './run-transcript.ts';
 
 export interface Promotion {
@@ -30,8 +31,7 @@ export async function promoteCandidate(tx: TenantTx, { run: id, index, by, scope
   if (!stored || !said) throw new MainstayError('not_found', 'There is no such candidate.');
   if (stored.decision !== 'QUARANTINE' || stored.promoted) throw new MainstayError('not_promotable', stored.promoted ? 'It was promoted before.' : `Its verdict is ${stored.decision}: only what is in quarantine can be promoted.`);
   const { user, session, agent, finishedMs } = said.run;
-  await narrowTo(tx, user);
-  await lockOwners(tx, user, agent);
+  const { policy, room } = await takeTurn(tx, user, agent);
   const parsed = candidateSchema.safeParse(stored.candidate).data;
   const candidate = parsed && scope !== undefined ? { ...parsed, scope } : parsed;
   const live = candidate === undefined ? [] : await liveMemories(tx, {
@@ -39,8 +39,8 @@ export async function promoteCandidate(tx: TenantTx, { run: id, index, by, scope
   });
   const verdict = promote({
     run: { tenant: tx.scope.tenant, id, user, agent, observedMs: finishedMs }, events: fitEvents(eventsOf(rawEventsOf(said))), candidates: [candidate ?? stored.candidate], ids: [newId()],
-    live, waiting: [], injected: [], neighbours: [], embedder: '',
-  });
+    live, waiting: [], injected: [], neighbours: [], embedder: '', room,
+  }, policy);
   if (verdict.decision === 'REJECT' || verdict.decision === 'QUARANTINE') throw new MainstayError('not_promotable', `The gate refuses it again: ${verdict.stage} ${verdict.reason}.`);
   await applyConsequences(tx, { run: id, user, session, agent, gateVersion: GATE_VERSION }, [verdict]);
   if (!await markPromoted(tx, { run: id, index }, by, verdict.memory?.id ?? verdict.target)) throw new MainstayError('not_promotable', 'It was promoted before.');

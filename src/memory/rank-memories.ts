@@ -2,6 +2,7 @@
 // lines. Pure. The block's order is by class and id, not by score, so that it stays the same text as long as the same
 // memories are in it and the provider's prompt cache can hold it.
 import type { RecalledMemory } from '../domain/machine.ts';
+import { HALF_LIFE_DAYS } from '../domain/retention.ts';
 import type { MemoryType } from '../domain/status.ts';
 import { fold } from '../domain/gate-words.ts';
 import type { RecalledRow } from '../store/recall-memories.ts';
@@ -16,8 +17,6 @@ export interface Scored {
   readonly score: number;
 }
 
-/** Days after which a memory nobody repeats or cites has half its strength. */
-const HALF_LIFE_DAYS: Readonly<Record<MemoryType, number>> = { preference: 180, fact: 90, decision: 365, constraint: 365, outcome: 30, procedure: 120 };
 /** How much an answer needs memories of a type; also the order of the block. */
 const NEED: Readonly<Record<MemoryType, number>> = { constraint: 1, decision: 0.8, preference: 0.8, procedure: 0.6, fact: 0.5, outcome: 0.3 };
 const CLASSES = ['constraint', 'decision', 'preference', 'procedure', 'fact', 'outcome'] as const satisfies readonly MemoryType[];

@@ -5,9 +5,10 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../config.ts';
 import { messageOf } from '../domain/errors.ts';
 import { FLEET_CHECKS, fleetChecks, ok, unknown, wrong, type Check } from '../domain/fleet-checks.ts';
-import { DOCTOR_REDIS_FULL, DOCTOR_SKEW_MS, DOCTOR_WAIT_MS } from '../domain/tunables.ts';
-import { VECTOR_COLLECTIONS } from '../domain/vector-index.ts';
+import { DOCTOR_REDIS_FULL, DOCTOR_SAMPLE, DOCTOR_SKEW_MS, DOCTOR_WAIT_MS } from '../domain/tunables.ts';
+import { VECTOR_COLLECTIONS, type IndexLook } from '../domain/vector-index.ts';
 import { lookAtMilvus } from '../memory/milvus.ts';
+import { sampleDrift, type SampledDrift } from '../memory/sample-index.ts';
 import { redisFacts, type RedisFacts } from '../queue/redis-policy.ts';
 import { appliedMigrations, fleetFacts, loginFacts, serverFacts, type Migration, type ServerFacts } from '../store/engine/doctor.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
@@ -30,7 +31,7 @@ export interface DoctorDeps {
 
 /** Every check once, in a fixed order. Never rejects. */
 export async function examine(deps: DoctorDeps): Promise<Check[]> {
-  const parts = await Promise.all([postgres(deps), redis(deps), milvus(deps.config), fleet(deps)]);
+  const parts = await Promise.all([postgres(deps), redis(deps), milvus(deps), fleet(deps)]);
   return [...parts.flat(), modelKey(deps.config)];
 }
 
@@ -124,16 +125,29 @@ async function readyQueues(queues: ReadonlyMap<string, PoolQueue>): Promise<Chec
   return wrong('ready-queue', `${found}; never filled since Redis was empty: ${lost.join(', ')}`, 'A maintenance worker fills it within a second: `mainstay worker --pool maintenance`; or `mainstay rebuild queue`.');
 }
 
-async function milvus(config: Config): Promise<Check[]> {
+async function milvus({ config, engine }: DoctorDeps): Promise<Check[]> {
+  let there: IndexLook;
   try {
-    const facts = await lookAtMilvus({ address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX }, DOCTOR_WAIT_MS);
-    const missing = VECTOR_COLLECTIONS.filter((name) => facts.generations[name] === 0);
-    const there = VECTOR_COLLECTIONS.map((name) => `${name} ${facts.generations[name]}`).join(', ');
-    return [ok('milvus', `Milvus ${facts.version}`), missing.length === 0 ? ok('collections', `generations: ${there}`)
-      : wrong('collections', `missing under the prefix ${config.MILVUS_PREFIX}: ${missing.join(', ')}`, 'A memory or maintenance worker makes them at its start. Were they there before, all rows must be indexed again.')];
+    there = await lookAtMilvus({ address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX }, DOCTOR_WAIT_MS);
   } catch (error) {
-    return [wrong('milvus', `Milvus does not answer: ${reason(error)}`, 'Start it, or correct MILVUS_ADDRESS. Recall goes on from Postgres, marked degraded.'), unknown('collections', 'Milvus does not answer')];
+    return [wrong('milvus', `Milvus does not answer: ${reason(error)}`, 'Start it, or correct MILVUS_ADDRESS. Recall goes on from Postgres, marked degraded.'), ...['collections', 'index-drift'].map((name) => unknown(name, 'Milvus does not answer'))];
   }
+  try {
+    const missing = VECTOR_COLLECTIONS.filter((name) => there.generations[name] === 0);
+    return [ok('milvus', `Milvus ${there.version}`), missing.length === 0 ? ok('collections', `generations: ${VECTOR_COLLECTIONS.map((name) => `${name} ${there.generations[name]}`).join(', ')}`)
+      : wrong('collections', `missing under the prefix ${config.MILVUS_PREFIX}: ${missing.join(', ')}`, 'A memory or maintenance worker makes them at its start. Were they there before, all rows must be indexed again: `mainstay reindex`.'),
+    await look('index-drift', async () => drift(await sampleDrift(engine, there, DOCTOR_SAMPLE)))];
+  } finally {
+    await there.close();
+  }
+}
+
+function drift(found: readonly SampledDrift[]): Check {
+  if (found.length === 0) return unknown('index-drift', 'there is no collection to compare');
+  const said = found.map(({ collection, rows, missing, vectors, ghosts, elsewhere }) =>
+    `${collection}: of ${rows} rows ${missing} without their vector, of ${vectors} vectors ${ghosts} of no live row${elsewhere === 0 ? '' : `, ${elsewhere} rows in the collections of another embedder`}`).join('; ');
+  if (found.every(({ missing, ghosts, elsewhere }) => missing + ghosts + elsewhere === 0)) return ok('index-drift', said);
+  return wrong('index-drift', said, '`mainstay reindex --repair` puts it right in place; `mainstay reindex` builds the index anew, also where the embedder has changed. Recall shows nothing wrong meanwhile, but may miss something.');
 }
 
 async function fleet({ engine, queues }: DoctorDeps): Promise<Check[]> {

@@ -182,7 +182,11 @@ class Execution {
     const deadline = setTimeout(() => stop.abort(new MainstayError('step_timeout', `Step "${this.#step}" ran past its ${machine.stepTimeoutMs} ms.`)), machine.stepTimeoutMs);
     const exit = new Exit();
     this.#inbox = { seq: undefined, children: false };
-    this.#calls = stepCalls(this.#callDeps, run, machine, { signal, modelSignal: model.signal, failures: this.#attempt, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => { this.#progress = Math.max(0, Math.min(1, fraction)); this.#show('running', note); });
+    this.#calls = stepCalls(this.#callDeps, run, machine, { signal, modelSignal: model.signal, failures: this.#attempt, alive: () => this.#hold.alive() }, this.#inbox, (fraction, note) => {
+      if (signal.aborted) return; // a step that was given up and goes on talking
+      this.#progress = Math.max(0, Math.min(1, fraction));
+      this.#show('running', note);
+    });
     const scope = new StepScope({
       run: this.#info(), input: this.#input, data: this.#data, session: this.#session, signal,
       place: { tenant: run.tenant, run: run.id, fence: run.fence, claimedBy: this.#hold.incarnation, stepSeq: this.#seq + 1 },

@@ -145,6 +145,7 @@ export async function applyConsequences(tx: TenantTx, judged: Judged, verdicts: 
   for (const verdict of verdicts) {
     // The old row closes first: the slot's unique index lets one live row through.
     if (verdict.decision === 'SUPERSEDE' && verdict.target && verdict.memory) { await close(tx, verdict.target, verdict.memory); owed.push(verdict.target); }
+    if (verdict.evicts) { await evict(tx, verdict.evicts); owed.push(verdict.evicts); }
     if (verdict.memory) { await insertMemory(tx, judged, verdict.memory, verdict.promotes); owed.push(verdict.memory.id); }
     if (verdict.promotes) await markPromoted(tx, verdict.promotes, `run:${judged.run}`, verdict.memory?.id ?? verdict.target);
     if ((verdict.decision === 'REINFORCE' || verdict.decision === 'MERGE') && verdict.target) {
@@ -159,6 +160,10 @@ export async function applyConsequences(tx: TenantTx, judged: Judged, verdicts: 
 const close = (tx: TenantTx, id: string, by: NewMemory): Promise<number> => tx.db.$executeRawUnsafe(
   `UPDATE memories SET valid_to = to_timestamp($3::float8 / 1000), superseded_by = $4::uuid, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`,
   tx.scope.tenant, id, by.validFromMs, by.id);
+
+/** Closed, not deleted: a look into the past finds it, and retention deletes it when its time has come. */
+const evict = (tx: TenantTx, id: string): Promise<number> => tx.db.$executeRawUnsafe(
+  `UPDATE memories SET valid_to = greatest(valid_from, now()), version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`, tx.scope.tenant, id);
 
 const insertMemory = (tx: TenantTx, judged: Judged, memory: NewMemory, promotes: Verdict['promotes']): Promise<number> => tx.db.$executeRawUnsafe(
   `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, slot, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, valid_to, superseded_by)

@@ -10,16 +10,20 @@ import { migrate, migrations, withClient } from '../../src/dev/servers/migrate.t
 import { startPostgres } from '../../src/dev/servers/postgres.ts';
 import { DOCTOR_WAIT_MS } from '../../src/domain/tunables.ts';
 import type { Check } from '../../src/domain/fleet-checks.ts';
+import type { VectorRow } from '../../src/domain/vector-index.ts';
+import { newId } from '../../src/ids.ts';
 import { makeLog } from '../../src/log.ts';
 import { openRedis, redisReady } from '../../src/redis.ts';
 import { examine, type DoctorDeps } from '../../src/run/doctor.ts';
 import { rebuildQueue } from '../../src/run/rebuild-queue.ts';
 import { openEnginePool } from '../../src/store/engine/pool.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
+import { plantMemories } from '../support/memories.ts';
 import { startOwnRedis } from '../support/own-redis.ts';
 import { spawnCli } from '../support/spawn-cli.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 import { stuckMachines } from '../support/stuck-machines.ts';
+import { openTestIndex } from '../support/test-index.ts';
 
 const stack = await useStack();
 const folder = mkdtempSync(join(tmpdir(), 'mainstay-doctor-'));
@@ -33,6 +37,7 @@ atFileEnd(() => redis.stop());
 await redis.client.config('SET', 'appendonly', 'yes');
 const env = { ...stack.env, DATABASE_URL: database, REDIS_URL: redis.url, ANTHROPIC_API_KEY: 'sk-ant-hush' };
 const fleet = await startMemoryFleet({ ...stack, env }, stuckMachines, { change: { LEASE_MS: '60000' } }); // no lease of its workers ends on a slow machine
+const index = await openTestIndex({ ...stack, env });
 const rows = (text: string, values: readonly unknown[] = []): Promise<object[]> => fleet.rows(text, values);
 const log = makeLog('silent', 'test');
 
@@ -63,7 +68,7 @@ test('a fleet that is well: nothing found, exit code 0, no secret', async () => 
   expect(said.out).toMatch(/migrations +all \d+ applied/);
   const json = await spawnCli(['doctor', '--json'], { env });
   const { healthy, checks: all } = JSON.parse(json.out) as { healthy: boolean; checks: Check[] };
-  expect([json.code, healthy, all.length]).toEqual([0, true, 26]);
+  expect([json.code, healthy, all.length]).toEqual([0, true, 28]);
   expect(said.out + json.out).not.toMatch(/hush|postgres(ql)?:\/\/|redis:\/\//);
 });
 
@@ -80,6 +85,18 @@ async function run(change: string): Promise<string> {
 const noRuns = sql(`DELETE FROM agent_runs`);
 const broken = (check: string, found: RegExp, breaks: () => Promise<unknown>, mends: () => Promise<unknown> = noRuns, what = check): Broken => ({ what, check, found, breaks, mends });
 const aRun = (check: string, found: RegExp, change: string): Broken => broken(check, found, () => run(change));
+
+const aSummary = (generation: string, ago: string) => sql(`INSERT INTO run_summaries (tenant_id, run_id, agent, summary, text, indexed_generation, created_at) VALUES ('acme', gen_random_uuid(), 'stuck', '{}', 'text', ${generation}, now() - interval '${ago.replace(/an? /, '1 ')}')`);
+const noSummaries = sql(`DELETE FROM run_summaries`);
+async function aMemory(change: string): Promise<string> {
+  const [id = ''] = await plantMemories(rows, 'acme', [{ statement: 'The office is in Porto.' }]);
+  await rows(`UPDATE memories SET ${change} WHERE id = $1`, [id]);
+  return id;
+}
+const ghost: VectorRow = { id: newId(), tenant: 'acme', user: null, agent: null, scope: 'workspace', type: 'fact', version: 1, text: 'x', vector: (await fleet.memory.embedder.embed(['x'], 'document'))[0]! };
+const noMemories = async (): Promise<void> => { await rows(`DELETE FROM memories`); await index.delete('memories', 'acme', (await index.ids('memories', 'acme')).map(({ id }) => id)); };
+const aBatch = (sentAgo: string, dueAgo: string) => sql(`INSERT INTO model_batches (id, model, items, state, provider_id, sent_at, look_at) VALUES (gen_random_uuid(), 'm', 1, 'open', 'msgbatch_1', now() - interval '${sentAgo}', now() - interval '${dueAgo}')`);
+const noBatches = sql(`DELETE FROM model_batches`);
 
 const dead = randomUUID();
 const last = migrations().at(-1)!;
@@ -120,7 +137,16 @@ const BROKEN: readonly Broken[] = [
     await rows(`INSERT INTO step_waits (tenant_id, run_id, step_seq, path, kind, name, args_hash) VALUES ('acme', $1, 1, '1', 'signal', 'go', '\\x00')`, [id]);
     await rows(`INSERT INTO signals (tenant_id, run_id, id, name, sent_by, created_at) VALUES ('acme', $1, $1, 'go', 'test', now() - interval '1 minute')`, [id]);
   }),
-  broken('index', /1 rows are owed to the vector index, the oldest/, sql(`INSERT INTO run_summaries (tenant_id, run_id, agent, summary, text, created_at) VALUES ('acme', gen_random_uuid(), 'stuck', '{}', 'text', now() - interval '1 hour')`), sql(`UPDATE run_summaries SET indexed_generation = 'g'`)),
+  broken('index', /owed to the vector index: conversation_summaries 1, the oldest for 36\d\d s/, aSummary('NULL', 'an hour'), noSummaries),
+  broken('index', /memories 1, the oldest for 36\d\d s/, async () => { await aMemory(`valid_from = now() - interval '1 day', valid_to = now() - interval '1 hour', last_seen_at = now() - interval '1 day', created_at = now() - interval '1 day'`); }, noMemories, 'a closed memory whose vector should be gone'),
+  broken('index-drift', /memories: of 1 rows 1 without their vector, of 0 vectors 0/, () => aMemory(`indexed_generation = '${index.generation}'`), noMemories, 'a vector that is lost'),
+  broken('index-drift', /memories: of 1 rows 1 without their vector, of 1 vectors 0/, async () => { await index.upsert('memories', [{ ...ghost, id: await aMemory(`version = 2, indexed_generation = '${index.generation}'`) }]); }, noMemories, 'a vector of an older version'),
+  broken('index-drift', /memories: of 0 rows 0 without their vector, of 1 vectors 1 of no live row/, () => index.upsert('memories', [ghost]), noMemories, 'a vector of no row'),
+  broken('index-drift', /memories: of 0 rows 0 .* of 1 vectors 1 of no live row/, async () => { await index.upsert('memories', [{ ...ghost, id: await aMemory(`valid_to = now(), indexed_generation = '${index.generation}'`) }]); }, noMemories, 'a vector of a closed row'),
+  broken('index-drift', /conversation_summaries: .* 1 rows in the collections of another embedder/, aSummary(`'g0123456789ab'`, 'a second'), noSummaries, 'a row of another embedder'),
+  broken('batches', /1 calls wait to be sent \(the oldest for 36\d\d s\)/, sql(`INSERT INTO batch_items (id, tenant_id, run_id, step_seq, path, attempt, model, bytes, request, created_at) VALUES (gen_random_uuid(), 'acme', gen_random_uuid(), 1, '0', 1, 'm', 1, '{}', now() - interval '1 hour')`), sql(`DELETE FROM batch_items`), 'calls that no batch takes'),
+  broken('batches', /1 batches are under way .*1 of them not looked at/, aBatch('10 minutes', '5 minutes'), noBatches, 'a batch nobody looks at'),
+  broken('batches', /1 batches are under way \(the oldest for 1080\d\d s\)$/, aBatch('30 hours', '-5 minutes'), noBatches, 'a batch that never ends'),
 ];
 
 test.each(BROKEN)('$what', async ({ check, found, breaks, mends }) => {

@@ -6,8 +6,9 @@ import { makeLog } from '../../src/log.ts';
 import { readConfig } from '../../src/config.ts';
 import { makeEmbedder } from '../../src/memory/embedders/make-embedder.ts';
 import { indexPending, type IndexDeps } from '../../src/memory/index-rows.ts';
-import { openIndex } from '../../src/memory/milvus.ts';
+import { lookAtMilvus, openIndex } from '../../src/memory/milvus.ts';
 import { auditIndex, reindex } from '../../src/memory/reindex.ts';
+import { sampleDrift } from '../../src/memory/sample-index.ts';
 import { openEnginePool } from '../../src/store/engine/pool.ts';
 import { withClient } from '../../src/dev/servers/migrate.ts';
 import { plantMemories } from '../support/memories.ts';
@@ -88,4 +89,19 @@ test('an index that was wiped is built again from Postgres without a model', asy
   await reindex(deps, () => undefined);
   expect([await seen('acme'), await seen('beta')]).toEqual(wanted);
   expect(embedded).toBe(before);
+});
+
+test('a cheap look counts all where there is little, takes a part where there is more, and changes nothing', async () => {
+  const look = await lookAtMilvus({ address: config.MILVUS_ADDRESS, tls: false, prefix: config.MILVUS_PREFIX }, 5_000);
+  const sampled = async (limit: number) => (await sampleDrift(pool, look, limit))[0];
+  expect(await sampled(100)).toEqual({ collection: 'memories', rows: 6, missing: 0, vectors: 6, ghosts: 0, elsewhere: 0 });
+  expect(await sampled(2)).toMatchObject({ rows: 2, missing: 0, ghosts: 0, elsewhere: 0 });
+  await index.delete('memories', 'acme', await seen('acme'));
+  await sql(`INSERT INTO tenants (id) VALUES ('beta')`); // has no row any more
+  await sql(`DELETE FROM memories WHERE tenant_id = 'beta'`);
+  expect(await sampled(100)).toEqual({ collection: 'memories', rows: 4, missing: 4, vectors: 2, ghosts: 2, elsewhere: 0 });
+  expect(await sampled(2)).toMatchObject({ rows: 2, missing: 2 });
+  await look.close();
+  expect((await auditIndex(deps, true))[0]).toMatchObject({ missing: 4, ghosts: 2 });
+  expect([await seen('acme'), await seen('beta')]).toEqual([expect.any(Array), []]);
 });

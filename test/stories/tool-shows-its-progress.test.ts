@@ -11,8 +11,8 @@ import { startFleet } from '../support/fleet.ts';
 import { useStack } from '../support/stack.ts';
 
 const gate = (): { opened: Promise<void>; open: () => void } => { let open: () => void = () => undefined; return { opened: new Promise((resolve) => { open = resolve; }), open }; };
-const [slow, given] = [gate(), gate()];
-let saidLate = false;
+const [slow, given, ignored] = [gate(), gate(), gate()];
+let [saidLate, stepSaidLate] = [false, false];
 const crawl = defineTool({ name: 'crawl', description: 'Reads pages.', input: z.strictObject({}), effect: 'read', run: async (_, { progress }) => { progress(0.4, 'page 2 of 5'); await slow.opened; return 5; } });
 const deaf = defineTool({
   name: 'deaf', description: 'Heeds no time limit.', input: z.strictObject({}), timeoutMs: 50,
@@ -21,8 +21,12 @@ const deaf = defineTool({
 const machine = (name: string) => defineMachine({
   name, version: 1, input: z.strictObject({}), start: 'go', remembers: false, tools: [crawl, deaf], steps: { go: async (step: Step<object>) => step.done(await step.tool(name, {})) },
 });
+const stubborn = defineMachine({
+  name: 'stubborn', version: 1, input: z.strictObject({}), start: 'go', remembers: false, stepTimeoutMs: 50, attempts: 1,
+  steps: { go: async (step: Step<object>) => { step.progress(0.1, 'step begun'); await ignored.opened; step.progress(0.9, 'step still at it'); stepSaidLate = true; return step.done(1); } },
+});
 const stack = await useStack();
-const fleet = await startFleet(stack, [machine('crawl'), machine('deaf')]);
+const fleet = await startFleet(stack, [machine('crawl'), machine('deaf'), stubborn]);
 const written: (string | undefined)[] = [];
 class WatchedStates extends JobStates {
   override write(run: string, update: JobUpdate): void { written.push(update.note); super.write(run, update); }
@@ -48,4 +52,13 @@ test('a tool that was given up is heard no more', async () => {
   await given.opened;
   expect(saidLate).toBe(true);
   expect(written).not.toContain('still at it');
+});
+
+test('a step that was given up is heard no more', async () => {
+  expect(await fleet.ended('acme', await submit('stubborn'))).toMatchObject({ status: 'failed', error_code: 'attempts_exhausted' });
+  expect(written).toContain('step begun');
+  ignored.open();
+  await ignored.opened;
+  expect(stepSaidLate).toBe(true);
+  expect(written).not.toContain('step still at it');
 });

@@ -1,7 +1,7 @@
 // What `mainstay doctor` asks Postgres: the server itself and its logins (as whoever asks), and the state of the fleet (with the
 // engine's role). Only reads. The counts go over all tenants; nothing that belongs to one is in an answer.
 import type { FleetFacts } from '../../domain/fleet-checks.ts';
-import { DOCTOR_SWEPT_MS } from '../../domain/tunables.ts';
+import { DOCTOR_DUE_MS, DOCTOR_SWEPT_MS } from '../../domain/tunables.ts';
 import { wallMs } from '../../clock.ts';
 import type { EnginePool } from './pool.ts';
 
@@ -69,7 +69,12 @@ const FLEET = `SELECT
   + (SELECT count(*)::int FROM agent_runs r JOIN approvals a ON a.tenant_id = r.tenant_id AND a.run_id = r.id AND a.step_seq = r.step_seq + 1 WHERE r.status = 'waiting' AND r.wait_reason = 'approval' AND a.status IN ('approved', 'denied') AND a.decided_at < ${LONG}) AS unread,
   (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(finished_at)')}) FROM agent_runs WHERE memory_state = 'due') AS owed,
   (SELECT count(*)::int FROM agent_runs r WHERE r.memory_state = 'due' AND EXISTS (SELECT FROM agent_runs m WHERE m.tenant_id = r.tenant_id AND m.idempotency_key LIKE 'remember:' || r.id || ':%' AND m.status IN ('failed', 'cancelled', 'expired'))) AS unremembered,
-  (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(created_at)')}) FROM (SELECT created_at FROM memories WHERE indexed_generation IS NULL AND valid_to IS NULL UNION ALL SELECT created_at FROM run_summaries WHERE indexed_generation IS NULL) i) AS unindexed`;
+  ${rowsOf(`SELECT collection, count(*)::int AS count, ${age('min(since)')} AS "oldestMs" FROM (
+    SELECT 'memories' AS collection, least(now(), greatest(created_at, last_seen_at, valid_to)) AS since FROM memories WHERE indexed_generation IS NULL
+    UNION ALL SELECT 'conversation_summaries', created_at FROM run_summaries WHERE indexed_generation IS NULL UNION ALL SELECT 'run_artifacts', created_at FROM document_chunks WHERE indexed_generation IS NULL) i GROUP BY 1 ORDER BY 1`)} AS unindexed,
+  (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(created_at)')}) FROM batch_items WHERE batch_id IS NULL) AS unsent,
+  (SELECT count(*)::int FROM model_batches WHERE finished_at IS NULL AND look_at < now() - interval '${DOCTOR_DUE_MS} ms') AS unwatched,
+  (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(sent_at)')}) FROM model_batches WHERE finished_at IS NULL) AS "openBatches"`;
 
 /** Asked with the engine's role, which sees all tenants. */
 export async function fleetFacts(pool: EnginePool): Promise<FleetFacts> {

@@ -79,8 +79,9 @@ export async function liveVersions(pool: EnginePool, table: IndexedTable, genera
   return rows;
 }
 
+/** Also those without a row: the index may hold one of theirs. */
 export async function tenantsOf(pool: EnginePool, table: IndexedTable): Promise<string[]> {
-  const { rows } = await pool.query<{ tenant: string }>(`SELECT DISTINCT tenant_id AS tenant FROM ${table} ORDER BY 1`);
+  const { rows } = await pool.query<{ tenant: string }>(`SELECT tenant_id AS tenant FROM ${table} UNION SELECT id FROM tenants ORDER BY 1`);
   return rows.map(({ tenant }) => tenant);
 }
 
@@ -111,4 +112,26 @@ export async function markIndexed(pool: EnginePool, table: IndexedTable, generat
 export async function oweAgain(pool: EnginePool, table: IndexedTable, rows: readonly Version[]): Promise<void> {
   await pool.query(`UPDATE ${table} m SET indexed_generation = NULL FROM unnest($1::text[], $2::uuid[]) AS c(tenant, id) WHERE m.tenant_id = c.tenant AND m.${KEY[table]} = c.id`,
     [rows.map((row) => row.tenant), rows.map((row) => row.id)]);
+}
+
+/** Up to `limit` live rows that this generation is said to hold, of pages at random; all of them where there are no more. */
+export async function sampleIndexed(pool: EnginePool, table: IndexedTable, generation: string, limit: number): Promise<Version[]> {
+  const { rows: [size] } = await pool.query<{ percent: number }>(`SELECT least(100, 300.0 * $2::int / greatest(reltuples, 1))::float8 AS percent FROM pg_class WHERE oid = $1::regclass`, [table, limit]);
+  const { rows } = await pool.query<Version>(
+    `SELECT r.tenant_id AS tenant, r.${KEY[table]} AS id, r.version FROM ${table} r TABLESAMPLE SYSTEM ($3) WHERE ${LIVE[table]} AND r.indexed_generation = $1 LIMIT $2`, [generation, limit, size?.percent ?? 100]);
+  return rows;
+}
+
+export interface RowNow extends Version { readonly live: boolean; /** That is said to hold it; null = owed. */ readonly generation: string | null }
+
+/** Those of these rows that are there, as they are now. */
+export async function rowsNow(pool: EnginePool, table: IndexedTable, rows: readonly Pick<Version, 'tenant' | 'id'>[]): Promise<RowNow[]> {
+  return (await pool.query<RowNow>(
+    `SELECT r.tenant_id AS tenant, r.${KEY[table]} AS id, r.version, ${LIVE[table]} AS live, r.indexed_generation AS generation FROM unnest($1::text[], $2::uuid[]) AS c(tenant, id) JOIN ${table} r ON r.tenant_id = c.tenant AND r.${KEY[table]} = c.id`,
+    [rows.map(({ tenant }) => tenant), rows.map(({ id }) => id)])).rows;
+}
+
+/** Live rows that only another generation is said to hold. */
+export async function countElsewhere(pool: EnginePool, table: IndexedTable, generation: string): Promise<number> {
+  return (await pool.query<{ n: number }>(`SELECT count(*)::int AS n FROM ${table} r WHERE ${LIVE[table]} AND r.indexed_generation <> $1`, [generation])).rows[0]?.n ?? 0;
 }

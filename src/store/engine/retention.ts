@@ -4,7 +4,7 @@ import { CLOSED_DAYS, IDLE_DAYS, type Retention } from '../../domain/retention.t
 import { inTransaction, type EnginePool } from './pool.ts';
 
 const IDLE = `(${Object.entries(IDLE_DAYS).flatMap(([type, days]) => (days === null ? [] : [`m.type = '${type}' AND m.last_seen_at < now() - interval '${days} days'`])).join(' OR ')})`;
-const CLOSES = `m.valid_to IS NULL AND m.erased_at IS NULL AND ${IDLE}`;
+const CLOSES = `m.valid_to IS NULL AND m.erased_at IS NULL AND NOT m.pinned AND ${IDLE}`;
 const DELETES = `m.valid_to < now() - interval '${CLOSED_DAYS} days' AND m.erased_at IS NULL AND m.indexed_generation IS NOT NULL`;
 const PAGE = 500;
 

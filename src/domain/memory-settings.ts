@@ -1,0 +1,44 @@
+// What a tenant has set for its memory, in one place: where the gate's policy and the rules of retention differ from those of everybody.
+// Settings are kept by version and never changed, so that a verdict names what it was decided under.
+import { z } from 'zod';
+import { MainstayError } from './errors.ts';
+import { POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
+import { mergePatch } from './json.ts';
+import { MEMORY_TYPES, type MemoryType } from './status.ts';
+
+/** Left out: as it was. null: as it is for everybody. */
+const own = <T extends z.ZodType>(of: T) => of.nullish();
+const byType = <T extends z.ZodType>(of: T) => own(z.strictObject(Object.fromEntries(MEMORY_TYPES.map((type) => [type, own(of)])) as Record<MemoryType, z.ZodOptional<z.ZodNullable<T>>>));
+
+export const memorySettingsSchema = z.strictObject({
+  gate: own(z.strictObject({
+    admitFrom: own(share), quarantineFrom: own(share), maxAdmits: own(policySchema.shape.maxAdmits),
+    caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: byType(rows) })),
+  })),
+});
+export type MemorySettings = z.infer<typeof memorySettingsSchema>;
+
+/** One version of a tenant's settings; version 0: nothing was ever set. */
+export interface MemoryPolicy {
+  readonly version: number;
+  readonly settings: MemorySettings;
+  readonly setBy: string | null;
+  readonly setAt: Date | null;
+}
+export const NOTHING_SET: MemoryPolicy = { version: 0, settings: {}, setBy: null, setAt: null };
+
+/** The gate's policy for this tenant. */
+export const gatePolicyOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): GatePolicy => policySchema.parse(mergePatch(POLICY, settings.gate ?? {}));
+
+/** As verdicts name it: the numbers, and behind a dot the version of the tenant's settings, where it has any. */
+export const policyNameOf = (policy: GatePolicy, version: number): string => (version === 0 ? policyVersion(policy) : `${policyVersion(policy)}.${version}`);
+
+/** The settings with this change. Throws `bad_request` for a policy that contradicts itself. */
+export function changedSettings(present: MemorySettings, change: MemorySettings): MemorySettings {
+  const settings = memorySettingsSchema.parse(mergePatch(present, change));
+  const { admitFrom, quarantineFrom } = gatePolicyOf({ settings });
+  if (quarantineFrom > admitFrom) {
+    throw new MainstayError('bad_request', `Candidates are admitted from ${admitFrom} on, so quarantine cannot begin at ${quarantineFrom}: set gate.admitFrom and gate.quarantineFrom together.`, { fields: [{ path: 'gate.quarantineFrom', message: 'above gate.admitFrom' }] });
+  }
+  return settings;
+}
