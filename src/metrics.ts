@@ -51,10 +51,16 @@ export interface Metrics {
   readonly batchesOpen: Gauge<never>;
   readonly batchOldestSeconds: Gauge<never>;
   // memory
-  readonly gateVerdicts: Counter<'decision' | 'stage'>;
+  readonly gateVerdicts: Counter<'decision' | 'stage' | 'reason'>;
+  readonly quarantined: Gauge<never>;
+  readonly indexOwed: Gauge<'table'>;
+  readonly indexOwedSeconds: Gauge<'table'>;
+  readonly recalls: Counter<'outcome' | 'arm'>;
   readonly recallSeconds: Histogram<'outcome'>;
+  readonly recallOwnSeconds: Histogram<never>;
   readonly recallDegraded: Counter<'reason'>;
   readonly recallCache: Counter<'outcome'>;
+  readonly memoriesShown: Counter<'type'>;
   readonly citations: Counter<'outcome'>;
   readonly memorySupport: Counter<'outcome'>;
   // the edge
@@ -121,11 +127,18 @@ function callMetrics(registry: Registry) {
 
 function memoryMetrics(registry: Registry) {
   const counter = countersOf(registry);
+  const gauge = gaugesOf(registry);
   return {
-    gateVerdicts: counter('gate_verdicts_total', 'Verdicts of the memory gate, with the stage that decided.', ['decision', 'stage']),
+    gateVerdicts: counter('gate_verdicts_total', 'Verdicts of the memory gate, with the stage that decided and why.', ['decision', 'stage', 'reason']),
+    quarantined: gauge('quarantined_candidates', 'Candidates that wait for a second sighting or a person.', []),
+    indexOwed: gauge('index_owed_rows', 'Memories and summaries the vector index does not hold as they are, from Postgres.', ['table']),
+    indexOwedSeconds: gauge('index_owed_seconds', 'Age of the oldest of those that could be found. Alert on it: recall misses them by meaning.', ['table']),
+    recalls: counter('recalls_total', 'Recalls by outcome (found, empty, degraded) and arm: told what was found, or held_out.', ['outcome', 'arm']),
     recallSeconds: histogramsOf(registry)('recall_seconds', 'Time of one recall; outcome: full, degraded, failed.', ['outcome']),
+    recallOwnSeconds: histogramsOf(registry)('recall_own_seconds', 'Time of one recall but for what it waited for the embedder and the index.', []),
     recallDegraded: counter('recall_degraded_total', 'Recalls that went on without a part, by reason.', ['reason']),
     recallCache: counter('recall_cache_total', 'Recalls by whether what they find was known from before: hit, miss.', ['outcome']),
+    memoriesShown: counter('memories_shown_total', 'Memories that recalls put into prompts, by type.', ['type']),
     citations: counter('citations_total', 'Memories that answers named: cited, or fabricated where none such was shown.', ['outcome']),
     memorySupport: counter('memory_support_total', 'Memories that were shown to remembered runs: supported by what the answer says, or unsupported.', ['outcome']),
   };

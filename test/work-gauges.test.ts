@@ -4,6 +4,7 @@ import { expect, test } from '@jest/globals';
 import { Maintenance } from '../src/run/maintain.ts';
 import { echo, makeHeld } from './support/api-machines.ts';
 import { startFleet } from './support/fleet.ts';
+import { plantMemories } from './support/memories.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -41,6 +42,22 @@ test('runs of a version that no living worker has are blocked, and counted with 
   await sweep();
   expect([await shown('blocked_runs'), await shown('runnable_runs'), await shown('tenant_due_runs')]).toEqual([{ agent: 2, memory: 0 }, { agent: 0, memory: 0 }, { acme: 2 }]);
   expect(await metrics.registry.metrics()).toContain('mainstay_runs{status="queued",process="test"} 2');
+});
+
+test('what memory owes is shown: rows the index does not hold, with the age of the oldest that could be found, and candidates in quarantine', async () => {
+  const [old, closed] = await plantMemories((text, values) => fleet.rows(text, values), 'acme', [{ user: 'ada', statement: 'one' }, { user: 'ada', statement: 'two', to: '2020-01-02', from: '2020-01-01' }, { user: 'ada', statement: 'three' }]);
+  await fleet.rows(`UPDATE memories SET created_at = now() - CASE id WHEN $1 THEN interval '2000 s' ELSE interval '9000 s' END, last_seen_at = now() - CASE id WHEN $1 THEN interval '1000 s' ELSE interval '9000 s' END WHERE id IN ($1, $2)`, [old, closed]);
+  for (const [at, decision] of ['QUARANTINE', 'QUARANTINE', 'QUARANTINE', 'REJECT'].entries()) {
+    await fleet.rows(`INSERT INTO memory_candidates (tenant_id, run_id, gate_version, index, user_id, candidate, decision, stage, reason, confidence, scores) VALUES ('acme', gen_random_uuid(), 1, $1::int, 'ada', '{}', $2::verdict_decision, 'confidence', 'UNSURE', 0.6, '{}')`, [at, decision]);
+  }
+  await fleet.rows(`UPDATE memory_candidates SET promoted_at = now(), promoted_by = 'key:test' WHERE index = 2`);
+  await sweep();
+  const text = await metrics.registry.metrics();
+  expect(text).toContain('mainstay_index_owed_rows{table="memories",process="test"} 3');
+  expect(text).toContain('mainstay_index_owed_rows{table="run_summaries",process="test"} 0');
+  expect(text).toContain('mainstay_quarantined_candidates{process="test"} 2');
+  const seconds = Number(/index_owed_seconds\{table="memories"[^}]*\} (\S+)/.exec(text)?.[1]);
+  expect([seconds >= 1_000, seconds < 2_000]).toEqual([true, true]);
 });
 
 test('slot time is counted for whom it was served', async () => {

@@ -2,6 +2,7 @@
 // where every id is read again under tenant, user and agent before a word of it is used. An index that does not answer in a
 // second is left out: full text and exact vectors of what the searcher may see stand in, and the answer is marked degraded.
 // What held at an earlier time is asked of Postgres alone, for the index keeps only what holds now.
+import { monoMs } from '../clock.ts';
 import { fold } from '../domain/gate-words.ts';
 import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
@@ -39,6 +40,8 @@ export interface Searched {
   readonly degraded: boolean;
   /** As of which memories it was looked for; undefined: nothing is kept. */
   readonly epoch: string | undefined;
+  /** Of the search, what was spent on the embedder's and the index's answers. */
+  readonly waitedMs: number;
   /** Found before, and nothing has changed since. */
   readonly known?: KnownHits;
 }
@@ -66,11 +69,12 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   }));
   const known = epoch === undefined ? undefined : await knownHits(deps, placeOf(deps, request, query, epoch));
   if (epoch !== undefined) deps.metrics?.recallCache.inc({ outcome: known ? 'hit' : 'miss' });
-  if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, known };
+  if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, waitedMs: 0, known };
+  const askedMs = monoMs();
   const vector = await embedding;
-  if (request.asOfMs !== undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch };
+  if (request.asOfMs !== undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
   const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST });
-  return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch };
+  return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs: monoMs() - askedMs };
 }
 
 /** Reads what was found, best first; everything in it is of this scope and holds. */

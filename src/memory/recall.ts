@@ -14,7 +14,7 @@ import { rankFound, searchIndex, type FindDeps, type FindRequest, type Ranked } 
 import { packBlock, type Packed } from './rank-memories.ts';
 
 export interface RecallDeps extends FindDeps {
-  readonly metrics?: Pick<Metrics, 'recallSeconds' | 'recallDegraded' | 'recallCache' | 'citations'> | undefined;
+  readonly metrics?: Pick<Metrics, 'recalls' | 'recallSeconds' | 'recallOwnSeconds' | 'recallDegraded' | 'recallCache' | 'memoriesShown' | 'citations'> | undefined;
   readonly budgetTokens?: number | undefined;
   /** Share of runs that go without memory, so that its worth can be measured. */
   readonly holdout?: number | undefined;
@@ -53,7 +53,7 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
   const { query, semantic, degraded } = searched;
   const trace = newId();
   const heldOut = isHeldOut(request.run, deps.holdout ?? 0); // what must not be done it is told all the same
-  const packed = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
+  const { packed, found } = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
     await holdRun(tx, request);
     const ranked = await rankFound(deps, tx, request, searched);
     const block = packBlock(heldOut ? ranked.scored.filter(({ row }) => row.type === 'constraint') : ranked.scored, deps.budgetTokens ?? RECALL_TOKENS);
@@ -61,9 +61,13 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
       id: trace, run: request.run, user: request.user, stepSeq: request.stepSeq, query, embedder: deps.embedder.fingerprint, semantic, degraded,
       candidates: JSON.stringify(tracedOf(ranked, block)), injected: block.memories.map((memory) => memory.id), tokens: block.tokens, heldOut, durationMs: monoMs() - startMs,
     });
-    return block;
+    return { packed: block, found: ranked.scored.length > 0 };
   });
-  deps.metrics?.recallSeconds.observe({ outcome: degraded ? 'degraded' : 'full' }, (monoMs() - startMs) / 1_000);
+  const tookMs = monoMs() - startMs;
+  deps.metrics?.recallSeconds.observe({ outcome: degraded ? 'degraded' : 'full' }, tookMs / 1_000);
+  deps.metrics?.recallOwnSeconds.observe((tookMs - searched.waitedMs) / 1_000);
+  deps.metrics?.recalls.inc({ outcome: degraded ? 'degraded' : found ? 'found' : 'empty', arm: heldOut ? 'held_out' : 'told' });
+  for (const { type } of packed.memories) deps.metrics?.memoriesShown.inc({ type });
   return { ...packed, semantic, degraded, embedder: deps.embedder.fingerprint, trace };
 }
 

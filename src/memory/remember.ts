@@ -86,9 +86,9 @@ async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<
   faultPoint('verdicts-stored');
   countSupport(deps, support);
   const counts: Record<string, number> = {};
-  for (const { decision, stage } of verdicts) {
+  for (const { decision, stage, reason } of verdicts) {
     counts[decision] = (counts[decision] ?? 0) + 1;
-    deps.metrics.gateVerdicts.inc({ decision, stage });
+    deps.metrics.gateVerdicts.inc({ decision, stage, reason });
   }
   return step.next('index', { memories: owed, verdicts: counts });
 }

@@ -15,7 +15,7 @@ import { asLeader } from '../store/engine/pool.ts';
 import { permitsOfTenants } from '../store/engine/limits.ts';
 import { seatRunning } from '../store/engine/permits.ts';
 import { expireUnstarted, FIRST_DUE, runsOwedToMemory, type OwedRun } from '../store/engine/sweeps.ts';
-import { statusCounts, workOf } from '../store/engine/work.ts';
+import { memoryWork, statusCounts, workOf } from '../store/engine/work.ts';
 import { wakeAllAnswered } from '../store/engine/waits.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
 import { keepRetention } from './keep-retention.ts';
@@ -125,6 +125,7 @@ export class Maintenance implements Service {
     const counts = new Map((await statusCounts(engine.pool)).map(({ status, count }) => [status, count]));
     for (const status of RUN_STATUSES.slice(0, 3)) metrics.runs.set({ status }, counts.get(status) ?? 0);
     await this.#gaugePermits();
+    await this.#gaugeMemory();
     await this.#gaugeWork(); // before what Redis knows, which may be away
     for (const [pool, queue] of queues) {
       const depth = await queue.ready.depth();
@@ -143,6 +144,16 @@ export class Maintenance implements Service {
       const label = { tenant: metrics.bound('tenant', tenant) };
       metrics.permitsHeld.inc(label, held);
       metrics.permitsLimit.inc(label, limit);
+    }
+  }
+
+  async #gaugeMemory(): Promise<void> {
+    const { metrics, engine } = this.#deps;
+    const { owed, quarantined } = await memoryWork(engine.pool);
+    metrics.quarantined.set(quarantined);
+    for (const { table, rows, oldestMs } of owed) {
+      metrics.indexOwed.set({ table }, rows);
+      metrics.indexOwedSeconds.set({ table }, oldestMs / 1_000);
     }
   }
 

@@ -50,5 +50,6 @@ test('where Milvus does not answer, recall goes on from Postgres and says that i
   expect(third.status).toBe('completed');
   const trace = await traceOf(third.id);
   expect(trace.map(({ degraded }) => degraded)).toEqual(trace.map(() => true));
+  expect((await away.base.metrics.recalls.get()).values).toMatchObject([{ labels: { outcome: 'degraded', arm: 'told' }, value: 1 }]);
   expect(trace.some(({ statement }) => statement.includes('Zuora'))).toBe(true);
 }, 60_000);

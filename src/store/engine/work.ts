@@ -41,6 +41,22 @@ export async function workOf(pool: EnginePool, runPool: string): Promise<Work> {
   return { ...row, work: row.runnable + row.running + row.dueSoon };
 }
 
+export interface MemoryWork {
+  /** Rows the index does not hold as they are; `oldestMs`: of those that could be found. */
+  readonly owed: readonly { readonly table: string; readonly rows: number; readonly oldestMs: number }[];
+  readonly quarantined: number;
+}
+
+/** What memory has yet to do. A row that was said again is as old as that: what it says may have changed. */
+export async function memoryWork(pool: EnginePool): Promise<MemoryWork> {
+  const arm = (table: string, live: string, since: string): string =>
+    `SELECT '${table}' AS name, count(*)::int AS rows, coalesce(extract(epoch FROM now() - min(${since}) FILTER (WHERE ${live})) * 1000, 0)::float8 AS "oldestMs" FROM ${table} WHERE indexed_generation IS NULL`;
+  const { rows } = await pool.query<{ name: string; rows: number; oldestMs: number }>({ name: 'memory-work', text: `
+    ${arm('memories', 'valid_to IS NULL', 'greatest(created_at, last_seen_at)')} UNION ALL ${arm('run_summaries', 'erased_at IS NULL', 'created_at')}
+    UNION ALL SELECT 'quarantine', count(*)::int, 0 FROM memory_candidates WHERE decision = 'QUARANTINE' AND promoted_at IS NULL` });
+  return { owed: rows.filter(({ name }) => name !== 'quarantine').map(({ name, ...row }) => ({ table: name, ...row })), quarantined: rows.find(({ name }) => name === 'quarantine')?.rows ?? 0 };
+}
+
 /** Unfinished runs by status, the product's own left out: one arm for each index they stand in. */
 export async function statusCounts(pool: EnginePool): Promise<{ status: string; count: number }[]> {
   const { rows } = await pool.query<{ status: string; count: number }>({ name: 'status-counts', text: `
