@@ -110,6 +110,12 @@ test('an index that still holds what was closed, or holds another tenant’s, sh
   expect((await find('billing', {}, lying)).ids).not.toContain(foreign!.id);
 });
 
+test('a memory the index names twice is found once', async () => {
+  const [one] = (await find('Ada e-mail')).ids;
+  const twice: FindDeps = { ...deps, index: { ...index, search: async () => ({ dense: [1, 2].map((rank) => ({ id: one!, score: 0.9, rank })), sparse: [1, 2].map((rank) => ({ id: one!, score: 5, rank })) }) } };
+  for (const fuser of ['context', 'zscores', 'weighted', 'rrf'] as const) expect((await find('Ada e-mail', {}, { ...twice, fuser })).ids.filter((id) => id === one)).toHaveLength(1);
+});
+
 test('a memory that is not indexed yet is found by its words', async () => {
   const [fresh] = await plant([{ user: 'ada', statement: 'The wifi password is on the fridge.' }]);
   expect((await find('wifi password')).ids[0]).toBe(fresh);

@@ -8,7 +8,7 @@ import type { GateInput, LiveMemory, Verdict } from '../src/domain/gate-input.ts
 import { POLICY } from '../src/domain/gate-policy.ts';
 import { candidateSchema, extractionJsonSchema, type Candidate } from '../src/domain/memory.ts';
 import { scrub } from '../src/domain/secrets.ts';
-import { eventsOf, transcriptFor, type RawEvent } from '../src/domain/transcript.ts';
+import { eventsOf as read, transcriptFor, type RawEvent } from '../src/domain/transcript.ts';
 import { PAIRS } from './support/gate-pairs.ts';
 
 const DAY = 86_400_000;
@@ -16,6 +16,7 @@ const NOW = Date.parse('2026-11-24T10:00:00Z');
 const MINILM = 'builtin:all-minilm-l6-v2-int8:384';
 const uuid = (n: number): string => `00000000-0000-7000-8000-${String(n).padStart(12, '0')}`;
 
+const eventsOf = (raw: readonly RawEvent[]) => read(raw, POLICY.pii);
 const said = (text: string, role: RawEvent['role'] = 'user', tool?: string): RawEvent => ({ role, text, tool, atMs: NOW - 60_000 });
 
 const candidate = (over: Partial<Candidate> = {}): Candidate => ({
@@ -141,7 +142,7 @@ describe('provenance', () => {
 const SECRETS = [
   ['AWS key id', `AKIA${'IOSFODNN7EXAMPLE'}`], ['Anthropic key', `sk-ant-${'api03-abcDEF123456789_xyz'}`], ['GitHub token', `ghp_${'a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8'}`],
   ['JWT', `eyJ${'hbGciOiJIUzI1NiJ9'}.eyJ${'zdWIiOiIxMjM0NTY3ODkwIn0'}.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U`], ['a password in words', 'my password is hunter2'], ['a PIN', 'PIN: 4711'],
-  ['a connection string', 'postgres://app:s3cr3t@db/main'], ['a card', '4111 1111 1111 1111'], ['a random word', 'q7Zt3Xv9Lp2Wk8Rn5Bc1Yd6H'], ['Stripe key', `sk_live_${'4eC39HqLyjWDarjtT1zdp7dc'}`],
+  ['a connection string', 'postgres://app:s3cr3t@db/main'], ['a random word', 'q7Zt3Xv9Lp2Wk8Rn5Bc1Yd6H'], ['Stripe key', `sk_live_${'4eC39HqLyjWDarjtT1zdp7dc'}`],
 ] as const;
 
 describe('secrets', () => {
@@ -385,6 +386,11 @@ describe('one property by one name', () => {
   });
   test('what a person has several of, a thing has one of', () => {
     expect([isSingleValued('fact', 'software'), isSingleValued('fact', 'software', 'catalogue')]).toEqual([false, true]);
+  });
+  test.each([['second', 'third'], ['third', 'fourth'], ['first', 'last']])('what is the %s of a row is not the %s', (a, b) => {
+    const office = (which: string) => ({ statement: `The ${which} office is in Porto.`, value: 'Porto' });
+    expect(guardFaults(office(a), office(b))).toContain('opposites');
+    expect(guardFaults(office(a), office(a))).toEqual([]);
   });
   test('codes are told apart by their parts, however they are joined', () => {
     const faults = (a: string, b: string): string[] => guardFaults({ statement: a, value: 'x' }, { statement: b, value: 'x' });

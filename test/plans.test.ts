@@ -64,7 +64,7 @@ const ALLOWED = {
   'board paused': [KEY, 'agent_runs_idempotency', 'agent_runs_untimed'],
   'board completed': [KEY, 'agent_runs_idempotency', 'agent_runs_ended_well'],
   'board failed': [KEY, 'agent_runs_idempotency', 'agent_runs_ended_badly'],
-  'board log': ['run_events_pkey', 'run_steps_pkey'],
+  'board log': [KEY, 'run_events_pkey', 'run_steps_pkey'],
 } as const;
 type Name = keyof typeof ALLOWED;
 

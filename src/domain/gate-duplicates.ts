@@ -116,7 +116,7 @@ const guardsPass = (a: Said, b: Said, policy: GatePolicy): boolean => guardFault
 
 /** Words of one row exclude each other: a statement with one is not a paraphrase of a statement with another. */
 const OPPOSITES: readonly (readonly string[])[] = [
-  'always never sometimes rarely', 'before after', 'morning afternoon evening night', 'more less fewer', 'minimum maximum', 'min max', 'first last', 'short long', 'brief detailed', 'enable disable', 'enabled disabled', 'on off', 'open closed',
+  'always never sometimes rarely', 'before after', 'morning afternoon evening night', 'more less fewer', 'minimum maximum', 'min max', 'first second third fourth fifth sixth seventh eighth ninth tenth last', 'short long', 'brief detailed', 'enable disable', 'enabled disabled', 'on off', 'open closed',
   'accept reject', 'approve deny', 'allow block', 'import export', 'buy sell', 'increase decrease', 'up down', 'hot cold', 'early late', 'dark light', 'formal informal', 'public private', 'internal external', 'optional required mandatory',
   'email phone chat sms slack post letter', 'monday tuesday wednesday thursday friday saturday sunday', 'weekday weekend', 'daily weekly monthly quarterly yearly', 'north south east west', 'left right', 'buyer seller', 'inbound outbound', 'inside outside',
   'likes dislikes', 'like dislike', 'love hate', 'success failure', 'succeeded failed', 'active inactive', 'cheapest fastest', 'upstream downstream', 'staging production', 'test live', 'free paid', 'husband wife', 'brother sister', 'mother father', 'son daughter', 'male female',

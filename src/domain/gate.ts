@@ -13,7 +13,8 @@ import { screening } from './gate-screening.ts';
 import { worth } from './gate-worth.ts';
 import { POLICY, type GatePolicy } from './gate-policy.ts';
 import { candidateSchema, type Candidate } from './memory.ts';
-import { holdsSecret, scrub } from './secrets.ts';
+import { piiIn, redact, takenFrom, type PiiRules } from './pii.ts';
+import { scrubSecrets } from './secrets.ts';
 
 /** Verdicts are unique by (run, gate version): it rises when finished runs are to be remembered anew. */
 export const GATE_VERSION = 1;
@@ -48,28 +49,31 @@ class Gate {
   }
 
   promote(given: unknown): Verdict {
-    const candidate = schema(given, this.#input);
-    if ('decision' in candidate) return verdict(0, given, 'schema', candidate);
+    const parsed = schema(given, this.#input);
+    if ('decision' in parsed) return this.#verdict(0, given, 'schema', parsed);
+    const { candidate, held, refused } = personal(parsed, this.#policy.pii);
+    if (refused) return this.#verdict(0, given, 'pii', refused, 0, held);
     const found = provenance(candidate, this.#input.events, this.#policy);
-    if ('decision' in found) return verdict(0, given, 'provenance', found);
-    if (secrets(candidate)) return verdict(0, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
+    if ('decision' in found) return this.#verdict(0, given, 'provenance', found);
+    if (secrets(candidate)) return this.#verdict(0, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
     // What nobody can see, or says of himself, is not vouched for either.
     const early = screening(candidate, 'user', this.#input.events);
-    if (early) return verdict(0, given, 'screening', early);
+    if (early) return this.#verdict(0, given, 'screening', early);
     const confidence = Math.max(this.#policy.admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
-    return this.#against(consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence), { source_found: 'user' });
+    return this.#against(consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence), { ...held, source_found: 'user' });
   }
 
   judge(given: unknown, index: number): Verdict {
-    if (index >= MAX_CANDIDATES) return verdict(index, given, 'caps', { decision: 'REJECT', reason: 'CAP' });
+    if (index >= MAX_CANDIDATES) return this.#verdict(index, given, 'caps', { decision: 'REJECT', reason: 'CAP' });
     const parsed = schema(given, this.#input);
-    if ('decision' in parsed) return verdict(index, given, 'schema', parsed);
-    const candidate = parsed;
+    if ('decision' in parsed) return this.#verdict(index, given, 'schema', parsed);
+    const { candidate, held, refused } = personal(parsed, this.#policy.pii);
+    if (refused) return this.#verdict(index, given, 'pii', refused, 0, held);
     const found = provenance(candidate, this.#input.events, this.#policy);
-    if ('decision' in found) return verdict(index, given, 'provenance', found);
-    if (secrets(candidate)) return verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
+    if ('decision' in found) return this.#verdict(index, given, 'provenance', found, 0, held);
+    if (secrets(candidate)) return this.#verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' }, 0, held);
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
-    const scores = { ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
+    const scores = { ...held, ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
     const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence);
     const unsure = confidenceStage(candidate, found, confidence, this.#policy);
     const before = unsure?.reason === PROMOTABLE ? seenBefore(one, this.#input) : undefined;
@@ -80,10 +84,17 @@ class Gate {
     };
     for (const [stage, decide] of Object.entries(stages)) {
       const decided = decide();
-      if (decided) return verdict(index, given, stage, decided, confidence, scores);
+      if (decided) return this.#verdict(index, given, stage, decided, confidence, scores);
     }
     const made = this.#against(one, scores);
     return before && made.decision !== 'REJECT' && made.decision !== 'QUARANTINE' ? { ...made, reason: made.evicts === null ? 'SEEN_AGAIN' : made.reason, promotes: { run: before.run, index: before.index, evidence: before.candidate.evidence } } : made;
+  }
+
+  #verdict(index: number, given: unknown, stage: string, decided: Decided, confidence = 0, scores: Verdict['scores'] = {}): Verdict {
+    return {
+      index, decision: decided.decision, stage, reason: decided.reason, confidence, scores: { ...scores, ...decided.scores }, candidate: storableCandidate(given, this.#policy.pii),
+      target: decided.target ?? null, memory: null, evicts: null, promotes: null, evidence: [], statement: null,
+    };
   }
 
   #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
@@ -102,10 +113,10 @@ class Gate {
   #settle(one: Considered, stage: string, decided: Decided, scores: Verdict['scores']): Verdict {
     const all = { ...scores, ...decided.scores };
     const adds = decided.decision === 'ADMIT' || decided.decision === 'SUPERSEDE';
-    const refuse = (cap: string): Verdict => verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, { ...all, cap });
+    const refuse = (cap: string): Verdict => this.#verdict(one.index, one.raw, 'caps', { decision: 'REJECT', reason: 'CAP' }, one.confidence, { ...all, cap });
     if (adds && this.#admits >= this.#policy.maxAdmits) return refuse('run');
     if (decided.decision === 'ADMIT' && !decided.closed) return this.#place(one, stage, decided, all, refuse);
-    const made = verdict(one.index, one.raw, stage, decided, one.confidence, all);
+    const made = this.#verdict(one.index, one.raw, stage, decided, one.confidence, all);
     if (decided.target !== undefined) this.#room.spare(decided.target);
     switch (decided.decision) {
       case 'ADMIT': case 'SUPERSEDE': return { ...made, memory: this.#add(one, decided) };
@@ -120,9 +131,9 @@ class Gate {
     const { cap, evicts } = this.#room.look(one.raw.scope, one.raw.type, one.confidence);
     if (cap !== undefined && !evicts) return refuse(cap);
     this.#room.add(one.raw.scope, one.raw.type, evicts);
-    if (!evicts || cap === undefined) return { ...verdict(one.index, one.raw, stage, decided, one.confidence, scores), memory: this.#add(one, decided) };
+    if (!evicts || cap === undefined) return { ...this.#verdict(one.index, one.raw, stage, decided, one.confidence, scores), memory: this.#add(one, decided) };
     this.#live = this.#live.filter((memory) => memory.id !== evicts.id);
-    const made = verdict(one.index, one.raw, 'caps', { ...decided, reason: 'EVICT', target: evicts.id }, one.confidence, { ...scores, cap, evicted_strength: evicts.strength });
+    const made = this.#verdict(one.index, one.raw, 'caps', { ...decided, reason: 'EVICT', target: evicts.id }, one.confidence, { ...scores, cap, evicted_strength: evicts.strength });
     return { ...made, memory: this.#add(one, decided), evicts: evicts.id };
   }
 
@@ -159,8 +170,28 @@ function schema(given: unknown, input: GateInput): Candidate | Decided {
   return { ...parsed.data, subject: line(subject), attribute: line(attribute), value: line(value), statement: line(statement) };
 }
 
-const secrets = (candidate: Candidate): boolean =>
-  [candidate.statement, candidate.value, candidate.subject, candidate.attribute, ...candidate.evidence.map((line) => line.quote)].some(holdsSecret);
+const kept = ({ statement, value, subject, attribute }: Candidate): string[] => [statement, value, subject, attribute];
+const quotes = ({ evidence }: Candidate): string[] => evidence.map((line) => line.quote);
+
+const secrets = (candidate: Candidate): boolean => [...kept(candidate), ...quotes(candidate)].some((text) => scrubSecrets(text) !== text);
+
+interface Personal { readonly candidate: Candidate; readonly held: Verdict['scores']; readonly refused: Decided | undefined }
+
+/** Personal data by the tenant's rules: the candidate without what may not be held, and the classes it holds or held. A quote out of which
+ *  something was taken before anybody read it is as good as any; a statement that is about what was taken goes with it. */
+function personal(given: Candidate, rules: PiiRules): Personal {
+  const [texts, said] = [kept(given), quotes(given)];
+  const holds = [...texts.flatMap(piiIn), ...said.flatMap(piiIn), ...texts.flatMap(takenFrom)];
+  const classes = [...new Set([...holds, ...said.flatMap(takenFrom)])].sort();
+  const held = classes.length > 0 ? { pii: classes } : {};
+  const out = (text: string): string => redact(text, rules);
+  const { data, error } = candidateSchema.safeParse({
+    ...given, statement: out(given.statement), value: out(given.value), subject: out(given.subject), attribute: out(given.attribute), evidence: given.evidence.map((line) => ({ ...line, quote: out(line.quote) })),
+  });
+  if (holds.some((of) => rules[of] === 'reject')) return { candidate: given, held, refused: { decision: 'REJECT', reason: 'PII' } };
+  // The mark of what was taken may be longer than that was.
+  return { candidate: data ?? given, held, refused: error && { decision: 'REJECT', reason: 'SCHEMA', scores: { paths: error.issues.map((issue) => issue.path.join('.')) } } };
+}
 
 function consider(candidate: Candidate, index: number, input: GateInput, found: Pick<Considered, 'source' | 'saidMs' | 'validFromMs' | 'dayOnly' | 'vouched'>, confidence: number): Considered {
   const owner = { user: candidate.scope === 'user' ? input.run.user : null, agent: candidate.scope === 'agent' ? input.run.agent : null };
@@ -173,13 +204,9 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
   };
 }
 
-const verdict = (index: number, given: unknown, stage: string, decided: Decided, confidence = 0, scores: Verdict['scores'] = {}): Verdict => ({
-  index, decision: decided.decision, stage, reason: decided.reason, confidence, scores: { ...scores, ...decided.scores }, candidate: storableCandidate(given),
-  target: decided.target ?? null, memory: null, evicts: null, promotes: null, evidence: [], statement: null,
-});
-
-/** The candidate for its row: secrets out, nothing a row cannot hold, and no more than a page. */
-export function storableCandidate(given: unknown): unknown {
+/** The candidate for its row: secrets out, and personal data the rules do not allow; nothing a row cannot hold, and no more than a page. */
+export function storableCandidate(given: unknown, pii: PiiRules): unknown {
+  const scrub = (text: string): string => redact(scrubSecrets(text), pii);
   const clean = (value: unknown, depth: number): unknown => {
     if (typeof value === 'string') return scrub(value.toWellFormed().replaceAll('\u0000', '')).slice(0, 1_000).toWellFormed();
     if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) return value;

@@ -4,16 +4,18 @@ import { z } from 'zod';
 import { MainstayError } from './errors.ts';
 import { POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
 import { mergePatch } from './json.ts';
-import { MEMORY_TYPES, type MemoryType } from './status.ts';
+import { PII_CLASSES, PII_RULES } from './pii.ts';
+import { MEMORY_TYPES } from './status.ts';
 
 /** Left out: as it was. null: as it is for everybody. */
 const own = <T extends z.ZodType>(of: T) => of.nullish();
-const byType = <T extends z.ZodType>(of: T) => own(z.strictObject(Object.fromEntries(MEMORY_TYPES.map((type) => [type, own(of)])) as Record<MemoryType, z.ZodOptional<z.ZodNullable<T>>>));
+const each = <Key extends string, T extends z.ZodType>(keys: readonly Key[], of: T) => own(z.strictObject(Object.fromEntries(keys.map((key) => [key, own(of)])) as Record<Key, z.ZodOptional<z.ZodNullable<T>>>));
 
 export const memorySettingsSchema = z.strictObject({
   gate: own(z.strictObject({
     admitFrom: own(share), quarantineFrom: own(share), maxAdmits: own(policySchema.shape.maxAdmits),
-    caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: byType(rows) })),
+    caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),
+    pii: each(PII_CLASSES, z.enum(PII_RULES)),
   })),
 });
 export type MemorySettings = z.infer<typeof memorySettingsSchema>;

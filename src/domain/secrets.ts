@@ -1,6 +1,7 @@
-// Secrets by their shape: keys, tokens, passwords, cards. What looks like one never reaches the model that extracts
+// Secrets by their shape: keys, tokens, passwords. What looks like one never reaches the model that extracts
 // memories, nor memory itself. Patterns first, for they are precise; then long words that are too random to be language.
 // It is a net with holes, not a promise: a password that reads like a sentence passes.
+import { redact } from './pii.ts';
 
 const KEYS: readonly RegExp[] = [
   /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
@@ -30,15 +31,17 @@ const NAMED: readonly RegExp[] = [
 ];
 /** "The password is required" tells nobody a password. */
 const NO_PASSWORD = /^(?:required|wrong|incorrect|expired|invalid|missing|needed|reset|changed|being|not|the|same|too|set|stored|forgotten|unknown|correct|weak|strong|empty|blank|optional|reused|shared|hashed|encrypted|still|never|now|also|his|her|their|our|case-sensitive|protected)$/i;
-const CARD = /(?<![\d-])(?:\d[ -]?){12,18}\d(?![\d-])/g;
 const LONG_WORD = /[A-Za-z0-9+/_=-]{24,}/g;
 
 export const REMOVED = '[secret removed]';
 
 export const holdsSecret = (text: string): boolean => scrub(text) !== text;
 
-/** The text with every secret replaced. */
-export function scrub(text: string): string {
+/** The text with every secret replaced, card numbers included. */
+export const scrub = (text: string): string => redact(scrubSecrets(text), { email: 'allow', phone: 'allow', iban: 'allow', card: 'reject', ip: 'allow' });
+
+/** Card numbers stay: of them, as of other personal data, the tenant's rules decide. */
+export function scrubSecrets(text: string): string {
   let clean = text;
   for (const pattern of KEYS) clean = clean.replace(pattern, REMOVED);
   for (const pattern of NAMED) {
@@ -47,19 +50,7 @@ export function scrub(text: string): string {
       return NO_PASSWORD.test(secret) || secret.startsWith('[secret') ? whole : keep + REMOVED;
     });
   }
-  clean = clean.replace(CARD, (digits) => (isCard(digits) ? REMOVED : digits));
   return clean.replace(LONG_WORD, (word) => (isRandom(word) ? REMOVED : word));
-}
-
-/** Luhn's check, and a first digit that card numbers have. */
-function isCard(written: string): boolean {
-  const digits = written.replace(/\D/g, '');
-  if (!/^[2-6]/.test(digits) || digits.length < 13 || /^(\d)\1+$/.test(digits)) return false;
-  const sum = [...digits].reverse().reduce((total, digit, at) => {
-    const value = Number(digit) * (at % 2 === 1 ? 2 : 1);
-    return total + (value > 9 ? value - 9 : value);
-  }, 0);
-  return sum % 10 === 0;
 }
 
 /** Mixed cases and digits with as many bits as a key has. Paths, uuids and hexadecimal digests are no keys by themselves. */

@@ -1,7 +1,8 @@
 // What the gate reads of a run: events with ids, each said by the user, by a tool or by the agent. Roles come from where
 // the words were stored, never from the words; an event that carries injected memories is dropped by its mark, never by
-// guessing at its text. Secrets are gone before anybody, the model included, sees a line.
-import { scrub } from './secrets.ts';
+// guessing at its text. Secrets, and personal data the tenant does not allow, are gone before anybody, the model included, sees a line.
+import { redact, type PiiRules } from './pii.ts';
+import { scrubSecrets } from './secrets.ts';
 import type { SourceRole } from './status.ts';
 
 /** Something that was said in a run, in order; `injected`: put into the prompt by us (recall, instructions). */
@@ -28,9 +29,9 @@ export const MAX_EVENT_CHARS = 12_000;
 export const MAX_TRANSCRIPT_CHARS = 60_000;
 
 /** Events as the model and the gate both see them. Quotes are checked against exactly these texts. */
-export function eventsOf(raw: readonly RawEvent[]): TranscriptEvent[] {
+export function eventsOf(raw: readonly RawEvent[], pii: PiiRules): TranscriptEvent[] {
   return raw.filter((event) => !event.injected && event.text.trim() !== '')
-    .map((event, at) => ({ id: `e${at + 1}`, role: event.role, tool: event.role === 'tool' ? event.tool ?? 'unknown' : undefined, text: headAndTail(scrub(event.text.toWellFormed().replaceAll('\u0000', '')), MAX_EVENT_CHARS), atMs: event.atMs }));
+    .map((event, at) => ({ id: `e${at + 1}`, role: event.role, tool: event.role === 'tool' ? event.tool ?? 'unknown' : undefined, text: headAndTail(redact(scrubSecrets(event.text.toWellFormed().replaceAll('\u0000', '')), pii), MAX_EVENT_CHARS), atMs: event.atMs }));
 }
 
 /** The events a transcript of this length has room for: the beginning says what was wanted, the end what came of it; of the

@@ -31,6 +31,8 @@ export interface ToJudge {
   readonly run: Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
   readonly events: readonly TranscriptEvent[];
   readonly extraction: Extraction;
+  /** Version of the tenant's settings that the events were read under; unset: the newest. */
+  readonly settings?: number | undefined;
 }
 
 /** What the deciding transaction did; `owed`: memories whose vectors are to be brought now. */
@@ -47,14 +49,14 @@ const SEARCH_MS = 5_000;
 const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
-export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction }: ToJudge): Promise<Judgement> {
+export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings }: ToJudge): Promise<Judgement> {
   const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
   const ids = candidates.map(() => newId());
   const neighbours = await nearMemories(deps, tenant, run, candidates, ids);
   const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
   return deps.store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
-    const { policy, policyName, room } = await takeTurn(tx, run.user, run.agent);
+    const { policy, policyName, room } = await takeTurn(tx, run.user, run.agent, settings);
     if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [], support: { shown: 0, supported: 0 } };
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
@@ -67,7 +69,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
       live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint, room,
     };
     const verdicts = judge(input, policy);
-    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policyName));
+    const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policy, policyName));
     await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed, support: await noteSupport(tx, run.id, events) };

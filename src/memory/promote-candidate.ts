@@ -38,7 +38,7 @@ export async function promoteCandidate(tx: TenantTx, { run: id, index, by, scope
     user, agent, generation: '', ids: [], subjects: [subjectOf(candidate.subject)], hashes: [hashOf(tx.scope.tenant, { scope: candidate.scope, user, agent }, candidate.type, candidate.statement)],
   });
   const verdict = promote({
-    run: { tenant: tx.scope.tenant, id, user, agent, observedMs: finishedMs }, events: fitEvents(eventsOf(rawEventsOf(said))), candidates: [candidate ?? stored.candidate], ids: [newId()],
+    run: { tenant: tx.scope.tenant, id, user, agent, observedMs: finishedMs }, events: fitEvents(eventsOf(rawEventsOf(said), policy.pii)), candidates: [candidate ?? stored.candidate], ids: [newId()],
     live, waiting: [], injected: [], neighbours: [], embedder: '', room,
   }, policy);
   if (verdict.decision === 'REJECT' || verdict.decision === 'QUARANTINE') throw new MainstayError('not_promotable', `The gate refuses it again: ${verdict.stage} ${verdict.reason}.`);

@@ -8,10 +8,12 @@ import { GATE_VERSION } from '../domain/gate.ts';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
+import { gatePolicyOf } from '../domain/memory-settings.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
+import { memoryPolicy } from '../store/memory-policies.ts';
 import { finishedRun, type FinishedRun } from '../store/remember-run.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { extractionRequest, readExtraction } from './extraction-request.ts';
@@ -33,7 +35,9 @@ export interface RememberDeps extends JudgeDeps {
 const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
-interface JudgeData { readonly run: RunFacts; readonly events: readonly TranscriptEvent[]; readonly extraction: Extraction }
+/** What was said, and the version of the tenant's settings it was read under. */
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings: number }
+interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
 
 /** Where the user and the tools said nothing beyond these there is nothing to learn, and no call is made. One word may be a
@@ -54,17 +58,18 @@ export function rememberMachine(deps: RememberDeps): Machine {
 
 async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const { tenant } = step.run;
-  const said = await deps.store.withTenant({ tenant }, (tx) => finishedRun(tx, step.input.run));
+  const { said, set } = await deps.store.withTenant({ tenant }, async (tx) => ({ said: await finishedRun(tx, step.input.run), set: await memoryPolicy(tx) }));
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
-  // Recorded, because a late tool result may still come: both tries and the gate read the same events.
-  const events = await step.record('transcript', () => Promise.resolve(fitEvents(eventsOf(rawEventsOf(said))) as unknown as Json)) as unknown as TranscriptEvent[];
+  // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
+  const read = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read;
+  const { events } = read;
   const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
   if (!extraction) {
     countSupport(deps, await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id, events));
     return step.done({ summary: 'missing' });
   }
-  return step.next('judge', { run: { id, user, session, agent, finishedMs }, events, extraction });
+  return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...read, extraction });
 }
 
 /** A second time with half of the transcript: what overflowed or confused the model once may not twice. */

@@ -4,7 +4,7 @@
 import { judge } from '../domain/gate.ts';
 import { inputsHash } from '../domain/gate-basis.ts';
 import type { GateInput } from '../domain/gate-input.ts';
-import type { GatePolicy } from '../domain/gate-policy.ts';
+import { POLICY, type GatePolicy } from '../domain/gate-policy.ts';
 import type { VerdictDecision } from '../domain/status.ts';
 import { eventsOf, fitEvents } from '../domain/transcript.ts';
 import type { AppStore, Scope, TenantTx } from '../store/app-store.ts';
@@ -25,7 +25,7 @@ export interface Replay {
 }
 
 /** These were decided on what is not kept: a secret is cut out of what is stored. They stand. */
-const NOT_KEPT = new Set(['schema', 'secrets']);
+const NOT_KEPT = new Set(['schema', 'secrets', 'pii']);
 const BATCH = 50;
 
 /** The newest `limit` runs of the scope. */
@@ -41,7 +41,7 @@ export async function replayVerdicts(store: AppStore, scope: Scope, policy: Gate
       return inputs;
     });
     for (const [run, input] of judged) {
-      if (!input || inputsHash(input) !== run.verdicts[0]?.inputsHash) { total.otherInputs.push(run.run); continue; }
+      if (!input || inputsHash(input, run.inputs.pii) !== run.verdicts[0]?.inputsHash) { total.otherInputs.push(run.run); continue; }
       total.runs++;
       total.verdicts += run.verdicts.length;
       total.changes.push(...changesOf(run, input, policy));
@@ -58,7 +58,7 @@ async function inputOf(tx: TenantTx, { run: id, inputs, verdicts }: StoredRun): 
   const now = new Map((await memoriesOf(tx, inputs.live.map((one) => one.id))).map((memory) => [memory.id, memory]));
   return {
     run: { tenant: tx.scope.tenant, id, user: said.run.user, agent: said.run.agent, observedMs: said.run.finishedMs },
-    events: fitEvents(eventsOf(rawEventsOf(said))), candidates: verdicts.map(({ candidate }) => candidate), ids: inputs.ids,
+    events: fitEvents(eventsOf(rawEventsOf(said), inputs.pii ?? POLICY.pii)), candidates: verdicts.map(({ candidate }) => candidate), ids: inputs.ids,
     live: inputs.live.flatMap(({ id: memory, ...then }) => { const found = now.get(memory); return found ? [{ ...found, ...then }] : []; }),
     waiting: readWaiting(await candidatesOf(tx, inputs.waiting)), injected: inputs.injected, neighbours: inputs.neighbours.map((near) => near ?? undefined), embedder: inputs.embedder, room: inputs.room,
   };

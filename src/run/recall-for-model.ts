@@ -8,7 +8,7 @@ export const RECALL_MEMORY = 'recall_memory';
 
 const input = z.strictObject({
   query: z.string().trim().min(1).max(2_000),
-  as_of: z.string().refine((text) => !Number.isNaN(Date.parse(text)), 'is no date').optional(),
+  as_of: z.union([z.iso.date(), z.iso.datetime({ offset: true })], 'is no ISO date').optional(), // Date.parse finds a day in almost any text
 });
 
 export const recallTool: ModelTool = {

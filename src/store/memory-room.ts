@@ -18,9 +18,10 @@ export interface Turn {
   readonly room: Room | undefined;
 }
 
-export async function takeTurn(tx: TenantTx, user: string | null, agent: string): Promise<Turn> {
+/** `settings`: their version; unset: the newest. */
+export async function takeTurn(tx: TenantTx, user: string | null, agent: string, settings?: number): Promise<Turn> {
   await lockOwners(tx, user, agent);
-  const set = await memoryPolicy(tx);
+  const set = await memoryPolicy(tx, settings);
   const policy = gatePolicyOf(set);
   const tenant = await liveInTenant(tx, policy.caps.tenant + 1); // of all its users: before the transaction is narrowed
   await narrowTo(tx, user);

@@ -67,16 +67,11 @@ export interface FeedEvent {
 }
 
 /**
- * Steps and events of a run as one feed, in order, after `after`. One statement, so that one snapshot answers for both tables:
+ * The history of a run in order, after `after`. One statement, so that one snapshot answers for all its tables:
  * two would show event 7 and, a moment later, step 6, and a reader who goes on from 7 would never see it.
  */
 export async function feed(tx: TenantTx, run: string, after: number, limit: number): Promise<FeedEvent[]> {
   const { tenant } = tx.scope;
   return tx.own(await tx.db.$queryRaw<FeedEvent[]>`
-    SELECT * FROM (
-      SELECT tenant_id AS "tenantId", seq, type, data, created_at AS "createdAt" FROM run_events WHERE tenant_id = ${tenant} AND run_id = ${run}::uuid AND seq > ${after}
-      UNION ALL
-      SELECT tenant_id, event_seq, 'step.completed', json_build_object('seq', seq, 'step', name, 'next', next_step, 'durationMs', duration_ms), created_at
-      FROM run_steps WHERE tenant_id = ${tenant} AND run_id = ${run}::uuid AND event_seq > ${after}
-    ) f ORDER BY seq LIMIT ${limit}`);
+    SELECT tenant_id AS "tenantId", seq, type, data, created_at AS "createdAt" FROM run_history WHERE tenant_id = ${tenant} AND run_id = ${run}::uuid AND seq > ${after} ORDER BY seq LIMIT ${limit}`);
 }

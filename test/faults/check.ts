@@ -32,7 +32,7 @@ async function accepted({ accepts, lost, rows }: Ground, parked: ReadonlySet<str
 
 async function oneTerminalEvent({ rows }: Ground): Promise<Claim> {
   const wrong = await rows<{ id: string; n: number }>(`
-    SELECT r.id, count(e.seq)::int AS n FROM agent_runs r LEFT JOIN run_events e ON e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.type IN ('run.completed', 'run.failed', 'run.cancelled', 'run.expired')
+    SELECT r.id, count(e.seq)::int AS n FROM agent_runs r LEFT JOIN run_history e ON e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.type IN ('run.completed', 'run.failed', 'run.cancelled', 'run.expired')
     GROUP BY r.tenant_id, r.id HAVING count(e.seq) <> (r.finished_at IS NOT NULL)::int LIMIT 20`);
   return claim('I1 each end has one terminal event', wrong.map(({ id, n }) => `${id} has ${n}`), 'one each');
 }

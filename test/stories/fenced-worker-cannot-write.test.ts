@@ -43,7 +43,7 @@ const commitOf = (holder: typeof old, change: Partial<Commit>): Commit => ({
   failedAttempt: false, inboxSeq: 0, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null, ...change,
 });
 const tables = async (): Promise<unknown> => (await engine.pool.query(`SELECT (SELECT json_agg(r) FROM agent_runs r WHERE id = $1) AS run, (SELECT count(*) FROM run_steps) AS steps,
-  (SELECT count(*) FROM run_events) AS events, (SELECT json_agg(t) FROM tool_calls t) AS tools, (SELECT json_agg(m) FROM model_calls m) AS models, (SELECT count(*) FROM step_records) AS records`, [now.run.id])).rows[0];
+  (SELECT count(*) FROM run_history) AS events, (SELECT json_agg(t) FROM tool_calls t) AS tools, (SELECT json_agg(m) FROM model_calls m) AS models, (SELECT count(*) FROM step_records) AS records`, [now.run.id])).rows[0];
 const intent = { key: 'k', tool: 't', version: 1, effect: 'unkeyed' as const, argsHash: HASH, request: '{}', timeoutMs: 1_000, business: undefined };
 const outcome = { status: 'succeeded' as const, response: { json: '1', blob: null }, meta: '{}', errorCode: null, errorMessage: null, durationMs: 1 };
 const modelOutcome = { status: 'settled' as const, response: '{}', stopReason: 'end_turn', requestId: null, errorCode: null, usage: NO_USAGE, costMicroUsd: 5n, durationMs: 1 };

@@ -168,7 +168,7 @@ test('workers killed in the middle: what they held is taken over under the same 
   watching.abort();
   await watched;
   expect(peak).toBe(2);
-  const counts = await fleet.rows<{ n: number }>(`SELECT count(*)::int AS n FROM run_events WHERE tenant_id = 'killed' AND type = 'run.completed' GROUP BY run_id`);
+  const counts = await fleet.rows<{ n: number }>(`SELECT count(*)::int AS n FROM run_history WHERE tenant_id = 'killed' AND type = 'run.completed' GROUP BY run_id`);
   expect(counts.map(({ n }) => n)).toEqual(ids.map(() => 1));
   third.kill('SIGTERM');
   expect(await third.ended).toBe(0);

@@ -3,6 +3,7 @@
 import { expect, test } from '@jest/globals';
 import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
+import { parseId } from '../../src/ids.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { Book, Gates, refusal, startControl } from '../support/control.ts';
 import { useStack } from '../support/stack.ts';
@@ -54,6 +55,7 @@ test('recorded steps and succeeded effects are not repeated', async () => {
   expect([count(ran, 'once/reserve'), count(ran, 'once/charge'), count(ran, 'once/ship')]).toEqual([1, 2, 1]);
   expect((await client.runs.steps(retry.id)).data.map(({ name }) => name)).toEqual(['reserve', 'charge', 'ship']);
   expect(await story(retry.id)).toEqual(['run.queued', 'step:reserve', 'run.started', 'step:charge', 'step:ship', 'run.completed']);
+  expect((await api.fleet.rows<{ seq: number }>(`SELECT seq FROM run_history WHERE run_id = $1 ORDER BY seq`, [parseId('run', retry.id)])).map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6]);
   expect(await client.runs.get(run)).toMatchObject({ status: 'failed', forkedFrom: null }); // the failure stays on record
   expect(await audit(run)).toEqual(['run.retried']);
 });

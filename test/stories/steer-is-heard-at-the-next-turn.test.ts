@@ -30,7 +30,7 @@ async function inTool(session: string, turns = [{ toolUses: [{ name: 'slow', inp
   return id;
 }
 const messagesOf = (session: string): Promise<{ role: string; content: string }[]> => fleet.rows(`SELECT role, content FROM messages WHERE session_id = $1 ORDER BY seq`, [session]);
-const eventsOf = async (run: string): Promise<string[]> => (await fleet.rows<{ type: string }>(`SELECT type FROM run_events WHERE run_id = $1 ORDER BY seq`, [run])).map(({ type }) => type);
+const eventsOf = async (run: string): Promise<string[]> => (await fleet.rows<{ type: string }>(`SELECT type FROM run_history WHERE run_id = $1 ORDER BY seq`, [run])).map(({ type }) => type);
 
 test('it is heard behind the results of the tools, in order and once, and stays in the session as said', async () => {
   const id = await inTool('one');

@@ -19,7 +19,7 @@ export interface Control {
   /** Waits until the run waits for this. */
   waits(run: string, reason: string): Promise<TestRun>;
   ended(run: string): Promise<TestRun>;
-  /** Types of what happened in a run, in order; steps as `step:name`. */
+  /** Types of what happened in a run, in order; steps as `step:name`. Throws where a number is missing or there twice. */
   story(run: string): Promise<string[]>;
   /** Who asked for what, oldest first: `run.paused run_…`. */
   audit(object: string): Promise<string[]>;
@@ -35,7 +35,10 @@ export async function startControl(stack: TestStack, machines: readonly Machine[
     ended: (run) => until(run, (row) => row.finished_at !== null),
     story: async (run) => {
       const types: string[] = [];
-      for await (const { type, data } of client.runs.stream(run)) types.push(type === 'step.completed' ? `step:${(data as { step: string }).step}` : type);
+      for await (const { seq, type, data } of client.runs.stream(run)) {
+        types.push(type === 'step.completed' ? `step:${(data as { step: string }).step}` : type);
+        if (seq !== types.length) throw new Error(`number ${seq} of the history of ${run} comes as number ${types.length}`);
+      }
       return types;
     },
     audit: async (object) => (await client.audit.list({ objectId: object, limit: 200 })).data.map(({ action }) => action).reverse(),

@@ -108,9 +108,9 @@ export class MemoryFleet extends Fleet {
   /** Waits until the index owes nothing of this tenant. */
   async indexed(tenant: string): Promise<void> {
     for (const endMs = monoMs() + 15_000; ;) {
-      const [owed] = await this.rows<{ n: number }>(`SELECT count(*)::int AS n FROM memories WHERE tenant_id = $1 AND indexed_generation IS NULL`, [tenant]);
+      const [owed] = await this.rows<{ n: number }>(`SELECT count(*)::int AS n FROM (SELECT tenant_id, indexed_generation FROM memories UNION ALL SELECT tenant_id, indexed_generation FROM run_summaries) r WHERE tenant_id = $1 AND indexed_generation IS NULL`, [tenant]);
       if (owed?.n === 0) return;
-      if (monoMs() > endMs) throw new Error(`${owed?.n} memories are still not indexed`);
+      if (monoMs() > endMs) throw new Error(`${owed?.n} memories and summaries are still not indexed`);
       await pause(15);
     }
   }

@@ -199,8 +199,7 @@ SELECT r.status::text AS status, r.wait_reason::text AS "waitReason", ${WHEN('wa
   CASE WHEN r.claimed_by = c.holder THEN 'holder' ELSE coalesce($4::jsonb ->> r.claimed_by::text, r.claimed_by::text) END AS holder,
   EXISTS (SELECT FROM workers w WHERE w.incarnation = c.holder AND w.lease_until > now() AND w.ended_at IS NULL) AS "holderLives",
   r.step_seq AS "stepSeq", r.step_claims AS "stepClaims", r.crashes, r.inbox_seq AS "inboxSeq", r.event_seq AS "eventSeq",
-  ARRAY(SELECT seq || ' ' || type FROM (SELECT e.seq, e.type FROM run_events e WHERE e.tenant_id = r.tenant_id AND e.run_id = r.id
-    UNION ALL SELECT s.event_seq, 'step ' || s.name FROM run_steps s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id) x ORDER BY seq, type) AS events,
+  ARRAY(SELECT h.seq || ' ' || CASE h.type WHEN 'step.completed' THEN 'step ' || (h.data ->> 'step') ELSE h.type END FROM run_history h WHERE h.tenant_id = r.tenant_id AND h.run_id = r.id ORDER BY h.seq, h.type) AS events,
   r.cancel_requested_at IS NOT NULL AS "cancelRequested", r.pause_requested_at IS NOT NULL AS "pauseRequested", r.started_at IS NOT NULL AS started, r.finished_at IS NOT NULL AS finished,
   (SELECT count(*) FILTER (WHERE consumed_at IS NULL) FROM signals s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id)::int AS unread,
   (SELECT count(*) FILTER (WHERE consumed_at IS NOT NULL) FROM signals s WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id)::int AS consumed,

@@ -20,10 +20,17 @@ local asideMs = 1000 -- SWEEP_MS, likewise
 
 local function text(number) return string.format('%.3f', number) end
 
--- What is known of a tenant. Unknown ones (new, or idle for an hour) stand at the virtual time with weight 1.
+-- What is known of a tenant, read once a script: whoever changes it changes both. Unknown ones (new, or idle for an hour) stand at
+-- the virtual time with weight 1.
+local known = {}
 local function tenantOf(t)
-  local s = call('HMGET', prefix .. 't:' .. t, 'f', 'a', 'w', 'c', 'e', 'l')
-  return { f = tonumber(s[1]) or v, a = tonumber(s[2]) or 0, w = tonumber(s[3]) or 1, cap = tonumber(s[4]), e = tonumber(s[5]), limited = s[6] }
+  local tenant = known[t]
+  if not tenant then
+    local s = call('HMGET', prefix .. 't:' .. t, 'f', 'a', 'w', 'c', 'e', 'l')
+    tenant = { f = tonumber(s[1]) or v, a = tonumber(s[2]) or 0, w = tonumber(s[3]) or 1, cap = tonumber(s[4]), e = tonumber(s[5]), limited = s[6] }
+    known[t] = tenant
+  end
+  return tenant
 end
 
 local function eachLimit(limits) return string.gmatch(limits, '(%d+) ([^\n]+)') end
@@ -67,18 +74,19 @@ local function place(t, tenant)
     call('ZADD', parked, call('ZRANGE', slots, 0, 0, 'WITHSCORES')[2] or '+inf', t)
     return
   end
-  call('ZREM', parked, t)
-  if call('ZADD', ready, text(tenant.f), t) == 1 then beginBusy(t, tenant) end
+  if call('ZADD', ready, text(tenant.f), t) == 1 then
+    call('ZREM', parked, t)
+    beginBusy(t, tenant)
+  end
 end
 
 -- Charges (or refunds) slot time. A refund never reaches below the start of the busy period: what was charged before
--- it was forgiven when the period began.
-local function charge(t, tenant, deltaMs)
-  tenant.f = math.max(tenant.f + deltaMs / tenant.w, tenant.a)
-  call('HSET', prefix .. 't:' .. t, 'f', text(tenant.f))
-  if call('ZSCORE', ready, t) then
-    call('ZADD', ready, 'XX', text(tenant.f), t)
-  elseif call('EXISTS', prefix .. 'q:' .. t) == 0 then
+-- it was forgiven when the period began. `e`: what the tenant's runs cost from now on, nil = as before.
+local function charge(t, tenant, deltaMs, e)
+  local f, cost = text(math.max(tenant.f + deltaMs / tenant.w, tenant.a)), e and text(e)
+  if cost then call('HSET', prefix .. 't:' .. t, 'f', f, 'e', cost) else call('HSET', prefix .. 't:' .. t, 'f', f) end
+  tenant.f, tenant.e = tonumber(f), cost and tonumber(cost) or tenant.e -- as the next script would read them
+  if call('ZADD', ready, 'XX', 'CH', f, t) == 0 and call('EXISTS', prefix .. 'q:' .. t) == 0 then
     call('PEXPIRE', prefix .. 't:' .. t, idleTenantMs)
   end
 end

@@ -24,13 +24,11 @@ local function note(t, tenant, run, limits)
   return false, false
 end
 
-local known, added, queued = {}, 0, 0
+local added, queued = 0, 0
 for i = 2, #ARGV, 6 do
   local t, w, c, run = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local tenant = known[t]
-  if not tenant then
-    tenant = tenantOf(t)
-    known[t] = tenant
+  local tenant = tenantOf(t)
+  if tenant.busy == nil then
     tenant.busy = call('EXISTS', prefix .. 'q:' .. t) == 1
     local moved = tenant.w ~= tonumber(w) or tenant.cap ~= tonumber(c)
     tenant.w, tenant.cap = tonumber(w), tonumber(c)

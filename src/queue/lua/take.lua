@@ -9,12 +9,12 @@ local usualMs = tonumber(call('HGET', pool, 'e'))
 
 for i = 6, #ARGV, 6 do
   local t, run, chargedMs, realMs = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  local tenant = tenantOf(t)
+  local tenant, e = tenantOf(t), nil
   if realMs > 0 then -- a refused claim says nothing of what runs cost
-    call('HSET', prefix .. 't:' .. t, 'e', text((tenant.e or realMs) * 0.8 + realMs * 0.2))
+    e = (tenant.e or realMs) * 0.8 + realMs * 0.2
     usualMs = (usualMs or realMs) * 0.95 + realMs * 0.05
   end
-  charge(t, tenant, realMs - chargedMs)
+  charge(t, tenant, realMs - chargedMs, e)
   if ARGV[i + 4] ~= '1' then freeSlots(t, tenant, run, ARGV[i + 5]) end
 end
 if usualMs then call('HSET', pool, 'e', text(usualMs)) end

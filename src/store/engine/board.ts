@@ -94,10 +94,8 @@ export async function boardRun(pool: EnginePool, runPool: string, id: string): P
 /** What happened to a run, the last BOARD_LOG_LINES of it, oldest first: times, types and names, never content. */
 export async function boardLog(pool: EnginePool, { tenant, id }: Pick<BoardRun, 'tenant' | 'id'>): Promise<{ atMs: number; type: string; step: string | null }[]> {
   const { rows } = await pool.query<{ atMs: number; type: string; step: string | null }>({ name: 'board-log', text: `
-    SELECT "atMs", type, step FROM (
-      (SELECT seq, ${ms('created_at')} AS "atMs", type, NULL AS step FROM run_events WHERE tenant_id = $1 AND run_id = $2 ORDER BY seq DESC LIMIT ${BOARD_LOG_LINES})
-      UNION ALL (SELECT event_seq, ${ms('created_at')}, 'step.completed', name FROM run_steps WHERE tenant_id = $1 AND run_id = $2 ORDER BY seq DESC LIMIT ${BOARD_LOG_LINES})
-      ORDER BY seq DESC LIMIT ${BOARD_LOG_LINES}
-    ) l ORDER BY seq`, values: [tenant, id] });
+    SELECT ${ms('h.created_at')} AS "atMs", h.type, CASE h.type WHEN 'step.completed' THEN h.data ->> 'step' END AS step
+    FROM agent_runs r JOIN run_history h ON h.tenant_id = r.tenant_id AND h.run_id = r.id AND h.seq > r.event_seq - ${BOARD_LOG_LINES}
+    WHERE r.tenant_id = $1 AND r.id = $2 ORDER BY h.seq`, values: [tenant, id] });
   return rows;
 }

@@ -77,6 +77,10 @@ const WITH_PERMITS: Permits = {
 /** Not looked for where there is none yet. */
 const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_steps s WHERE u.step_seq > 0 AND s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq)`;
 
+/** Not all: each column costs every part of the statement something. */
+const RETURNED = ['tenant_id', 'id', 'agent', 'version', 'user_id', 'session_id', 'parent_id', 'parent_path', 'fence', 'step_seq', 'next_step', 'attempt', 'crashes', 'crashes_alone', 'step_claims', 'inbox_seq', 'event_seq', 'cancel_requested_at', 'input', 'metadata',
+  'priority', 'model', 'budget_micro_usd', 'lane', 'deadline_at', 'forked_from', 'forked_seq', 'created_at', 'wake_at', 'concurrency_key', 'concurrency_limit', 'tenant_permit', 'agent_permit', 'key_permit'];
+
 const TAKE = (pick: string, permits: Permits): string => `
 WITH c AS MATERIALIZED (${pick}), ${permits.choice}
 u AS ( -- its rows are locked by the pick, as it found them
@@ -84,9 +88,9 @@ u AS ( -- its rows are locked by the pick, as it found them
     step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int, crashes_alone = r.crashes_alone + (r.status = 'running' AND r.ran_alone)::int, ran_alone = false,
     holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int, ${permits.set}
   FROM c ${permits.join} WHERE r.tenant_id = c.t AND r.id = c.i ${permits.where}
-  RETURNING r.*, c.is_first
-), e AS (
-  INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first
+  RETURNING ${RETURNED.map((column) => `r.${column}`).join(', ')}, c.is_first
+), e AS ( -- where it is the second thing that happens to a run, its row tells it
+  INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first AND event_seq <> 2
 ), m AS ( -- the reserve of a live attempt that an older fence left open is spent: nobody will learn its usage
   UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
   FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND k.lane = 'live' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd

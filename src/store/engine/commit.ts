@@ -53,6 +53,8 @@ const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR 
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
+/** Its step has no next one: that tells it. */
+const TOLD = `(event = 'run.completed' AND advance = 1 AND next IS NULL)`;
 const SESSION = `, w AS (
   UPDATE sessions s SET state = coalesce(u.session_state, s.state), version = s.version + 1, updated_at = now()
   FROM u WHERE u.session_id IS NOT NULL AND u.status IN ${ENDED} AND s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id
@@ -97,7 +99,7 @@ WITH c AS MATERIALIZED (
   INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
   SELECT tenant_id, id, step_seq, event_seq - (event IS NOT NULL)::int - paused, fence, step, next, data, data_blob, ms FROM u WHERE advance = 1
 ), e AS (
-  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq - paused, event, event_data FROM u WHERE event IS NOT NULL
+  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq - paused, event, event_data FROM u WHERE event IS NOT NULL AND NOT ${TOLD}
   UNION ALL SELECT tenant_id, id, event_seq, 'run.paused', '{}' FROM u WHERE paused = 1
 )${session}
 SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;

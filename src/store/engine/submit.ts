@@ -97,7 +97,12 @@ const PLACED = {
 /** Of runs without a session. */
 const UNPLACED = { runs: 'c.*', sessions: '', place: 'NULL', join: '' };
 
-const SUBMIT = (onConflict: string, placed: typeof PLACED): string => `
+/** That a run was queued is told by its row. */
+const FOLDED = `, e AS (
+  INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, 'run.debounced', json_build_object('count', debounced) FROM r WHERE debounced > 0
+)`;
+
+const SUBMIT = (onConflict: string, placed: typeof PLACED, more: string): string => `
 WITH c AS MATERIALIZED (SELECT ${placed.runs} FROM json_to_recordset($1::json) AS c(${COLUMNS}))${placed.sessions}, r AS (
   INSERT INTO agent_runs AS o (tenant_id, id, agent, version, pool, visible, user_id, session_id, session_seq, parent_id, parent_step_seq, parent_path, next_step, priority, concurrency_key, concurrency_limit,
     idempotency_key, request_hash, metadata, input, model, budget_micro_usd, lane, deadline_at, wake_at, expires_at, debounce_key, debounce_until)
@@ -108,10 +113,7 @@ WITH c AS MATERIALIZED (SELECT ${placed.runs} FROM json_to_recordset($1::json) A
   ORDER BY c.tenant, c."idempotencyKey", c.ord
   ${onConflict}
   RETURNING o.tenant_id, o.id, o.status, o.wake_at, o.created_at, o.event_seq, o.debounced, o.visible, o.agent, o.concurrency_key, o.concurrency_limit
-), e AS (
-  INSERT INTO run_events (tenant_id, run_id, seq, type, data)
-  SELECT tenant_id, id, event_seq, CASE debounced WHEN 0 THEN 'run.queued' ELSE 'run.debounced' END, CASE debounced WHEN 0 THEN '{}' ELSE json_build_object('count', debounced) END FROM r
-)
+)${more}
 SELECT r.id, r.status::text AS status, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight,
   CASE WHEN r.visible THEN t.max_running END AS cap, ${limitsOf('r')} AS limits
 FROM r LEFT JOIN tenants t ON t.id = r.tenant_id`;
@@ -126,9 +128,9 @@ const BUSY = `
 SELECT r.id FROM unnest($2::uuid[]) AS m(id), LATERAL (SELECT * FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = m.id LIMIT 1) r,
   LATERAL (SELECT FROM agent_runs b WHERE b.tenant_id = $1 AND b.user_id = r.user_id AND b.session_id = r.session_id AND b.session_seq < r.session_seq AND b.status IN ('queued', 'running', 'waiting') LIMIT 1) b`;
 
-const SUBMIT_ONCE = { name: 'submit', text: SUBMIT(ONCE, UNPLACED) };
-const SUBMIT_IN_SESSION = { name: 'submit-session', text: SUBMIT(ONCE, PLACED) };
-const SUBMIT_OR_FOLD = { name: 'submit-debounced', text: SUBMIT(FOLD, PLACED) };
+const SUBMIT_ONCE = { name: 'submit', text: SUBMIT(ONCE, UNPLACED, '') };
+const SUBMIT_IN_SESSION = { name: 'submit-session', text: SUBMIT(ONCE, PLACED, '') };
+const SUBMIT_OR_FOLD = { name: 'submit-debounced', text: SUBMIT(FOLD, PLACED, FOLDED) };
 
 type Queryable = { query: EnginePool['query'] };
 interface Row { id: string; status: RunStatus; due: number; created: number; weight: number; cap: number | null; limits: string }
