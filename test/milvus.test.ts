@@ -170,7 +170,7 @@ describe('generations', () => {
     await sdk.upsert({ collection_name, data: [gone, kept, stranger].map(toFields) });
     await sdk.releaseCollection({ collection_name }); // as after a restart of the server
     const look = await lookAtMilvus({ ...base, prefix }, 5_000);
-    expect([look.generations, await look.generation('memories')]).toEqual([{ memories: 2, conversation_summaries: 1 }, now.generation]);
+    expect([look.generations, await look.generation('memories')]).toEqual([{ memories: 2, conversation_summaries: 1, run_artifacts: 1 }, now.generation]);
     await look.close();
     await now.deleteEverywhere('memories', 'old', [gone.id, stranger.id]);
     expect((await sdk.getLoadState({ collection_name })).state).toBe('LoadStateLoaded'); // Milvus Lite deletes without, Milvus does not
