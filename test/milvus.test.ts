@@ -147,6 +147,19 @@ describe('who sees what', () => {
     expect((await find(index, { tenant, user: 'acme', scope: 'user' })).dense.map(({ id }) => id)).toEqual([users[0]?.id]);
   });
 
+  test('an artifact is seen where its user and its agent, as far as it has them, agree', async () => {
+    const tenant = 'artifacts';
+    const [everyones, agents, users, both] = [row({ tenant }), row({ tenant, scope: 'agent', agent: 'helper' }), row({ tenant, scope: 'user', user: 'ann' }), row({ tenant, scope: 'user', user: 'ann', agent: 'helper' })] as const;
+    const others = [...hostile.map((user) => row({ tenant, scope: 'user', user, agent: 'helper' })), row({ tenant: 'artifacts2' })];
+    await index.upsert('run_artifacts', [everyones, agents, users, both, ...others]);
+    const seen = async (over: { user?: string; agent?: string }) => idsOf(await index.search('run_artifacts', { tenant, vector: near, text: 'office', limit: 50, timeoutMs: 5_000, ...over }));
+    for (const [over, rows] of [[{}, [everyones, agents]], [{ user: 'ann' }, [everyones, agents, users, both]], [{ user: 'ann', agent: 'other' }, [everyones, users]], [{ agent: 'helper' }, [everyones, agents]], [{ user: 'ann" or user_id != "', agent: '" or agent != "' }, [everyones]]] as const) {
+      const expected = rows.map(({ id }) => id).sort();
+      expect([over, await seen(over)]).toEqual([over, [expected, expected]]);
+    }
+    for (const [at, user] of hostile.entries()) expect((await seen({ user, agent: 'helper' }))[0]).toEqual([everyones.id, agents.id, others[at]?.id].sort());
+  });
+
   test('a stranger’s text in a search is only words', async () => {
     const tenant = 'words';
     await index.upsert('memories', [row({ tenant, text: 'plain words' })]);

@@ -3,6 +3,7 @@
 import { beforeAll, expect, test } from '@jest/globals';
 import { SCOPES } from '../../src/domain/status.ts';
 import { makeFindPassages } from '../../src/memory/find-chunks.ts';
+import { chunksByWords, chunksFor, chunkVectors } from '../../src/store/find-chunks.ts';
 import { startDocuments, type TestDocuments } from '../support/documents.ts';
 import { openTestIndex } from '../support/test-index.ts';
 import { useStack } from '../support/stack.ts';
@@ -61,6 +62,18 @@ test('an index that names another’s passages shows none of them', async () => 
   const find = makeFindPassages({ store: api.store, index: lies, embedder: documents.memory.embedder, log: api.fleet.base.log });
   const { passages } = await find({ tenant: 'acme', user: 'bob', agent: 'other', query: 'parcel', limit: 50 });
   expect(passages.map(({ title }) => title).sort()).toEqual(['bob', 'everybody']);
+});
+
+test('the statements themselves, without the wall behind them, give nobody what is another’s', async () => {
+  const scope = { user: 'bob', agent: 'other' };
+  const titles = await api.store.withTenant({ tenant: 'acme' }, async (tx) => { // a scope that sees every user
+    const all = (await chunksFor(tx, { user: 'ada', agent: undefined }, (await api.fleet.rows<{ id: string }>(`SELECT id FROM document_chunks`)).map(({ id }) => id))).map(({ id }) => id);
+    expect(all).toHaveLength(4);
+    const found = [(await chunksByWords(tx, scope, 'parcel', 50)), (await chunksByWords(tx, scope, 'parcel', 50, 'another')), (await chunkVectors(tx, scope, documents.memory.embedder.fingerprint))];
+    const own = found.map((rows) => rows.map(({ id }) => id));
+    return Promise.all([...own.map(async (ids) => (await chunksFor(tx, { user: 'bob', agent: undefined }, ids)).length), ...own.map((ids) => ids.length), chunksFor(tx, scope, all).then((rows) => rows.length)]);
+  });
+  expect(titles).toEqual([2, 2, 2, 2, 2, 2, 1]); // bob's and everybody's; of what ada sees, everybody's
 });
 
 test('the index itself answers nobody with what is another’s', async () => {
