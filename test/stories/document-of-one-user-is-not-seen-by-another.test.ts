@@ -2,6 +2,7 @@
 // It holds by every door: search with and without the index, lists, reads, changes; and an index that lies changes nothing.
 import { beforeAll, expect, test } from '@jest/globals';
 import { SCOPES } from '../../src/domain/status.ts';
+import { isVisible } from '../../src/domain/vector-index.ts';
 import { makeFindPassages } from '../../src/memory/find-chunks.ts';
 import { chunksByWords, chunksFor, chunkVectors } from '../../src/store/find-chunks.ts';
 import { startDocuments, type TestDocuments } from '../support/documents.ts';
@@ -71,9 +72,18 @@ test('the statements themselves, without the wall behind them, give nobody what 
     expect(all).toHaveLength(4);
     const found = [(await chunksByWords(tx, scope, 'parcel', 50)), (await chunksByWords(tx, scope, 'parcel', 50, 'another')), (await chunkVectors(tx, scope, documents.memory.embedder.fingerprint))];
     const own = found.map((rows) => rows.map(({ id }) => id));
-    return Promise.all([...own.map(async (ids) => (await chunksFor(tx, { user: 'bob', agent: undefined }, ids)).length), ...own.map((ids) => ids.length), chunksFor(tx, scope, all).then((rows) => rows.length)]);
+    const seen: number[] = [];
+    for (const ids of own) seen.push(ids.length, (await chunksFor(tx, { user: 'bob', agent: undefined }, ids)).length);
+    return [...seen, (await chunksFor(tx, scope, all)).length];
   });
   expect(titles).toEqual([2, 2, 2, 2, 2, 2, 1]); // bob's and everybody's; of what ada sees, everybody's
+});
+
+test('what an index answers in spite of its filter is looked at before it is believed', () => {
+  const row = { tenant: 'acme', scope: 'user', user: 'ada', agent: 'helper' };
+  const visible = (over: Partial<typeof row>, search: { user?: string; agent?: string }) => isVisible('run_artifacts', { ...row, ...over }, { tenant: 'acme', ...search });
+  expect([visible({}, { user: 'ada' }), visible({}, { user: 'ada', agent: 'helper' }), visible({ user: '' }, { user: 'bob' }), visible({ agent: '' }, { user: 'ada', agent: 'other' })]).toEqual([true, true, true, true]);
+  expect([visible({}, { user: 'bob' }), visible({}, {}), visible({}, { user: 'ada', agent: 'other' }), visible({ tenant: 'rival' }, { user: 'ada' })]).toEqual([false, false, false, false]);
 });
 
 test('the index itself answers nobody with what is another’s', async () => {
