@@ -1,4 +1,4 @@
-// `mainstay documents …`: texts that agents and people search.
+// `mainstay documents …`: texts that are searched by passages.
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
@@ -15,7 +15,7 @@ interface ListWords extends ApiOptions, Omit<DocumentQuery, 'include'> { readonl
 interface SearchWords extends ApiOptions, Omit<PassageQuery, 'q'> { readonly limit?: number }
 
 export function addDocumentCommands(program: Command): void {
-  const documents = program.command('documents').description('texts that agents and people search');
+  const documents = program.command('documents').description('texts that are searched by passages');
   withApiOptions(documents.command('add')).description('add files of text; prints an id for each').argument('<file...>', `text or Markdown in UTF-8, up to ${DOCUMENT_BYTES} bytes each; - for standard input`)
     .option('--user <user>', 'whose they are; without it the tenant’s').option('--agent <agent>', 'found by this agent alone')
     .option('--title <title>', 'of a single file; its name unless told').option('--source <source>', 'of a single file: URL or name; its path unless told. Another text of the same source takes its place')
