@@ -3,7 +3,7 @@ import { v7 } from 'uuid';
 
 export const newId = (): string => v7();
 
-const PREFIXES = { run: 'run_', memory: 'mem_', trace: 'trc_', worker: 'wrk_', approval: 'apr_', signal: 'sig_', schedule: 'sch_', erasure: 'era_' } as const;
+const PREFIXES = { run: 'run_', memory: 'mem_', trace: 'trc_', worker: 'wrk_', approval: 'apr_', signal: 'sig_', schedule: 'sch_', erasure: 'era_', document: 'doc_', chunk: 'chk_' } as const;
 export type IdKind = keyof typeof PREFIXES;
 
 /** `run_0192f0…`: the prefix and the uuid's 32 hexadecimal digits. */

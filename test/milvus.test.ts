@@ -147,6 +147,19 @@ describe('who sees what', () => {
     expect((await find(index, { tenant, user: 'acme', scope: 'user' })).dense.map(({ id }) => id)).toEqual([users[0]?.id]);
   });
 
+  test('an artifact is seen where its user and its agent, as far as it has them, agree', async () => {
+    const tenant = 'artifacts';
+    const [everyones, agents, users, both] = [row({ tenant }), row({ tenant, scope: 'agent', agent: 'helper' }), row({ tenant, scope: 'user', user: 'ann' }), row({ tenant, scope: 'user', user: 'ann', agent: 'helper' })] as const;
+    const others = [...hostile.map((user) => row({ tenant, scope: 'user', user, agent: 'helper' })), row({ tenant: 'artifacts2' })];
+    await index.upsert('run_artifacts', [everyones, agents, users, both, ...others]);
+    const seen = async (over: { user?: string; agent?: string }) => idsOf(await index.search('run_artifacts', { tenant, vector: near, text: 'office', limit: 50, timeoutMs: 5_000, ...over }));
+    for (const [over, rows] of [[{}, [everyones, agents]], [{ user: 'ann' }, [everyones, agents, users, both]], [{ user: 'ann', agent: 'other' }, [everyones, users]], [{ agent: 'helper' }, [everyones, agents]], [{ user: 'ann" or user_id != "', agent: '" or agent != "' }, [everyones]]] as const) {
+      const expected = rows.map(({ id }) => id).sort();
+      expect([over, await seen(over)]).toEqual([over, [expected, expected]]);
+    }
+    for (const [at, user] of hostile.entries()) expect((await seen({ user, agent: 'helper' }))[0]).toEqual([everyones.id, agents.id, others[at]?.id].sort());
+  });
+
   test('a stranger’s text in a search is only words', async () => {
     const tenant = 'words';
     await index.upsert('memories', [row({ tenant, text: 'plain words' })]);
@@ -170,7 +183,7 @@ describe('generations', () => {
     await sdk.upsert({ collection_name, data: [gone, kept, stranger].map(toFields) });
     await sdk.releaseCollection({ collection_name }); // as after a restart of the server
     const look = await lookAtMilvus({ ...base, prefix }, 5_000);
-    expect([look.generations, await look.generation('memories')]).toEqual([{ memories: 2, conversation_summaries: 1 }, now.generation]);
+    expect([look.generations, await look.generation('memories')]).toEqual([{ memories: 2, conversation_summaries: 1, run_artifacts: 1 }, now.generation]);
     await look.close();
     await now.deleteEverywhere('memories', 'old', [gone.id, stranger.id]);
     expect((await sdk.getLoadState({ collection_name })).state).toBe('LoadStateLoaded'); // Milvus Lite deletes without, Milvus does not
@@ -193,7 +206,7 @@ describe('generations', () => {
     await two.upsert('memories', [{ ...kept, vector: [1, 0, 0, 0] }]);
     await two.deleteEverywhere('memories', 'gen', [kept.id]);
     expect([await one.count('memories', 'gen'), await two.count('memories', 'gen')]).toEqual([0, 0]);
-    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}_b1`, `${prefix}_conversation_summaries_${one.generation}_b1`]);
+    expect(await two.dropOtherGenerations()).toEqual([`${prefix}_memories_${one.generation}_b1`, `${prefix}_conversation_summaries_${one.generation}_b1`, `${prefix}_run_artifacts_${one.generation}_b1`]);
     expect(await two.dropOtherGenerations()).toEqual([]);
     const again = await openIndex({ ...base, prefix, dimensions: 4, fingerprint: 'test:two:4' });
     expect(again.generation).toBe(two.generation);
@@ -220,7 +233,7 @@ describe('generations', () => {
     const late = await openIndex({ ...base, prefix });
     expect((await late.ids('memories', 'swap')).map(({ id }) => id)).toEqual([fresh.id]);
     const look = await lookAtMilvus({ ...base, prefix }, 5_000);
-    expect(look.generations).toEqual({ memories: 1, conversation_summaries: 1 });
+    expect(look.generations).toEqual({ memories: 1, conversation_summaries: 1, run_artifacts: 1 });
     expect([await look.page('memories', '', 10), await look.rows('memories', [old.id, fresh.id])]).toEqual([[{ id: fresh.id, version: 1, tenant: 'swap' }], [{ id: fresh.id, version: 1, tenant: 'swap' }]]);
     await look.close();
     await Promise.all([own.close(), other.close(), late.close()]);

@@ -26,6 +26,7 @@ import { makeSubmitMany } from '../src/run/submit-many.ts';
 import { makeSubmitJob } from '../src/run/submit-job.ts';
 import type { Service } from '../src/service.ts';
 import { openAppStore, type AppStore } from '../src/store/app-store.ts';
+import { assembleSearch } from './assemble-memory.ts';
 import { POOLS, type Base } from './assemble.ts';
 
 export interface Api {
@@ -43,12 +44,13 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   const limitsRedis = openLimitsRedis(config.REDIS_URL, log);
   const sources = intakeSources(config);
   const board = boardQueues({ redis, keys, pools: POOLS, sources: sources.map(({ source }) => source), log });
+  const search = assembleSearch(base, store);
   const control = { store, engine, registry, dispatcher, redis, keys, metrics, log };
   const server = makeApiServer({
     pool: engine.pool, store, log, metrics, registry, submit, budgets, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }),
     quotas: new Quotas(limitsRedis, keys, (tenant) => quotasOf(engine.pool, tenant)), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
-    blobs, ...controls(control),
+    blobs, findPassages: search.findPassages, ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },
@@ -56,7 +58,7 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
   }, { host: config.HOST, port: config.PORT });
   return {
     server, store, services: [server, ...intake(base, config, sources)],
-    close: async () => { await board.close(); limitsRedis.disconnect(); await store.close(); },
+    close: async () => { await board.close(); limitsRedis.disconnect(); await search.close(); await store.close(); },
   };
 }
 

@@ -1,18 +1,25 @@
 // The memory parts of a worker: embedder, vector index, recall, and the machine that remembers. Built before the rest,
 // because its machine is among those the process registers.
+import type { Config } from '../src/config.ts';
 import type { Embedder } from '../src/domain/embedder.ts';
 import type { Machine } from '../src/domain/machine.ts';
 import { codeOf, messageOf } from '../src/domain/errors.ts';
+import { RECALL_TIMEOUT_MS } from '../src/domain/tunables.ts';
+import type { VectorIndex } from '../src/domain/vector-index.ts';
 import { RecallCache } from '../src/limits/recall-cache.ts';
 import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
+import { makeDocumentService } from '../src/memory/document-service.ts';
+import { makeFindPassages, type FindPassages } from '../src/memory/find-chunks.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
+import type { IndexOptions } from '../src/memory/milvus.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
 import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
 import type { Service } from '../src/service.ts';
-import { openAppStore } from '../src/store/app-store.ts';
+import { openAppStore, type AppStore } from '../src/store/app-store.ts';
+import type { IndexedTable } from '../src/store/engine/index-rows.ts';
 import type { OwedRun } from '../src/store/engine/sweeps.ts';
 import type { Base, Ground } from './assemble.ts';
 
@@ -20,28 +27,51 @@ export interface MemoryParts {
   readonly machine: Machine;
   readonly recaller: Recaller;
   readonly embedder: Embedder;
-  /** Brings rows that the index owes, up to `limit` of each table; `all`: also those of another generation. */
-  indexPending(limit: number, all?: boolean): Promise<number>;
+  /** Brings rows that the index owes, up to `limit` of each table (all of them unless told); `all`: also those of another generation. */
+  indexPending(limit: number, all?: boolean, tables?: readonly IndexedTable[]): Promise<number>;
+  /** Brings chunks of documents, and deletes removed ones. */
+  readonly documents: Service;
   /** Carries out requested erasures. */
   eraser(base: Base): Service;
   close(): Promise<void>;
 }
 
+export interface LazySearch { readonly findPassages: FindPassages; close(): Promise<void> }
+
+/** Search of documents for a process that has no other use of memory: embedder and index are opened by the first search. */
+export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Ground, 'pool' | 'blobs' | 'redisPolicy'>, store: AppStore): LazySearch {
+  let opened: Promise<{ embedder: Embedder; index: VectorIndex }> | undefined;
+  const open = async (): Promise<{ embedder: Embedder; index: VectorIndex }> => {
+    const [own, { openIndex }] = await Promise.all([makeEmbedder(config, log), import('../src/memory/milvus.ts')]);
+    const embedder = cachedEmbedder(own, redis, keys);
+    return { embedder, index: await openIndex({ ...indexOptions(config, embedder), openMs: RECALL_TIMEOUT_MS, log }) };
+  };
+  return {
+    findPassages: async (request) => {
+      opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
+      return makeFindPassages({ store, ...(await opened), log, metrics, fuser: config.RECALL_FUSER })(request);
+    },
+    close: async () => { const parts = await opened?.catch(() => undefined); await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]); },
+  };
+}
+
+const indexOptions = (config: Config, { dimensions, fingerprint }: Embedder): Omit<IndexOptions, 'log'> => ({
+  address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions, fingerprint,
+});
+
 export async function assembleMemory({ config, log, metrics, keys, redis, pool }: Ground): Promise<MemoryParts> {
   // Milvus' SDK takes half a second to load: it does so while the embedding model does.
   const [own, { openIndex }] = await Promise.all([makeEmbedder(config, log), import('../src/memory/milvus.ts')]);
   const embedder = cachedEmbedder(own, redis, keys);
-  const index = await openIndex({
-    address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX,
-    dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log,
-  });
+  const index = await openIndex({ ...indexOptions(config, embedder), log });
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
   const parts = { store, index, embedder, pool, metrics, log, fuser: config.RECALL_FUSER };
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,
     recaller: makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }),
-    indexPending: (limit, all = false) => indexPending(parts, limit, all).catch((error: unknown) => {
+    documents: makeDocumentService(parts),
+    indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed
     }),

@@ -25,13 +25,13 @@ async function main(): Promise<() => Promise<void>> {
   await announceMachines(base.pool, base.registry.all(), config.MODEL);
   const maintenance = new Maintenance({
     engine: base.engine, queues: base.queues, metrics: base.metrics, log: base.log, fire: () => fireSchedules(firing, SCHEDULES_A_SWEEP),
-    remember: (run) => remember(base, run), index: () => memory.indexPending(200),
+    remember: (run) => remember(base, run), index: () => memory.indexPending(200, false, ['memories', 'run_summaries']),
   });
   const health = makeHealthServer({
     host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics,
     ready: () => base.engine.pool.query('SELECT 1').then(() => true, () => false),
   });
-  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), hearSubmissions(base), health], base.log);
+  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), memory.documents, hearSubmissions(base), health], base.log);
   return async () => { await stop(); await Promise.allSettled([memory.close(), store.close()]); await base.close(); };
 }
 

@@ -6,6 +6,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { BlobStore } from '../domain/blob.ts';
 import type { JobStates } from '../limits/job-state.ts';
 import type { LiveText } from '../limits/live-text.ts';
+import type { FindPassages } from '../memory/find-chunks.ts';
 import type { Metrics } from '../metrics.ts';
 import type { BoardQueues } from '../queue/board-queues.ts';
 import type { BulkRuns } from '../run/bulk-runs.ts';
@@ -50,6 +51,7 @@ export interface ApiDeps extends AccessDeps {
   /** Where values lie that are too large for their row. */
   readonly blobs: BlobStore;
   readonly registry: Registry;
+  readonly findPassages: FindPassages;
   readonly explain: ExplainRun;
   readonly jobs: JobStates;
   readonly liveText: LiveText;

@@ -4,6 +4,7 @@ import swagger from '@fastify/swagger';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import * as wire from '../domain/wire.ts';
+import { documentSchema, newDocumentSchema, passageSchema } from '../domain/wire-documents.ts';
 import type { ApiApp } from './api-deps.ts';
 
 /** Of the interface, not of the product: it changes when a route or a shape does. */
@@ -14,7 +15,7 @@ const NAMED = {
   ModelCall: wire.modelCallSchema, Verdict: wire.verdictSchema, RunMemories: wire.runMemoriesSchema, Memory: wire.memorySchema, RetrievalTrace: wire.traceSchema,
   CancelledRun: wire.cancelledRunSchema, UnsettledCall: wire.unsettledSchema, NewSignal: wire.newSignalSchema, Outcome: wire.outcomeSchema, Bulk: wire.bulkSchema, BulkAnswer: wire.bulkAnswerSchema,
   Approval: wire.approvalSchema, Decision: wire.decisionSchema, Session: wire.sessionSchema, Message: wire.messageSchema, Agent: wire.agentSchema, Usage: wire.usageSchema, AuditLine: wire.auditSchema, ApiKey: wire.keySchema,
-  NewKey: wire.newKeySchema, CreatedKey: wire.createdKeySchema, Permission: wire.permissionSchema, NewPermission: wire.newPermissionSchema, Limits: wire.limitsSchema, Problem: wire.problemSchema,
+  NewKey: wire.newKeySchema, CreatedKey: wire.createdKeySchema, Permission: wire.permissionSchema, NewPermission: wire.newPermissionSchema, Limits: wire.limitsSchema, Document: documentSchema, NewDocument: newDocumentSchema, Passage: passageSchema, Problem: wire.problemSchema,
 };
 
 const PROBLEM = { description: 'What went wrong, with a stable code (RFC 9457)', content: { 'application/problem+json': { schema: wire.problemSchema } } };

@@ -20,6 +20,7 @@ import { addControlRoutes } from './routes-control.ts';
 import { addMoneyRoutes } from './routes-money.ts';
 import { addFeedbackRoutes } from './routes-feedback.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
+import { addDocumentRoutes } from './routes-documents.ts';
 import { addMemoryPolicyRoutes } from './routes-memory-policy.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
 import { addOperationRoutes } from './routes-operations.ts';
@@ -103,6 +104,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addErasureRoutes(app, deps);
   addMemoryRoutes(app, deps);
   addFeedbackRoutes(app, deps);
+  addDocumentRoutes(app, deps);
   addMemoryPolicyRoutes(app, deps);
   addSessionRoutes(app, deps);
   addMoneyRoutes(app, deps);

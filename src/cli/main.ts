@@ -7,6 +7,7 @@ import { MainstayApiError } from '../client/client.ts';
 import { isMainstayError, messageOf } from '../domain/errors.ts';
 import { addApprovalCommands } from './approval-commands.ts';
 import { addScheduleCommands } from './schedule-commands.ts';
+import { addDocumentCommands } from './document-commands.ts';
 import { addErasureCommands } from './erasure-commands.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addLookUpCommands } from './look-up-commands.ts';
@@ -41,6 +42,7 @@ function makeProgram(): Command {
   addApprovalCommands(program);
   addScheduleCommands(program);
   addMemoryCommands(program);
+  addDocumentCommands(program);
   addLookUpCommands(program);
   addMoneyCommands(program);
   addPermissionCommands(program);

@@ -8,11 +8,13 @@ import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
 import { iteratePages, type Aborting, type Paging } from './paged-list.ts';
 import { runCalls } from './run-calls.ts';
+import { documentCalls } from './document-calls.ts';
 import { erasureCalls } from './erasure-calls.ts';
 import { scheduleCalls } from './schedule-calls.ts';
 
 export { MainstayApiError } from './api-error.ts';
 export type { ApprovalQuery, OnceOptions } from './control-calls.ts';
+export type { DocumentQuery, PassageQuery } from './document-calls.ts';
 export type { MainstayOptions } from './http.ts';
 export type { Aborting, Paging } from './paged-list.ts';
 export type { ScheduleQuery } from './schedule-calls.ts';
@@ -50,6 +52,7 @@ export class Mainstay {
   readonly schedules: ReturnType<typeof scheduleCalls>;
   readonly sessions: ReturnType<typeof sessionCalls>;
   readonly memories: ReturnType<typeof memoryCalls>;
+  readonly documents: ReturnType<typeof documentCalls>;
   readonly agents: ReturnType<typeof agentCalls>;
   readonly usage: ReturnType<typeof usageCalls>;
   readonly budgets: ReturnType<typeof budgetCalls>;
@@ -67,6 +70,7 @@ export class Mainstay {
     this.schedules = scheduleCalls(http);
     this.sessions = sessionCalls(http);
     this.memories = memoryCalls(http);
+    this.documents = documentCalls(http);
     this.agents = agentCalls(http);
     this.usage = usageCalls(http);
     this.budgets = budgetCalls(http);

@@ -3,7 +3,8 @@
 // lists of a search is the caller's work.
 import type { MemoryScope } from './status.ts';
 
-export const VECTOR_COLLECTIONS = ['memories', 'conversation_summaries'] as const;
+/** `run_artifacts` holds chunks of documents and of tool outputs. */
+export const VECTOR_COLLECTIONS = ['memories', 'conversation_summaries', 'run_artifacts'] as const;
 export type VectorCollection = (typeof VECTOR_COLLECTIONS)[number];
 
 /** Bytes of UTF-8 the index keeps of a row's text; longer texts are cut by `clipBytes` before they are sent. */
@@ -28,9 +29,9 @@ export interface VectorRow {
 
 export interface VectorSearch {
   readonly tenant: string;
-  /** Absent: no row of scope `user` is found. */
+  /** Absent: no row of scope `user` is found; of artifacts, none that belongs to a user. */
   readonly user?: string | undefined;
-  /** Absent: no row of scope `agent` is found. */
+  /** Absent: no row of scope `agent` is found; of artifacts, those for every agent are. */
   readonly agent?: string | undefined;
   /** Only rows of this scope or type. */
   readonly scope?: MemoryScope | undefined;
@@ -112,10 +113,14 @@ export function clipBytes(text: string, maxBytes = VECTOR_TEXT_BYTES): string {
   return new TextDecoder().decode(bytes.subarray(0, end));
 }
 
-/** May the searcher see this row? The filter of every search, repeated in code on what came back. */
-export function isVisible(row: { tenant: string; scope: string; user: string; agent: string }, search: Pick<VectorSearch, 'tenant' | 'user' | 'agent'>): boolean {
+type Searcher = Pick<VectorSearch, 'tenant' | 'user' | 'agent'>;
+interface Seen { readonly tenant: string; readonly scope: string; readonly user: string; readonly agent: string }
+
+/** May the searcher see this row? The filter of every search, repeated in code on what came back. A memory is seen by its scope; an
+ *  artifact where its user and its agent, as far as it has them, both agree. */
+export function isVisible(collection: VectorCollection, row: Seen, search: Searcher): boolean {
   if (row.tenant !== search.tenant) return false;
-  if (row.scope === 'workspace') return true;
-  if (row.scope === 'user') return search.user !== undefined && row.user === search.user;
-  return row.scope === 'agent' && search.agent !== undefined && row.agent === search.agent;
+  const [ofUser, ofAgent] = [search.user !== undefined && row.user === search.user, search.agent !== undefined && row.agent === search.agent];
+  if (collection === 'run_artifacts') return (row.user === '' || ofUser) && (search.agent === undefined || row.agent === '' || ofAgent);
+  return row.scope === 'workspace' || (row.scope === 'user' && ofUser) || (row.scope === 'agent' && ofAgent);
 }

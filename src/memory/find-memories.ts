@@ -3,26 +3,17 @@
 // second is left out: full text and exact vectors of what the searcher may see stand in, and the answer is marked degraded.
 // What held at an earlier time is asked of Postgres alone, for the index keeps only what holds now.
 import { monoMs } from '../clock.ts';
-import type { Embedder } from '../domain/embedder.ts';
-import { codeOf } from '../domain/errors.ts';
-import { cosine } from '../domain/gate.ts';
 import { fold } from '../domain/gate-words.ts';
-import { scrub } from '../domain/secrets.ts';
-import { RECALL_TIMEOUT_MS } from '../domain/tunables.ts';
-import type { Hit, VectorIndex } from '../domain/vector-index.ts';
-import type { Log } from '../log.ts';
+import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
-import type { AppStore, TenantTx } from '../store/app-store.ts';
+import type { TenantTx } from '../store/app-store.ts';
 import { memoriesFor, memoryEpoch, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
 import { keepHits, knownHits, placeOf, rankKnown, type KnownDeps, type KnownHits } from './known-hits.ts';
 import { scoreRows, type Scored } from './rank-memories.ts';
+import { embedQuery, fusionOf, listsOf, nearest, searchable, type SearchDeps } from './search-lists.ts';
 
-export interface FindDeps extends KnownDeps {
-  readonly store: AppStore;
-  readonly index: VectorIndex;
-  readonly embedder: Embedder;
-  readonly log: Log;
+export interface FindDeps extends SearchDeps, Pick<KnownDeps, 'cache'> {
   readonly metrics?: Pick<Metrics, 'recallDegraded' | 'recallCache'> | undefined;
 }
 
@@ -66,18 +57,10 @@ const PLACED = 60;
 /** Words of the longest subject that a query can name, and words of a query that are looked at. */
 const SUBJECT_WORDS = 5;
 const NAMING_WORDS = 100;
-/** Characters of a query that are searched with: what an embedding model reads at most, and enough for words. */
-const MAX_QUERY = 2_000;
-/** Words-only embedders know no meaning: their list repeats what BM25 says better. */
-const DENSE_SHARE = { semantic: 0.6, lexical: 0.3 } as const;
-/** Cosine below which a hit of this embedder is noise; 0 where nobody has measured. */
-const FLOORS: readonly (readonly [RegExp, number])[] = [[/^builtin:.*minilm/i, 0.18], [/^lexical:/, 0.05]];
-const floorOf = (embedder: Embedder): number => FLOORS.find(([pattern]) => pattern.test(embedder.fingerprint))?.[1] ?? 0;
 
 /** Embeds and asks the index: a second for each at most. Throws only what Postgres throws. */
 export async function searchIndex(deps: FindDeps, request: FindRequest): Promise<Searched> {
-  // Memories are found by what is asked, not by what is secret in it; the trace keeps no secret either.
-  const query = scrub(request.query.toWellFormed().replaceAll('\u0000', ' ')).slice(0, MAX_QUERY).toWellFormed();
+  const query = searchable(request.query);
   const semantic = deps.embedder.semantic;
   const embedding = embedQuery(deps, query); // begun at once: whoever knows nothing yet needs it
   // The epoch is read before anything else: what is found later is at least as new.
@@ -90,7 +73,7 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   const askedMs = monoMs();
   const vector = await embedding;
   if (request.asOfMs !== undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
-  const lists = await listsOf(deps, request, words, vector);
+  const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST });
   return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs: monoMs() - askedMs };
 }
 
@@ -99,11 +82,11 @@ export async function rankFound(deps: FindDeps, tx: TenantTx, request: FindReque
   const { user, agent, asOfMs } = request;
   const scope = { user, agent, asOfMs };
   if (known) return { scored: await rankKnown(tx, scope, known), fused: [] };
-  const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint)) : [];
+  const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint), LIST) : [];
   const [dense, sparse] = [lists?.dense ?? exact, lists?.sparse ?? []];
   const fuser = deps.fuser ?? 'context';
   const places = fuser === 'context' ? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]) : [];
-  const fused = fuseHits(dense, sparse, { fuser, places, limit: LIST, floor: floorOf(deps.embedder), denseShare: deps.embedder.semantic ? DENSE_SHARE.semantic : DENSE_SHARE.lexical }).slice(0, RANKED);
+  const fused = fuseHits(dense, sparse, { ...fusionOf(deps), places, limit: LIST }).slice(0, RANKED);
   const rows = await memoriesFor(tx, { ...scope, query, subjects: runsOfWords(fold(query)), ids: fused.map((hit) => hit.id), fullText: lists === undefined, generation: deps.index.generation });
   const scored = scoreRows(rows, fused);
   if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);
@@ -114,41 +97,4 @@ export async function rankFound(deps: FindDeps, tx: TenantTx, request: FindReque
 function runsOfWords(folded: string): string[] {
   const words = folded.split(' ').filter(Boolean).slice(0, NAMING_WORDS);
   return [...new Set(words.flatMap((_, at) => Array.from({ length: Math.min(SUBJECT_WORDS, words.length - at) }, (__, more) => words.slice(at, at + more + 1).join(' '))))];
-}
-
-function nearest(vector: readonly number[], rows: readonly { id: string; vector: readonly number[] }[]): Hit[] {
-  return rows.map(({ id, vector: other }) => ({ id, score: cosine(vector, other) })).sort((a, b) => b.score - a.score).slice(0, LIST).map((hit, at) => ({ ...hit, rank: at + 1 }));
-}
-
-/** Undefined when the embedder fails or takes as long as the index may: words and keys go on without it. */
-async function embedQuery(deps: FindDeps, query: string): Promise<number[] | undefined> {
-  if (query.trim() === '') return undefined;
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    const late = new Promise<undefined>((resolve) => { timer = setTimeout(() => resolve(undefined), RECALL_TIMEOUT_MS); });
-    const work = deps.embedder.embed([query], 'query').then(([vector]) => vector);
-    work.catch(() => undefined); // it may fail after it was given up
-    const vector = await Promise.race([work, late]);
-    if (vector === undefined) degrade(deps, 'embedder_failed');
-    return vector;
-  } catch (error) {
-    degrade(deps, codeOf(error, 'embedder_failed'));
-    return undefined;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function listsOf(deps: FindDeps, { tenant, user, agent }: FindRequest, words: string, vector: number[] | undefined): Promise<Searched['lists']> {
-  try {
-    return await deps.index.search('memories', { tenant, user, agent, vector, text: words, limit: LIST, timeoutMs: RECALL_TIMEOUT_MS });
-  } catch (error) {
-    degrade(deps, codeOf(error, 'index_unavailable'));
-    return undefined;
-  }
-}
-
-function degrade(deps: FindDeps, reason: string): void {
-  deps.metrics?.recallDegraded.inc({ reason });
-  deps.log.warn({ reason }, 'recall goes on without a part');
 }

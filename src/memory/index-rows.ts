@@ -13,18 +13,18 @@ export interface IndexDeps {
   readonly embedder: Embedder;
 }
 
-export const COLLECTION = { memories: 'memories', run_summaries: 'conversation_summaries' } as const;
-export const TABLES = ['memories', 'run_summaries'] as const;
+export const COLLECTION = { memories: 'memories', run_summaries: 'conversation_summaries', document_chunks: 'run_artifacts' } as const;
+export const TABLES = ['memories', 'run_summaries', 'document_chunks'] as const;
 
 /** Rows of this tenant among `ids` that are owed. Throws index_unavailable or embedder_failed; nothing is lost then. */
 export async function indexRows(deps: IndexDeps, table: IndexedTable, tenant: string, ids: readonly string[]): Promise<number> {
   return bring(deps, table, await owedAmong(deps.pool, table, spaceOf(deps), tenant, ids));
 }
 
-/** The maintenance sweep: up to `limit` rows of each table. `all`: those of other generations too (a new embedder). Answers how many. */
-export async function indexPending(deps: IndexDeps, limit: number, all = false): Promise<number> {
+/** What is owed: up to `limit` rows of each table. `all`: those of other generations too (a new embedder). Answers how many. */
+export async function indexPending(deps: IndexDeps, limit: number, all = false, tables: readonly IndexedTable[] = TABLES): Promise<number> {
   let done = 0;
-  for (const table of TABLES) done += await bring(deps, table, await owedRows(deps.pool, table, spaceOf(deps), limit, all));
+  for (const table of tables) done += await bring(deps, table, await owedRows(deps.pool, table, spaceOf(deps), limit, all));
   return done;
 }
 
@@ -66,8 +66,10 @@ async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: read
   }
 }
 
-/** What the dense vector stands for: the statement alone, so that cosines compare statements. The beginning of a summary says the most. */
-const meaningOf = (row: OwedRow): string => clipBytes(row.text, 2_000);
+/** What the dense vector stands for: the statement alone, so that cosines compare statements. The beginning of a long text says the most. */
+const meaningOf = (row: OwedRow): string => embedded(row.text);
+/** As it is given to the embedder, and to the cache in front of it. */
+export const embedded = (text: string): string => clipBytes(text, 2_000);
 
 const toVectorRow = (row: OwedRow, vector: readonly number[]): VectorRow => ({
   id: row.id, tenant: row.tenant, user: row.user, agent: row.agent, scope: row.scope, type: row.type, version: row.version, vector, text: clipBytes(row.words),

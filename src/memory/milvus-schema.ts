@@ -101,16 +101,20 @@ export const toFields = (row: VectorRow) => ({
   version: row.version, text: row.text, dense: [...row.vector],
 });
 
-/** Which rows a search may see: the same in both lists, and again in `isVisible`. */
-export function filterOf(request: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
-  const seen = ['scope == "workspace"'];
-  if (request.user !== undefined) seen.push('(scope == "user" and user_id == {user})');
-  if (request.agent !== undefined) seen.push('(scope == "agent" and agent == {agent})');
-  const narrow = [request.scope === undefined ? [] : 'scope == {scope}', request.type === undefined ? [] : 'type == {type}'].flat();
-  const { tenant, user, agent, scope, type } = request;
+/** Which rows a search may see: the same in both lists, and again in `isVisible`. Values go in as template values, never as text. */
+export function filterOf(collection: VectorCollection, { tenant, user, agent, scope, type }: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
+  const narrow = [scope === undefined ? [] : 'scope == {scope}', type === undefined ? [] : 'type == {type}'].flat();
   const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
-  return { filter: ['tenant_id == {tenant}', `(${seen.join(' or ')})`, ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
+  return { filter: ['tenant_id == {tenant}', ...(collection === 'run_artifacts' ? ofOwner : ofScope)({ user, agent }), ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
 }
+
+type Seeing = (search: Pick<VectorSearch, 'user' | 'agent'>) => string[];
+
+const ofScope: Seeing = ({ user, agent }) =>
+  [`(${['scope == "workspace"', ...(user === undefined ? [] : ['(scope == "user" and user_id == {user})']), ...(agent === undefined ? [] : ['(scope == "agent" and agent == {agent})'])].join(' or ')})`];
+
+const ofOwner: Seeing = ({ user, agent }) =>
+  [user === undefined ? 'user_id == ""' : '(user_id == "" or user_id == {user})', ...(agent === undefined ? [] : ['(agent == "" or agent == {agent})'])];
 
 /** HNSW's search width: on 10k rows 512 found all of a filtered 200, the default lost up to half of them. */
 const ef = 512;

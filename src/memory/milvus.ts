@@ -22,6 +22,8 @@ export interface IndexOptions {
   readonly dimensions: number;
   /** The embedder's; another one is another generation of collections. */
   readonly fingerprint: string;
+  /** What the start waits before it goes on without; 15,000 unless told. */
+  readonly openMs?: number;
   readonly log: Log;
 }
 
@@ -53,7 +55,7 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
   const session: Session = { client: connect(options), failed: false, options, generation: generationOf(options.fingerprint), prepared: undefined };
   watch(session);
   try {
-    await within('the start', openMs, prepare(session));
+    await within('the start', options.openMs ?? openMs, prepare(session));
   } catch (error) {
     if (error instanceof MainstayError && error.code === 'index_rejected') { await close(session); throw error; }
     options.log.warn({ error: messageOf(error) }, 'Milvus is not ready; recall is degraded until it is');
@@ -225,7 +227,7 @@ export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOp
     const [{ version }, { data }] = await within('a look', timeoutMs, Promise.all([ask('its version', () => client.getVersion()), ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }))]));
     const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => readName(prefix, collection, name)?.generation ?? [])).size;
     return {
-      version: String(version), generations: { memories: count('memories'), conversation_summaries: count('conversation_summaries') },
+      version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number>,
       generation: async (collection) => readName(prefix, collection, await behind(client, shortAlias(prefix, collection), timeoutMs) ?? '')?.generation,
       page: (collection, after, limit) => rows(collection, 'id > {after}', { after }, limit),
       rows: async (collection, ids) => { checkIds(ids); return (await Promise.all(chunks(ids).map((part) => rows(collection, 'id in {ids}', { ids: part }, part.length)))).flat(); },
@@ -378,13 +380,13 @@ async function search(session: Session, collection: VectorCollection, request: V
 }
 
 async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
-  const { filter, exprValues } = filterOf(request);
+  const { filter, exprValues } = filterOf(collection, request);
   const reply = await asked(session, 'a search', () => session.client.search({
     collection_name: nameOf(session, collection), ...list, filter, exprValues, limit: request.limit,
     output_fields: ['id', 'tenant_id', 'user_id', 'agent', 'scope'], consistency_level, timeout: request.timeoutMs,
   }));
   const rows = reply.results as readonly Record<string, unknown>[];
-  const visible = rows.filter((row) => isVisible({ tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
+  const visible = rows.filter((row) => isVisible(collection, { tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
   if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
   return visible.map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 }));
 }

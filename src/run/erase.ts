@@ -13,8 +13,10 @@ import type { VectorCollection, VectorIndex } from '../domain/vector-index.ts';
 import { publicId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import { forgetEmbeddings } from '../memory/embedders/cached.ts';
+import { embedded } from '../memory/index-rows.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { Service } from '../service.ts';
+import { documentsToErase, dropEmptyDocuments, eraseDocuments, textsOfDocuments } from '../store/engine/documents.ts';
 import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, reread, runsToErase, scanFor, sessionsOf, textsOf, usersOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
 import { asLeader, type EnginePool } from '../store/engine/pool.ts';
 import { valueKey } from '../values.ts';
@@ -34,10 +36,12 @@ export interface EraseDeps {
 
 /** First key of the leader's advisory lock. */
 const LOCK_CLASS = 0x6d65;
-const VECTORS: readonly (readonly [ErasedTable, VectorCollection])[] = [['memories', 'memories'], ['run_summaries', 'conversation_summaries']];
+const VECTORS: readonly (readonly [ErasedTable, VectorCollection])[] = [['memories', 'memories'], ['run_summaries', 'conversation_summaries'], ['document_chunks', 'run_artifacts']];
 /** A value that another run put just before its row names it is put back when it is named within this time. */
 const NAMED_WITHIN_MS = 1_000;
 const BLOBS_AT_ONCE = 50;
+/** A thousand chunks each, at most. */
+const DOCUMENTS_AT_ONCE = 10;
 
 /** Carries out what was requested, one leader at a time; what a store's absence stops goes on when it is back. */
 export function makeEraser(deps: EraseDeps): Service {
@@ -74,16 +78,24 @@ export async function erase(deps: EraseDeps, erasure: Erasure, signal: AbortSign
   for (const user of await usersOf(pool, erasure)) for (const key of [keys.toolCache(erasure.tenant, user ?? undefined), keys.recall(erasure.tenant, user ?? undefined, undefined)]) await redis.del(key);
   for (let runs = await runsToErase(pool, erasure, ERASE_PAGE); runs.length > 0; runs = await runsToErase(pool, erasure, ERASE_PAGE)) {
     if (signal.aborted) return false;
-    await forgetEmbeddings(redis, keys, deps.fingerprint, await textsOf(pool, erasure, runs));
+    await forget(deps, await textsOf(pool, erasure, runs));
     for (const id of runs) for (const key of [keys.job(id), keys.text(id)]) await redis.del(key);
     await eraseRuns(pool, erasure, runs);
   }
-  await forgetEmbeddings(redis, keys, deps.fingerprint, await textsOf(pool, erasure, []));
+  for (let some = await documentsToErase(pool, erasure, DOCUMENTS_AT_ONCE); some.length > 0; some = await documentsToErase(pool, erasure, DOCUMENTS_AT_ONCE)) {
+    if (signal.aborted) return false;
+    await forget(deps, await textsOfDocuments(pool, erasure.tenant, some));
+    await eraseDocuments(pool, erasure, some);
+  }
+  await forget(deps, await textsOf(pool, erasure, []));
   await eraseRest(pool, erasure);
   const vectors = await dropVectors(deps, erasure);
   await dropValues(deps, await reread(pool, erasure));
   return receipt(deps, await reread(pool, erasure), vectors);
 }
+
+/** Cached vectors of these texts: a query is embedded whole, a row by its beginning. */
+const forget = ({ redis, keys, fingerprint }: EraseDeps, texts: readonly string[]): Promise<void> => forgetEmbeddings(redis, keys, fingerprint, [...new Set(texts.flatMap((text) => [text, embedded(text)]))]);
 
 /** Vectors of emptied rows, in every generation; then the rows. Answers how many there were. */
 async function dropVectors({ pool, index }: EraseDeps, { tenant }: Erasure): Promise<number> {
@@ -97,6 +109,7 @@ async function dropVectors({ pool, index }: EraseDeps, { tenant }: Erasure): Pro
       dropped += ids.length;
     }
   }
+  await dropEmptyDocuments(pool, tenant);
   return dropped;
 }
 

@@ -6,10 +6,12 @@ import { startTicketDesk } from '../../examples/ticket-desk.ts';
 import { supportAgent } from '../../examples/support-agent.ts';
 import { canonicalJson } from '../../src/domain/json.ts';
 import { newId } from '../../src/ids.ts';
+import { keepDocument } from '../../src/memory/keep-document.ts';
 import { openIndex } from '../../src/memory/milvus.ts';
 import { erase, type EraseDeps } from '../../src/run/erase.ts';
 import { forkRun } from '../../src/store/engine/control.ts';
 import { openErasures, requestErasure, type ErasureKind } from '../../src/store/engine/erase.ts';
+import { openAppStore } from '../../src/store/app-store.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 
@@ -28,6 +30,12 @@ const deps: EraseDeps = { pool: base.pool, redis: base.redis, keys: base.keys, b
 const who = (user: string, session: string) => ({ tenant: 'acme', user, session });
 const CANARY = 'Quillfeather';
 const talk = (user: string, session = 'one') => fleet.talk('support-agent', `Hello, my name is ${CANARY} ${user}. I prefer to be contacted by e-mail. Our billing system is Zuora${user}. The invoice export fails with error 504.`, who(user, session));
+
+const store = openAppStore({ url: stack.databaseUrl, asRole: true, log: base.log, max: 1 });
+atFileEnd(() => store.close());
+let notes = 0;
+/** A document of a user. */
+const note = (user: string, says: string, source?: string) => store.withTenant({ tenant: 'acme', user }, (tx) => keepDocument(tx, { user, agent: undefined, source: source && `${source} of ${user}`, title: `Notes of ${CANARY} ${says}`, text: `Note ${++notes}: ${CANARY} ${says} keeps bees.`, addedBy: 'test' }));
 
 async function request(kind: ErasureKind, subject: string): Promise<string> {
   const id = newId();
@@ -71,10 +79,18 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
   await talk('adaquill');
   await talk('adaquill', 'two');
   await talk('bob');
+  await note('adaquill', 'adaquill');
+  for (const source of ['notes.md', 'notes.md']) await note('adaquill', 'adaquill', source); // another text: the older version goes too
+  await note('bob', 'bob');
   await fleet.indexed('acme');
+  const vectors = new Set(await keysWith(':embedding:'));
+  while ((await fleet.memory.indexPending(200, false, ['document_chunks'])) > 0);
+  const ofDocuments = (await keysWith(':embedding:')).filter((one) => !vectors.has(one));
+  expect(ofDocuments).toHaveLength(3); // the version that was replaced before was never embedded
+  expect((await index.ids('run_artifacts', 'acme')).length).toBeGreaterThan(1);
   const bobs = await fleet.rows(`SELECT id, statement FROM memories WHERE user_id = 'bob' ORDER BY id`);
   expect(bobs.length).toBeGreaterThan(2);
-  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
+  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'documents', 'document_chunks', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
   expect(await tablesWith('user:adaquill')).toEqual(expect.arrayContaining(['budgets', 'model_calls']));
   expect((await keysWith('adaquill')).length).toBeGreaterThan(0);
   const before = await index.ids('memories', 'acme');
@@ -88,16 +104,20 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
   expect(await tablesWith('user:adaquill')).toEqual(['audit_events']);
   expect(await tablesWith('"adaquill"')).toEqual(['audit_events', 'erasures']); // who asked for what stays
   expect(await keysWith('adaquill')).toEqual([]);
-  expect((await keysWith(':embedding:')).length).toBeLessThan(cached);
+  const left = await keysWith(':embedding:');
+  expect(left.length).toBeLessThan(cached);
+  expect(ofDocuments.filter((one) => left.includes(one))).toHaveLength(1); // bob's
   const after = await index.ids('memories', 'acme');
   expect(after.length).toBeLessThan(before.length);
   expect(after.map((one) => one.id).sort()).toEqual((await fleet.rows<{ id: string }>(`SELECT id FROM memories WHERE valid_to IS NULL ORDER BY id`)).map((row) => row.id));
   expect(await fleet.rows(`SELECT id, statement FROM memories WHERE user_id = 'bob' ORDER BY id`)).toEqual(bobs);
+  expect(await fleet.rows(`SELECT user_id AS "user" FROM documents WHERE tenant_id = 'acme'`)).toEqual([{ user: 'bob' }]);
+  expect((await index.ids('run_artifacts', 'acme')).map((one) => one.id)).toEqual((await fleet.rows<{ id: string }>(`SELECT id FROM document_chunks`)).map((row) => row.id));
   // what accounting needs is there
   expect(await fleet.rows(`SELECT count(*)::int AS n, sum(cost_micro_usd) > 0 AS cost FROM agent_runs WHERE erased_at IS NOT NULL AND agent = 'support-agent'`)).toEqual([{ n: 2, cost: true }]);
 
   const { sha256, signature, ...facts } = receipt;
-  expect(facts).toMatchObject({ tenant: 'acme', kind: 'user', subject: 'adaquill', erased: { messages: 4, sessions: 4 } });
+  expect(facts).toMatchObject({ tenant: 'acme', kind: 'user', subject: 'adaquill', erased: { messages: 4, sessions: 4, documents: 3, chunks: 3 } });
   expect(Object.values(facts['found'] as Record<string, number>)).toEqual(expect.not.arrayContaining([1]));
   expect(Object.values(facts['found'] as Record<string, number>).reduce((sum, n) => sum + n, 0)).toBe(0);
   expect(sha256).toBe(createHash('sha256').update(canonicalJson(facts)).digest('hex'));
@@ -152,6 +172,8 @@ test('the tenant: every user of it, and nobody of another', async () => {
   await carriedOut(await request('tenant', 'acme'));
   expect(await fleet.rows(`SELECT FROM memories WHERE tenant_id = 'acme'`)).toEqual([]);
   expect(await index.count('memories', 'acme')).toBe(0);
+  expect(await index.count('run_artifacts', 'acme')).toBe(0);
+  expect(await fleet.rows(`SELECT FROM documents WHERE tenant_id = 'acme'`)).toEqual([]);
   expect(await fleet.rows(`SELECT id, statement FROM memories WHERE tenant_id = 'other' ORDER BY id`)).toEqual(others);
 }, 60_000);
 

@@ -28,10 +28,10 @@ test.each(pairs)('every read endpoint answers %s with its own words only, also w
   for (const { what, text } of [...own, ...foreign]) if (text.includes(other.canary)) throw new Error(`${what} shows ${other.tenant}'s words to ${mine.tenant}`);
   expect(own.filter(({ text }) => text.includes(mine.canary)).map(({ what }) => what)).toEqual(expect.arrayContaining([
     'GET /v1/runs', 'GET /v1/runs/{run}', 'GET /v1/runs/{run}/steps', 'GET /v1/runs/{run}/tool-calls', 'GET /v1/runs/{run}/model-calls', 'GET /v1/runs/{run}/memories', 'GET /v1/runs/{run}/traces',
-    'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/sessions/{session}/messages?user',
+    'GET /v1/memories', 'GET /v1/memories/{memory}', 'GET /v1/documents', 'GET /v1/documents/{document}', 'GET /v1/documents/{document}/chunks', 'GET /v1/documents/search?q&user', 'GET /v1/approvals', 'GET /v1/approvals/{approval}', 'GET /v1/sessions/{session}/messages?user',
   ]));
   // what belongs to the other by its id is as if it were not there
-  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
+  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval|document)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
 });
 
 test.each(pairs)('%s can neither cancel, revoke nor change what is the other’s', async (_name, mine, other) => {

@@ -23,7 +23,7 @@ test.each(pairs)('every read endpoint answers %s with their own words only, also
   const foreign = await askEverything(fleet, mine.key, ownIds(other));
   for (const { what, text } of [...own, ...foreign]) if (text.includes(other.canary)) throw new Error(`${what} shows ${other.user}'s words to ${mine.user}`);
   expect(own.filter(({ text }) => text.includes(mine.canary)).length).toBeGreaterThanOrEqual(10);
-  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
+  for (const { what, status } of foreign.filter(({ what }) => /\{(run|memory|approval|document)\}/.test(what))) expect([what, status]).toEqual([what, 404]);
   for (const { what, status } of foreign.filter(({ what }) => what.includes('?user'))) expect([what, status]).toEqual([what, 403]); // naming another is refused, not emptied
 });
 

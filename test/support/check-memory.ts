@@ -36,6 +36,7 @@ export async function memoriesHaveOrigin(rows: Rows): Promise<Look> {
 const LIVE: Readonly<Record<VectorCollection, string>> = {
   memories: `SELECT r.tenant_id AS tenant, r.id, r.version, r.user_id AS "user", r.agent, v.vector FROM memories r LEFT JOIN memory_vectors v ON v.tenant_id = r.tenant_id AND v.id = r.id AND v.version = r.version WHERE r.valid_to IS NULL AND r.erased_at IS NULL`,
   conversation_summaries: `SELECT r.tenant_id AS tenant, r.run_id AS id, r.version, r.user_id AS "user", r.agent, v.vector FROM run_summaries r LEFT JOIN summary_vectors v ON v.tenant_id = r.tenant_id AND v.id = r.run_id AND v.version = r.version WHERE r.erased_at IS NULL`,
+  run_artifacts: `SELECT r.tenant_id AS tenant, r.id, r.version, r.user_id AS "user", r.agent, v.vector FROM document_chunks r LEFT JOIN chunk_vectors v ON v.tenant_id = r.tenant_id AND v.id = r.id AND v.version = r.version WHERE r.closed_at IS NULL`,
 };
 interface LiveRow { readonly tenant: string; readonly id: string; readonly version: number; readonly user: string | null; readonly agent: string | null; readonly vector: Buffer | null }
 
@@ -89,7 +90,7 @@ export async function tenantsApart({ rows, index, keys }: MemoryWitness): Promis
     evidence += named.length;
     wrong.push(...named.filter(({ tenant, owners }) => owners.length > 0 && !owners.includes(tenant)).map(({ tenant, id, owners }) => `${what}: ${tenant} names ${id} of ${owners.join(', ')}`));
   }
-  const owned = [...await rows<{ tenant: string; id: string }>(`SELECT tenant_id AS tenant, id FROM memories UNION ALL SELECT tenant_id, run_id FROM run_summaries`)];
+  const owned = [...await rows<{ tenant: string; id: string }>(`SELECT tenant_id AS tenant, id FROM memories UNION ALL SELECT tenant_id, run_id FROM run_summaries UNION ALL SELECT tenant_id, id FROM document_chunks`)];
   for (const tenant of await tenantsOf(rows)) {
     const strange = new Set(owned.filter((row) => row.tenant !== tenant && !owned.some((own) => own.tenant === tenant && own.id === row.id)).map(({ id }) => id));
     for (const collection of VECTOR_COLLECTIONS) wrong.push(...(await index.ids(collection, tenant)).filter(({ id }) => strange.has(id)).map(({ id }) => `${collection} of ${tenant} holds ${id}, which is another tenant's`));
@@ -108,4 +109,4 @@ async function strangeKeys(rows: Rows, dump: readonly { readonly key: string; re
   });
 }
 
-const tenantsOf = async (rows: Rows): Promise<string[]> => (await rows<{ tenant: string }>(`SELECT DISTINCT tenant_id AS tenant FROM agent_runs UNION SELECT tenant_id FROM memories ORDER BY 1`)).map(({ tenant }) => tenant);
+const tenantsOf = async (rows: Rows): Promise<string[]> => (await rows<{ tenant: string }>(`SELECT DISTINCT tenant_id AS tenant FROM agent_runs UNION SELECT tenant_id FROM memories UNION SELECT tenant_id FROM documents ORDER BY 1`)).map(({ tenant }) => tenant);

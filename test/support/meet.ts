@@ -32,9 +32,11 @@ export async function converse(fleet: RealFleet, party: Party): Promise<Ids> {
   await until('the index', async () => (await client.memories.list({ user: party.user })).data.every(({ indexed }) => indexed));
   const run = await say('Which billing system do we have?');
   const [memory] = (await client.memories.list({ user: party.user })).data;
+  const document = await client.documents.add({ title: `About ${party.canary}`, text: `What ${party.canary} wrote down.`, user: party.user });
+  await until('its passage', async () => (await client.documents.search({ q: party.canary, user: party.user })).data.length > 0); // the first search of an API loads the model
   const asked = newId();
   await fleet.rows(`INSERT INTO approvals (tenant_id, id, run_id, user_id, step_seq, path, args_hash, subject, request) VALUES ($1, $2, $3, $4, 9, '0', '', 'tell', to_json($5::text))`, [party.tenant, asked, run.slice(4), party.user, party.canary]);
-  return { run, memory: memory?.id ?? '', approval: publicId('approval', asked), session: party.session, user: party.user };
+  return { run, memory: memory?.id ?? '', approval: publicId('approval', asked), session: party.session, user: party.user, document: document.id };
 }
 
 export interface Asked { readonly what: string; readonly status: number; readonly text: string }
@@ -48,7 +50,7 @@ export async function askEverything(fleet: RealFleet, key: string, ids: Ids): Pr
     if (!operation) continue;
     const filled = path.replace(/\{(\w+)\}/g, (_whole, name: string) => encodeURIComponent(ids[name] ?? `unfilled-${name}`));
     const names = (operation.parameters ?? []).filter((one) => one.in === 'query').map(({ name }) => name);
-    const wanted = new URLSearchParams(['user', 'session', 'run'].filter((name) => names.includes(name) && ids[name] !== undefined).map((name): [string, string] => [name, ids[name] ?? '']));
+    const wanted = new URLSearchParams([...(names.includes('q') ? [['q', 'wrote down']] : []), ...['user', 'session', 'run'].filter((name) => names.includes(name) && ids[name] !== undefined).map((name) => [name, ids[name] ?? ''])] as [string, string][]);
     for (const query of new Set(['', wanted.size > 0 ? `?${wanted.toString()}` : ''])) {
       const answer = await fetch(`${fleet.url}${filled}${query}`, { headers: { authorization: `Bearer ${key}` }, signal: AbortSignal.timeout(10_000) });
       asked.push({ what: `GET ${path}${query === '' ? '' : `?${[...wanted.keys()].join('&')}`}`, status: answer.status, text: await answer.text() });

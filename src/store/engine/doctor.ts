@@ -71,7 +71,7 @@ const FLEET = `SELECT
   (SELECT count(*)::int FROM agent_runs r WHERE r.memory_state = 'due' AND EXISTS (SELECT FROM agent_runs m WHERE m.tenant_id = r.tenant_id AND m.idempotency_key LIKE 'remember:' || r.id || ':%' AND m.status IN ('failed', 'cancelled', 'expired'))) AS unremembered,
   ${rowsOf(`SELECT collection, count(*)::int AS count, ${age('min(since)')} AS "oldestMs" FROM (
     SELECT 'memories' AS collection, least(now(), greatest(created_at, last_seen_at, valid_to)) AS since FROM memories WHERE indexed_generation IS NULL
-    UNION ALL SELECT 'conversation_summaries', created_at FROM run_summaries WHERE indexed_generation IS NULL) i GROUP BY 1 ORDER BY 1`)} AS unindexed,
+    UNION ALL SELECT 'conversation_summaries', created_at FROM run_summaries WHERE indexed_generation IS NULL UNION ALL SELECT 'run_artifacts', created_at FROM document_chunks WHERE indexed_generation IS NULL) i GROUP BY 1 ORDER BY 1`)} AS unindexed,
   (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(created_at)')}) FROM batch_items WHERE batch_id IS NULL) AS unsent,
   (SELECT count(*)::int FROM model_batches WHERE finished_at IS NULL AND look_at < now() - interval '${DOCTOR_DUE_MS} ms') AS unwatched,
   (SELECT json_build_object('count', count(*), 'oldestMs', ${age('min(sent_at)')}) FROM model_batches WHERE finished_at IS NULL) AS "openBatches"`;

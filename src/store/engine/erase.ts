@@ -45,7 +45,7 @@ export async function reread(pool: EnginePool, { tenant, id }: Erasure): Promise
 }
 
 // The runs of a subject: of a run with all that came of it (children, what remembers it, forks); of a user; of a tenant.
-const RUNS: Readonly<Record<ErasureKind, string>> = {
+export const RUNS: Readonly<Record<ErasureKind, string>> = {
   memory: `SELECT id FROM agent_runs WHERE false AND tenant_id = $1 AND $2::text IS NOT NULL`,
   run: `WITH RECURSIVE tree AS (SELECT $2::uuid AS id UNION SELECT r.id FROM tree t JOIN agent_runs r ON r.tenant_id = $1 AND (r.parent_id = t.id OR r.forked_from = t.id)) SELECT id FROM tree`,
   user: `SELECT id FROM agent_runs WHERE tenant_id = $1 AND user_id = $2`,
@@ -169,7 +169,7 @@ async function inOrder(client: Client, statements: readonly (readonly [string, s
 }
 
 /** The work and its count are one transaction. */
-function counting(pool: EnginePool, { tenant, id }: Erasure, work: (client: Client) => Promise<readonly (readonly [string, number])[]>): Promise<void> {
+export function counting(pool: EnginePool, { tenant, id }: Erasure, work: (client: Client) => Promise<readonly (readonly [string, number])[]>): Promise<void> {
   return inTransaction(pool, async (client) => {
     const { rows } = await client.query<{ counts: Record<string, number> }>(`SELECT counts FROM erasures WHERE tenant_id = $1 AND id = $2 FOR UPDATE`, [tenant, id]);
     const counts = { ...rows[0]?.counts };
@@ -190,8 +190,8 @@ export async function usersOf(pool: EnginePool, { tenant, kind, subject }: Erasu
   return (await pool.query<{ user: string | null }>(`SELECT DISTINCT user_id AS "user" FROM agent_runs WHERE tenant_id = $1 AND erased_at IS NULL AND id IN (${RUNS[kind]})`, [tenant, subject])).rows.map(({ user }) => user);
 }
 
-export type ErasedTable = 'memories' | 'run_summaries';
-const KEY: Readonly<Record<ErasedTable, string>> = { memories: 'id', run_summaries: 'run_id' };
+export type ErasedTable = 'memories' | 'run_summaries' | 'document_chunks';
+const KEY: Readonly<Record<ErasedTable, string>> = { memories: 'id', run_summaries: 'run_id', document_chunks: 'id' };
 
 /** Rows of the tenant that are empty and whose vectors may still be there. */
 export async function emptiedRows(pool: EnginePool, table: ErasedTable, tenant: string, limit: number): Promise<string[]> {
@@ -207,7 +207,7 @@ export async function dropEmptied(pool: EnginePool, table: ErasedTable, tenant: 
   });
 }
 
-const SCAN_USER = ['agent_runs', 'messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'tool_calls', 'schedules', 'permissions', 'api_keys'] as const;
+const SCAN_USER = ['agent_runs', 'messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'tool_calls', 'schedules', 'permissions', 'api_keys', 'documents', 'document_chunks'] as const;
 
 /** Looks again in every table for what should be gone; a name with a number above 0 is a table that still holds something. */
 export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasure): Promise<Record<string, number>> {
@@ -216,11 +216,11 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     `SELECT 'runs' AS store, count(*)::int AS n FROM agent_runs WHERE tenant_id = $1 AND erased_at IS NULL AND id IN (${RUNS[kind]})`,
     byRun('run_steps', 'data IS NOT NULL OR data_blob IS NOT NULL'), byRun('step_records', 'result IS NOT NULL OR result_blob IS NOT NULL'), byRun('run_events', `data::text <> '{}'`),
     byRun('tool_calls', `request::text <> 'null' OR response IS NOT NULL OR response_blob IS NOT NULL`), byRun('model_calls', 'response IS NOT NULL'), byRun('batch_items', `request::text <> 'null'`),
-    byRun('run_feedback', 'true'), byRun('memory_feedback', 'true'), byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'),
+    byRun('run_feedback', 'true'), byRun('memory_feedback', 'true'), byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'), byRun('documents', 'true'),
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
     ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`, `SELECT 'memory_epochs' AS store, count(*)::int AS n FROM memory_epochs WHERE tenant_id = $1 AND owner = 'user:' || $2`] : []),
     ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`] : []),
-    ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
+    ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions', 'documents', 'document_chunks'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
   ];
   const { rows } = await pool.query<{ store: string; n: number }>(`SELECT store, sum(n)::int AS n FROM (${looks.join(' UNION ALL ')}) s WHERE $2::text IS NOT NULL GROUP BY 1 ORDER BY 1`, [tenant, subject]);
   return Object.fromEntries(rows.map(({ store, n }) => [store, n]));

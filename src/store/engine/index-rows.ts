@@ -1,4 +1,4 @@
-// Rows that the vector index owes, over all tenants: memories and summaries that the current generation does not hold as they
+// Rows that the vector index owes, over all tenants: memories, summaries and chunks of documents that the current generation does not hold as they
 // are. A row is marked only while its version is the one that was written to the index; whoever loses that race learns it
 // here and puts it right. A closed memory is owed too: its vector must go.
 import type { MemoryScope } from '../../domain/status.ts';
@@ -6,18 +6,18 @@ import { bytesOf, vectorOf } from '../vector-bytes.ts';
 import { wordsOf } from '../words.ts';
 import type { EnginePool } from './pool.ts';
 
-export type IndexedTable = 'memories' | 'run_summaries';
+export type IndexedTable = 'memories' | 'run_summaries' | 'document_chunks';
 
 export interface OwedRow {
   readonly tenant: string;
-  /** A memory's id; a summary's run. */
+  /** A memory's or a chunk's id; a summary's run. */
   readonly id: string;
   readonly version: number;
   readonly user: string | null;
   readonly agent: string | null;
   readonly scope: MemoryScope;
   readonly type: string;
-  /** What it says: the statement, or the summary. */
+  /** What it says: the statement, the summary, or the chunk under its title. */
   readonly text: string;
   /** Its words as full text knows them (stems, no stop words), with what it is about and its day. */
   readonly words: string;
@@ -30,22 +30,29 @@ export interface OwedRow {
 /** What the index is to hold: a generation of collections, of this embedder. */
 export interface Space { readonly generation: string; /** fingerprint */ readonly embedder: string }
 
+/** SQL: a chunk as it is embedded: what it is part of says what it is about. */
+export const TITLED = (document: string, chunk: string): string => `concat_ws(E'\\n', ${document}.title, ${chunk}.text)`;
 const day = (column: string): string => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD FMMonth')`;
 const COLUMNS: Readonly<Record<IndexedTable, string>> = {
   memories: `r.tenant_id AS tenant, r.id, r.version, r.user_id AS "user", r.agent, r.scope::text AS scope, r.type::text AS type, r.statement AS text, r.valid_to IS NULL AS live, v.vector AS bytes,
     ${wordsOf(`concat_ws(E'\n', r.statement, r.subject, r.attribute, ${day('r.valid_from')})`)} AS words`,
   run_summaries: `r.tenant_id AS tenant, r.run_id AS id, r.version, r.user_id AS "user", r.agent, CASE WHEN r.user_id IS NULL THEN 'agent' ELSE 'user' END AS scope, 'summary' AS type, r.text,
     r.erased_at IS NULL AS live, v.vector AS bytes, ${wordsOf(`concat_ws(E'\n', r.text, ${day('r.created_at')})`)} AS words`,
+  document_chunks: `r.tenant_id AS tenant, r.id, r.version, r.user_id AS "user", r.agent, CASE WHEN r.user_id IS NOT NULL THEN 'user' WHEN r.agent IS NOT NULL THEN 'agent' ELSE 'workspace' END AS scope, d.kind::text AS type,
+    ${TITLED('d', 'r')} AS text, r.closed_at IS NULL AS live, v.vector AS bytes, ${wordsOf(TITLED('d', 'r'))} AS words`,
 };
-const KEY: Readonly<Record<IndexedTable, string>> = { memories: 'id', run_summaries: 'run_id' };
-const VECTORS: Readonly<Record<IndexedTable, string>> = { memories: 'memory_vectors', run_summaries: 'summary_vectors' };
+const FROM: Readonly<Record<IndexedTable, string>> = {
+  memories: 'memories r', run_summaries: 'run_summaries r', document_chunks: 'document_chunks r JOIN documents d ON d.tenant_id = r.tenant_id AND d.id = r.document_id',
+};
+const KEY: Readonly<Record<IndexedTable, string>> = { memories: 'id', run_summaries: 'run_id', document_chunks: 'id' };
+const VECTORS: Readonly<Record<IndexedTable, string>> = { memories: 'memory_vectors', run_summaries: 'summary_vectors', document_chunks: 'chunk_vectors' };
 /** Rows that must be found. */
-const LIVE: Readonly<Record<IndexedTable, string>> = { memories: 'r.valid_to IS NULL', run_summaries: 'r.erased_at IS NULL' };
+const LIVE: Readonly<Record<IndexedTable, string>> = { memories: 'r.valid_to IS NULL', run_summaries: 'r.erased_at IS NULL', document_chunks: 'r.closed_at IS NULL' };
 
 /** Rows with their vectors of the embedder $1. */
 async function rowsOf(pool: EnginePool, table: IndexedTable, embedder: string, rest: string, values: readonly unknown[]): Promise<OwedRow[]> {
   const { rows } = await pool.query<Omit<OwedRow, 'vector'> & { bytes: Buffer | null }>(
-    `SELECT ${COLUMNS[table]} FROM ${table} r LEFT JOIN ${VECTORS[table]} v ON v.tenant_id = r.tenant_id AND v.id = r.${KEY[table]} AND v.version = r.version AND v.embedder = $1 ${rest}`, [embedder, ...values]);
+    `SELECT ${COLUMNS[table]} FROM ${FROM[table]} LEFT JOIN ${VECTORS[table]} v ON v.tenant_id = r.tenant_id AND v.id = r.${KEY[table]} AND v.version = r.version AND v.embedder = $1 ${rest}`, [embedder, ...values]);
   return rows.map(({ bytes, ...row }) => ({ ...row, vector: bytes === null ? undefined : vectorOf(bytes) }));
 }
 

@@ -1,0 +1,53 @@
+// Documents over all tenants: emptied for an erasure or when an older version has outlived its time, and deleted once the index has
+// let go of their chunks in every generation.
+import { CLOSED_DAYS } from '../../domain/retention.ts';
+import { EMPTY_CHUNK, EMPTY_DOCUMENT } from '../empty-documents.ts';
+import { counting, RUNS, type Erasure, type ErasureKind } from './erase.ts';
+import { TITLED } from './index-rows.ts';
+import { inTransaction, type EnginePool } from './pool.ts';
+
+const OF: Readonly<Record<ErasureKind, string>> = {
+  memory: 'false AND $2::text IS NOT NULL', run: `run_id IN (${RUNS.run})`, user: 'user_id = $2', tenant: '$2::text IS NOT NULL',
+};
+
+/** Documents of the subject that still say something: at most `limit`. */
+export async function documentsToErase(pool: EnginePool, { tenant, kind, subject }: Erasure, limit: number): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(`SELECT id FROM documents WHERE tenant_id = $1 AND erased_at IS NULL AND ${OF[kind]} ORDER BY id LIMIT $3`, [tenant, subject, limit]);
+  return rows.map(({ id }) => id);
+}
+
+/** Their chunks as they were given to the embedder. */
+export async function textsOfDocuments(pool: EnginePool, tenant: string, ids: readonly string[]): Promise<string[]> {
+  const { rows } = await pool.query<{ text: string }>(`SELECT ${TITLED('d', 'c')} AS text FROM document_chunks c JOIN documents d ON d.tenant_id = c.tenant_id AND d.id = c.document_id WHERE c.tenant_id = $1 AND d.id = ANY ($2::uuid[])`, [tenant, ids]);
+  return rows.map(({ text }) => text);
+}
+
+/** Empties them, and counts them in the erasure. */
+export const eraseDocuments = (pool: EnginePool, erasure: Erasure, ids: readonly string[]): Promise<void> => counting(pool, erasure, async (client) => {
+  const documents = await client.query(`UPDATE documents SET ${EMPTY_DOCUMENT} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`, [erasure.tenant, ids]);
+  const chunks = await client.query(`UPDATE document_chunks SET ${EMPTY_CHUNK} WHERE tenant_id = $1 AND document_id = ANY ($2::uuid[]) AND erased_at IS NULL`, [erasure.tenant, ids]);
+  return [['documents', documents.rowCount ?? 0], ['chunks', chunks.rowCount ?? 0]];
+});
+
+/** Empties versions that were replaced long ago. */
+export async function expireReplaced(pool: EnginePool, limit: number): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    const { rows } = await client.query<{ tenant: string; id: string }>(`
+      UPDATE documents SET ${EMPTY_DOCUMENT} WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM documents WHERE closed_at < now() - interval '${CLOSED_DAYS} days' AND erased_at IS NULL ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+      RETURNING tenant_id AS tenant, id`, [limit]);
+    if (rows.length === 0) return;
+    await client.query(`UPDATE document_chunks c SET ${EMPTY_CHUNK} FROM unnest($1::text[], $2::uuid[]) AS d(tenant, id) WHERE c.tenant_id = d.tenant AND c.document_id = d.id AND c.erased_at IS NULL`, [rows.map(({ tenant }) => tenant), rows.map(({ id }) => id)]);
+  });
+}
+
+/** Emptied chunks by tenant, where no erasure is under way: that one counts what it lets go of. */
+export async function emptiedChunks(pool: EnginePool, limit: number): Promise<Map<string, string[]>> {
+  const { rows } = await pool.query<{ tenant: string; id: string }>(`
+    SELECT tenant_id AS tenant, id FROM document_chunks c WHERE erased_at IS NOT NULL AND NOT EXISTS (SELECT FROM erasures e WHERE e.tenant_id = c.tenant_id AND e.finished_at IS NULL) ORDER BY tenant_id, id LIMIT $1`, [limit]);
+  return new Map([...Map.groupBy(rows, ({ tenant }) => tenant)].map(([tenant, of]) => [tenant, of.map(({ id }) => id)]));
+}
+
+/** Deletes emptied documents that have no chunk any more. */
+export async function dropEmptyDocuments(pool: EnginePool, tenant: string): Promise<void> {
+  await pool.query(`DELETE FROM documents d WHERE tenant_id = $1 AND erased_at IS NOT NULL AND NOT EXISTS (SELECT FROM document_chunks c WHERE c.tenant_id = d.tenant_id AND c.document_id = d.id)`, [tenant]);
+}
