@@ -131,7 +131,7 @@ function memoryMetrics(registry: Registry) {
   return {
     gateVerdicts: counter('gate_verdicts_total', 'Verdicts of the memory gate, with the stage that decided and why.', ['decision', 'stage', 'reason']),
     quarantined: gauge('quarantined_candidates', 'Candidates that wait for a second sighting or a person.', []),
-    indexOwed: gauge('index_owed_rows', 'Memories and summaries the vector index does not hold as they are, from Postgres.', ['table']),
+    indexOwed: gauge('index_owed_rows', 'Memories, summaries and chunks of documents that the vector index does not hold as they are, from Postgres.', ['table']),
     indexOwedSeconds: gauge('index_owed_seconds', 'Age of the oldest of those that could be found. Alert on it: recall misses them by meaning.', ['table']),
     recalls: counter('recalls_total', 'Recalls by outcome (found, empty, degraded) and arm: told what was found, or held_out.', ['outcome', 'arm']),
     recallSeconds: histogramsOf(registry)('recall_seconds', 'Time of one recall; outcome: full, degraded, failed.', ['outcome']),

@@ -51,10 +51,13 @@ test('what memory owes is shown: rows the index does not hold, with the age of t
     await fleet.rows(`INSERT INTO memory_candidates (tenant_id, run_id, gate_version, index, user_id, candidate, decision, stage, reason, confidence, scores) VALUES ('acme', gen_random_uuid(), 1, $1::int, 'ada', '{}', $2::verdict_decision, 'confidence', 'UNSURE', 0.6, '{}')`, [at, decision]);
   }
   await fleet.rows(`UPDATE memory_candidates SET promoted_at = now(), promoted_by = 'key:test' WHERE index = 2`);
+  await fleet.rows(`INSERT INTO documents (tenant_id, id, title, hash, bytes, chunks, added_by) VALUES ('acme', '00000000-0000-7000-8000-000000000001', 'One', '\\x01', 8, 2, 'key:test')`);
+  await fleet.rows(`INSERT INTO document_chunks (tenant_id, id, document_id, ordinal, start_at, end_at, text, hash) SELECT 'acme', gen_random_uuid(), '00000000-0000-7000-8000-000000000001', n, n * 4, n * 4 + 4, 'text', '\\x02' FROM generate_series(0, 1) n`);
   await sweep();
   const text = await metrics.registry.metrics();
   expect(text).toContain('mainstay_index_owed_rows{table="memories",process="test"} 3');
   expect(text).toContain('mainstay_index_owed_rows{table="run_summaries",process="test"} 0');
+  expect(text).toContain('mainstay_index_owed_rows{table="document_chunks",process="test"} 2');
   expect(text).toContain('mainstay_quarantined_candidates{process="test"} 2');
   const seconds = Number(/index_owed_seconds\{table="memories"[^}]*\} (\S+)/.exec(text)?.[1]);
   expect([seconds >= 1_000, seconds < 2_000]).toEqual([true, true]);

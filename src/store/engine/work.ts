@@ -52,7 +52,7 @@ export async function memoryWork(pool: EnginePool): Promise<MemoryWork> {
   const arm = (table: string, live: string, since: string): string =>
     `SELECT '${table}' AS name, count(*)::int AS rows, coalesce(extract(epoch FROM now() - min(${since}) FILTER (WHERE ${live})) * 1000, 0)::float8 AS "oldestMs" FROM ${table} WHERE indexed_generation IS NULL`;
   const { rows } = await pool.query<{ name: string; rows: number; oldestMs: number }>({ name: 'memory-work', text: `
-    ${arm('memories', 'valid_to IS NULL', 'greatest(created_at, last_seen_at)')} UNION ALL ${arm('run_summaries', 'erased_at IS NULL', 'created_at')}
+    ${arm('memories', 'valid_to IS NULL', 'greatest(created_at, last_seen_at)')} UNION ALL ${arm('run_summaries', 'erased_at IS NULL', 'created_at')} UNION ALL ${arm('document_chunks', 'closed_at IS NULL', 'created_at')}
     UNION ALL SELECT 'quarantine', count(*)::int, 0 FROM memory_candidates WHERE decision = 'QUARANTINE' AND promoted_at IS NULL` });
   return { owed: rows.filter(({ name }) => name !== 'quarantine').map(({ name, ...row }) => ({ table: name, ...row })), quarantined: rows.find(({ name }) => name === 'quarantine')?.rows ?? 0 };
 }
