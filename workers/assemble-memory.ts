@@ -51,7 +51,10 @@ export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Groun
       opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
       return makeFindPassages({ store, ...(await opened), log, metrics, fuser: config.RECALL_FUSER })(request);
     },
-    close: async () => { const parts = await opened?.catch(() => undefined); await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]); },
+    close: async () => {
+      const parts = await opened?.catch(() => undefined); // what did not open needs no close
+      await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]);
+    },
   };
 }
 

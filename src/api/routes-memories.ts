@@ -4,14 +4,15 @@ import { z } from 'zod';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES, MEMORY_TYPES } from '../domain/status.ts';
 import { memorySchema, name, pageOf, promotedSchema, promotionSchema, runMemoriesSchema, traceSchema } from '../domain/wire.ts';
-import { parseId, publicId } from '../ids.ts';
+import { publicId } from '../ids.ts';
 import { promoteCandidate } from '../memory/promote-candidate.ts';
 import { audit } from '../store/audit.ts';
-import { getMemory, listMemories, statementsOf, summaryOf, tracesOf, verdictsOf } from '../store/read-memories.ts';
+import { listMemories, statementsOf, summaryOf, tracesOf, verdictsOf } from '../store/read-memories.ts';
 import { actorOf, bearerOf, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
 import { answers, noQuery } from './openapi.ts';
 import { asPage, cursorOf, pageQuery, placeOf } from './pages.ts';
+import { theMemory } from './routes-feedback.ts';
 import { runIdOf, runParams, theRun } from './routes-runs.ts';
 import * as views from './views.ts';
 
@@ -44,10 +45,8 @@ export function addMemoryRoutes(app: ApiApp, { store }: RouteDeps): void {
     config: { needs: 'memories:read' }, schema: { summary: 'Read a memory', tags: ['memories'], params: memoryParams, querystring: noQuery, response: answers({ 200: memorySchema }) },
   }, async (request) => {
     const bearer = bearerOf(request);
-    const id = parseId('memory', request.params.memory);
     return store.withTenant(scopeOf(bearer), async (tx) => {
-      const row = id === undefined ? undefined : await getMemory(tx, id);
-      if (!row) throw new MainstayError('not_found', 'There is no such memory.');
+      const row = await theMemory(tx, request.params.memory);
       await audit(tx, { actor: actorOf(bearer), userId: row.userId, action: 'memory.read', objectType: 'memory', objectId: publicId('memory', row.id), allowed: true });
       return views.memory(row);
     });

@@ -75,7 +75,7 @@ function addMemories(memories: Command): void {
     withApiOptions(memories.command(name)).description(says).argument('<memory>', 'mem_…').action(async (id: string, options: ApiOptions) => {
       const memory = await apiClient(options).memories.pin(id, pinned);
       if (options.json) return printJson(memory);
-      printPairs([['memory', memory.id], ['pinned', memory.pinned ? 'yes' : 'no'], ['statement', memory.statement]]);
+      printPairs([['memory', memory.id], ['pinned', yesNo(memory.pinned)], ['statement', memory.statement]]);
     });
   }
   withApiOptions(memories.command('uses')).description('the runs a memory was shown to, whether they cited it, and whether their answers say what it says').argument('<memory>', 'mem_…')

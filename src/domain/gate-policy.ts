@@ -2,7 +2,7 @@
 // rules stand in the stages; what is here was fitted on the `dev` part of eval/gate and is reported on its `test` part.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { PII_CLASSES, PII_RULES } from './pii.ts';
+import { PII_CLASSES, PII_FOR_ALL, PII_RULES } from './pii.ts';
 import { MEMORY_TYPES, SOURCE_ROLES } from './status.ts';
 
 export const share = z.number().min(0).max(1);
@@ -59,7 +59,7 @@ export const POLICY: GatePolicy = {
   model: { high: 1, medium: 0.6, low: 0.2 },
   types: { preference: 0.9, constraint: 0.9, decision: 0.8, fact: 0.8, procedure: 0.6, outcome: 0.5 },
   statedFrom: 0.34, ownWords: 0.5, sameWords: 0.8, valueWords: 0.4,
-  pii: { email: 'allow', phone: 'allow', iban: 'allow', card: 'reject', ip: 'allow' },
+  pii: PII_FOR_ALL,
   maxAdmits: 8,
   caps: { tenant: 200_000, user: 2_000, agent: 5_000, workspace: 20_000, types: { preference: 500, constraint: 500, decision: 2_000, fact: 10_000, procedure: 2_000, outcome: 10_000 } },
   thresholds: [

@@ -1,7 +1,7 @@
 // Secrets by their shape: keys, tokens, passwords. What looks like one never reaches the model that extracts
 // memories, nor memory itself. Patterns first, for they are precise; then long words that are too random to be language.
 // It is a net with holes, not a promise: a password that reads like a sentence passes.
-import { redact } from './pii.ts';
+import { PII_FOR_ALL, redact } from './pii.ts';
 
 const KEYS: readonly RegExp[] = [
   /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
@@ -38,7 +38,7 @@ export const REMOVED = '[secret removed]';
 export const holdsSecret = (text: string): boolean => scrub(text) !== text;
 
 /** The text with every secret replaced, card numbers included. */
-export const scrub = (text: string): string => redact(scrubSecrets(text), { email: 'allow', phone: 'allow', iban: 'allow', card: 'reject', ip: 'allow' });
+export const scrub = (text: string): string => redact(scrubSecrets(text), PII_FOR_ALL);
 
 /** Card numbers stay: of them, as of other personal data, the tenant's rules decide. */
 export function scrubSecrets(text: string): string {

@@ -1,13 +1,12 @@
 // Brings chunks of documents to the index, and deletes what was removed once every generation of the index has let go of it. By itself
 // and not a part of maintenance's sweep: a thousand chunks take a model minutes, and nothing else may wait for them.
-import { monoMs, pause } from '../clock.ts';
-import { messageOf } from '../domain/errors.ts';
+import { monoMs } from '../clock.ts';
 import { ERASE_PAGE, SWEEP_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { Service } from '../service.ts';
 import { dropEmptyDocuments, emptiedChunks, expireReplaced } from '../store/engine/documents.ts';
 import { dropEmptied } from '../store/engine/erase.ts';
-import { asLeader } from '../store/engine/pool.ts';
+import { leaderLoop } from '../store/leader-loop.ts';
 import { indexPending, type IndexDeps } from './index-rows.ts';
 
 /** First key of the leader's advisory lock. */
@@ -18,29 +17,17 @@ const AT_ONCE = 16;
 const REMOVED_MS = 10_000;
 
 export function makeDocumentService(deps: IndexDeps & { readonly log: Log }): Service {
-  const stopping = new AbortController();
-  let loop: Promise<void> = Promise.resolve();
   let lookMs = 0;
-  const round = async (): Promise<void> => {
-    if (monoMs() >= lookMs) {
-      lookMs = monoMs() + REMOVED_MS;
-      await dropRemoved(deps);
-    }
-    while (!stopping.signal.aborted && (await indexPending(deps, AT_ONCE, false, ['document_chunks'])) > 0);
-  };
-  return {
-    name: 'documents',
-    start: () => {
-      loop = (async () => {
-        while (!stopping.signal.aborted) {
-          await asLeader(deps.pool, LOCK_CLASS, round).catch((error: unknown) => deps.log.warn({ error: messageOf(error) }, 'documents could not be indexed; they are tried again'));
-          await pause(SWEEP_MS, stopping.signal);
-        }
-      })();
-      return Promise.resolve();
+  return leaderLoop({
+    name: 'documents', pool: deps.pool, log: deps.log, lockClass: LOCK_CLASS, everyMs: SWEEP_MS, failed: 'documents could not be indexed; they are tried again',
+    round: async (signal) => {
+      if (monoMs() >= lookMs) {
+        lookMs = monoMs() + REMOVED_MS;
+        await dropRemoved(deps);
+      }
+      while (!signal.aborted && (await indexPending(deps, AT_ONCE, false, ['document_chunks'])) > 0);
     },
-    stop: async () => { stopping.abort(); await loop; },
-  };
+  });
 }
 
 /** Removed documents, and versions that were replaced long ago (a page of these at a time). Rejects when the index does not answer: they stay owed. */

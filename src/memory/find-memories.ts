@@ -84,9 +84,9 @@ export async function rankFound(deps: FindDeps, tx: TenantTx, request: FindReque
   if (known) return { scored: await rankKnown(tx, scope, known), fused: [] };
   const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint), LIST) : [];
   const [dense, sparse] = [lists?.dense ?? exact, lists?.sparse ?? []];
-  const fuser = deps.fuser ?? 'context';
-  const places = fuser === 'context' ? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]) : [];
-  const fused = fuseHits(dense, sparse, { ...fusionOf(deps), places, limit: LIST }).slice(0, RANKED);
+  const fusion = fusionOf(deps);
+  const places = fusion.fuser === 'context' ? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]) : [];
+  const fused = fuseHits(dense, sparse, { ...fusion, places, limit: LIST }).slice(0, RANKED);
   const rows = await memoriesFor(tx, { ...scope, query, subjects: runsOfWords(fold(query)), ids: fused.map((hit) => hit.id), fullText: lists === undefined, generation: deps.index.generation });
   const scored = scoreRows(rows, fused);
   if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);

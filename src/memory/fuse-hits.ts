@@ -6,6 +6,7 @@ import type { Hit } from '../domain/vector-index.ts';
 
 export const FUSERS = ['context', 'zscores', 'weighted', 'rrf'] as const;
 export type Fuser = (typeof FUSERS)[number];
+export const DEFAULT_FUSER: Fuser = 'context';
 
 export interface Fused { readonly id: string; readonly dense: number; readonly sparse: number; readonly fused: number }
 

@@ -7,7 +7,7 @@ import type { VectorIndex } from '../domain/vector-index.ts';
 import type { RecallCache, RecallPlace } from '../limits/recall-cache.ts';
 import type { TenantTx } from '../store/app-store.ts';
 import { memoriesAgain, type RecallScope } from '../store/recall-memories.ts';
-import type { Fuser } from './fuse-hits.ts';
+import { DEFAULT_FUSER, type Fuser } from './fuse-hits.ts';
 import { bestFirst, scoreOf, type Scored } from './rank-memories.ts';
 
 export interface KnownDeps {
@@ -47,7 +47,7 @@ export function keepHits({ cache }: KnownDeps, place: RecallPlace, scored: reado
   void cache?.put(place, known);
 }
 
-export function placeOf({ index, embedder, fuser = 'context' }: KnownDeps, { tenant, user, session, agent, asOfMs }: KnownRequest, query: string, epoch: string): RecallPlace {
+export function placeOf({ index, embedder, fuser = DEFAULT_FUSER }: KnownDeps, { tenant, user, session, agent, asOfMs }: KnownRequest, query: string, epoch: string): RecallPlace {
   const decides = [VERSION, fuser, embedder.fingerprint, index.generation, agent, asOfMs ?? null, query];
   return { tenant, user, session, epoch, what: createHash('sha256').update(JSON.stringify(decides)).digest('base64url') };
 }

@@ -122,7 +122,7 @@ const ef = 512;
 export interface OneList { readonly anns_field: string; readonly data: number[] | string; readonly metric_type: string; readonly params: Record<string, unknown> }
 
 /** What is searched for by meaning and by words, where there is either. Throws `index_rejected` for a search that is none. */
-export function listsOf(request: VectorSearch, { dimensions, denseIndex }: { readonly dimensions: number; readonly denseIndex: 'FLAT' | 'HNSW' }): { dense?: OneList; sparse?: OneList } {
+export function searchesOf(request: VectorSearch, { dimensions, denseIndex }: { readonly dimensions: number; readonly denseIndex: 'FLAT' | 'HNSW' }): { dense?: OneList; sparse?: OneList } {
   checkName('tenant', request.tenant);
   if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 1_000) refuse('the limit of a search is not 1 to 1,000');
   if (request.vector) checkVector(request.vector, dimensions);

@@ -8,7 +8,7 @@ import { MainstayError, messageOf } from '../domain/errors.ts';
 import { isVisible, VECTOR_COLLECTIONS, type Hit, type IndexLook, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
-import { bm25Function, buildName, checkIds, checkName, checkRows, chunks, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, listsOf, readName, shortAlias, toFields, type OneList } from './milvus-schema.ts';
+import { bm25Function, buildName, checkIds, checkName, checkRows, chunks, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, readName, searchesOf, shortAlias, toFields, type OneList } from './milvus-schema.ts';
 
 export interface IndexOptions {
   /** host:port */
@@ -216,7 +216,7 @@ async function generationsOf(session: Session, collection: VectorCollection): Pr
 /** Looks at what is there, without making anything; `timeoutMs` for each call. Throws `index_unavailable` when Milvus does not answer. */
 export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<IndexLook> {
   const client = connect({ address, token, tls }, timeoutMs);
-  client.connectPromise.catch(() => undefined);
+  client.connectPromise.catch(() => undefined); // each call reports its own failure
   const close = async (): Promise<void> => { await client.closeConnection().catch(() => undefined); };
   const rows = async (collection: VectorCollection, filter: string, exprValues: Record<string, unknown>, limit: number): Promise<(VectorVersion & { tenant: string })[]> => {
     const query = { collection_name: shortAlias(prefix, collection), filter, exprValues, output_fields: ['id', 'version', 'tenant_id'], limit, params: { iterator: true }, consistency_level, timeout: timeoutMs };
@@ -374,8 +374,8 @@ const flush = async (session: Session): Promise<void> => {
 // ---- search
 
 async function search(session: Session, collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }> {
-  const lists = listsOf(request, session.options);
-  const [dense, sparse] = await Promise.all([lists.dense ? hits(session, collection, request, lists.dense) : [], lists.sparse ? hits(session, collection, request, lists.sparse) : []]);
+  const searches = searchesOf(request, session.options);
+  const [dense, sparse] = await Promise.all([searches.dense ? hits(session, collection, request, searches.dense) : [], searches.sparse ? hits(session, collection, request, searches.sparse) : []]);
   return { dense, sparse: sparse.map((hit) => ({ ...hit, score: Math.abs(hit.score) })) }; // Milvus Lite's BM25 scores are negative
 }
 

@@ -9,7 +9,7 @@ import type { Hit, VectorCollection, VectorIndex, VectorSearch } from '../domain
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { AppStore } from '../store/app-store.ts';
-import type { FuseOptions, Fuser } from './fuse-hits.ts';
+import { DEFAULT_FUSER, type FuseOptions, type Fuser } from './fuse-hits.ts';
 
 export interface SearchDeps {
   readonly store: AppStore;
@@ -31,7 +31,7 @@ const FLOORS: readonly (readonly [RegExp, number])[] = [[/^builtin:.*minilm/i, 0
 /** Rows are found by what is asked, not by what is secret in it; a trace keeps no secret either. */
 export const searchable = (query: string): string => scrub(query.toWellFormed().replaceAll('\u0000', ' ')).slice(0, MAX_QUERY).toWellFormed();
 
-export const fusionOf = ({ embedder, fuser = 'context' }: Pick<SearchDeps, 'embedder' | 'fuser'>): Pick<FuseOptions, 'fuser' | 'floor' | 'denseShare'> =>
+export const fusionOf = ({ embedder, fuser = DEFAULT_FUSER }: Pick<SearchDeps, 'embedder' | 'fuser'>): Pick<FuseOptions, 'fuser' | 'floor' | 'denseShare'> =>
   ({ fuser, floor: FLOORS.find(([pattern]) => pattern.test(embedder.fingerprint))?.[1] ?? 0, denseShare: embedder.semantic ? DENSE_SHARE.semantic : DENSE_SHARE.lexical });
 
 /** Undefined when the embedder fails or takes as long as the index may: words and keys go on without it. */

@@ -18,7 +18,8 @@ import type { RedisKeys } from '../redis.ts';
 import type { Service } from '../service.ts';
 import { documentsToErase, dropEmptyDocuments, eraseDocuments, textsOfDocuments } from '../store/engine/documents.ts';
 import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, reread, runsToErase, scanFor, sessionsOf, textsOf, usersOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
-import { asLeader, type EnginePool } from '../store/engine/pool.ts';
+import type { EnginePool } from '../store/engine/pool.ts';
+import { leaderLoop } from '../store/leader-loop.ts';
 import { valueKey } from '../values.ts';
 
 export interface EraseDeps {
@@ -45,27 +46,15 @@ const DOCUMENTS_AT_ONCE = 10;
 
 /** Carries out what was requested, one leader at a time; what a store's absence stops goes on when it is back. */
 export function makeEraser(deps: EraseDeps): Service {
-  const stopping = new AbortController();
-  let loop: Promise<void> = Promise.resolve();
-  const round = async (): Promise<void> => {
-    for (const erasure of await openErasures(deps.pool, ERASE_PAGE)) {
-      if (stopping.signal.aborted) return;
-      await erase(deps, erasure, stopping.signal).catch((error: unknown) => deps.log.warn({ erasure: erasure.id, error: messageOf(error) }, 'an erasure could not go on; it is tried again'));
-    }
-  };
-  return {
-    name: 'erasures',
-    start: () => {
-      loop = (async () => {
-        while (!stopping.signal.aborted) {
-          await asLeader(deps.pool, LOCK_CLASS, round).catch((error: unknown) => deps.log.warn({ error: messageOf(error) }, 'erasures were not looked for'));
-          await pause(ERASE_MS, stopping.signal);
-        }
-      })();
-      return Promise.resolve();
+  return leaderLoop({
+    name: 'erasures', pool: deps.pool, log: deps.log, lockClass: LOCK_CLASS, everyMs: ERASE_MS, failed: 'erasures were not looked for',
+    round: async (signal) => {
+      for (const erasure of await openErasures(deps.pool, ERASE_PAGE)) {
+        if (signal.aborted) return;
+        await erase(deps, erasure, signal).catch((error: unknown) => deps.log.warn({ erasure: erasure.id, error: messageOf(error) }, 'an erasure could not go on; it is tried again'));
+      }
     },
-    stop: async () => { stopping.abort(); await loop; },
-  };
+  });
 }
 
 /** Goes on with one as far as it can; true when its receipt is written. Rejects when a store does not answer. */

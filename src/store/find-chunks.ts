@@ -3,6 +3,7 @@
 import type { DocumentKind } from '../domain/document.ts';
 import type { TenantTx } from './app-store.ts';
 import { vectorOf } from './vector-bytes.ts';
+import { anyWordOf } from './words.ts';
 
 /** For whom. */
 export interface ChunkScope {
@@ -35,9 +36,6 @@ export interface FoundChunk {
 const VISIBLE = `c.tenant_id = $1 AND c.closed_at IS NULL AND (c.user_id IS NULL OR c.user_id = $2) AND ($3::text IS NULL OR c.agent IS NULL OR c.agent = $3)`;
 const seenBy = (tx: TenantTx, { user, agent }: ChunkScope): unknown[] => [tx.scope.tenant, user ?? null, agent ?? null];
 
-// Any word of the query may match: the lexemes of a plain query, joined by `or`.
-const ANY_WORD = `nullif(replace(plainto_tsquery('english', $4)::text, '&', '|'), '')::tsquery`;
-
 /** Matches that are ranked, rows the index does not hold that are looked at, and vectors compared one by one. */
 const MATCHES = 5_000;
 const NOT_INDEXED = 2_000;
@@ -50,7 +48,7 @@ export async function chunksByWords(tx: TenantTx, scope: ChunkScope, query: stri
     ? `SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND $6::text IS NULL AND to_tsvector('english', c.text) @@ (SELECT words FROM q) LIMIT ${MATCHES}`
     : ['IS NULL', '< $6', '> $6'].map((which) => `(SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND c.indexed_generation ${which} LIMIT ${NOT_INDEXED})`).join(' UNION ALL ');
   return tx.db.$queryRawUnsafe<{ id: string; score: number }[]>(`
-    WITH q AS MATERIALIZED (SELECT ${ANY_WORD} AS words), among AS MATERIALIZED (${among})
+    WITH q AS MATERIALIZED (SELECT ${anyWordOf('$4')} AS words), among AS MATERIALIZED (${among})
     SELECT id::text AS id, ts_rank_cd(to_tsvector('english', text), (SELECT words FROM q), 1)::float8 AS score FROM among
     WHERE to_tsvector('english', text) @@ (SELECT words FROM q) ORDER BY score DESC, id LIMIT $5::int`, ...seenBy(tx, scope), query, limit, generation ?? null);
 }

@@ -4,7 +4,7 @@
 import type { MemoryScope, MemoryType } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
 import { vectorOf } from './vector-bytes.ts';
-import { wordsOf } from './words.ts';
+import { anyWordOf, wordsOf } from './words.ts';
 
 export interface RecalledRow {
   readonly id: string;
@@ -58,9 +58,6 @@ const VISIBLE_THEN = `${OF_SCOPE} AND erased_at IS NULL AND valid_from <= to_tim
 const seenBy = (tx: TenantTx, { user, agent, asOfMs }: RecallScope): [string, unknown[]] =>
   [asOfMs === undefined ? `${VISIBLE} AND $4::float8 IS NULL` : VISIBLE_THEN, [tx.scope.tenant, user ?? null, agent, asOfMs ?? null]];
 
-// Any word of the query may match: the lexemes of a plain query, joined by `or`.
-const ANY_WORD = `nullif(replace(plainto_tsquery('english', $6)::text, '&', '|'), '')::tsquery`;
-
 /** Rows the index does not hold, looked at for their words: a burst of remembering is shorter. */
 const NOT_INDEXED = 2_000;
 const STANDING = `'user', 'agent', 'team'`;
@@ -78,7 +75,7 @@ export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<Recal
   // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
   const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $8::text IS NOT NULL` : ['IS NULL', '< $8', '> $8'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
   return tx.db.$queryRawUnsafe<RecalledRow[]>(`
-    WITH q AS MATERIALIZED (SELECT ${ANY_WORD} AS words),
+    WITH q AS MATERIALIZED (SELECT ${anyWordOf('$6')} AS words),
     by_key AS MATERIALIZED (
       SELECT id FROM (${[`scope = 'workspace' AND user_id IS NULL`, `scope = 'user' AND user_id = $2`, `scope = 'agent' AND user_id IS NULL`].map((of) => byKey(visible, of)).join(' UNION ALL ')}) k
       ORDER BY (${WISHES}) DESC, last_seen_at DESC, id LIMIT ${BY_KEY}
