@@ -77,6 +77,9 @@ const WITH_PERMITS: Permits = {
 /** Not looked for where there is none yet. */
 const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_steps s WHERE u.step_seq > 0 AND s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq)`;
 
+/** Spawned while the cancel of its tree was on its way. */
+const ORPHANED = `EXISTS (SELECT FROM agent_runs p WHERE p.tenant_id = u.tenant_id AND p.id = u.parent_id AND p.cancel_requested_at IS NOT NULL)`;
+
 /** Not all: each column costs every part of the statement something. */
 const RETURNED = ['tenant_id', 'id', 'agent', 'version', 'user_id', 'session_id', 'parent_id', 'parent_path', 'fence', 'step_seq', 'next_step', 'attempt', 'crashes', 'crashes_alone', 'step_claims', 'inbox_seq', 'event_seq', 'cancel_requested_at', 'input', 'metadata',
   'priority', 'model', 'budget_micro_usd', 'lane', 'deadline_at', 'forked_from', 'forked_seq', 'created_at', 'wake_at', 'concurrency_key', 'concurrency_limit', 'tenant_permit', 'agent_permit', 'key_permit'];
@@ -94,7 +97,7 @@ u AS ( -- its rows are locked by the pick, as it found them
 )
 SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
-  u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
+  u.cancel_requested_at IS NOT NULL OR u.parent_path IS NOT NULL AND ${ORPHANED} AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
   u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
   ${CHECKPOINT('data')} AS data, ${CHECKPOINT('data_blob')} AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
