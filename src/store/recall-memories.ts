@@ -73,6 +73,9 @@ const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, 
       (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
       ((SELECT settings #> '{retention,halfLifeDays}' FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) ->> type::text)::float8 AS "halfLifeDays"`;
 
+/** The key's own order: a plan kept from when the table was small would else look them up by another index. */
+const BY_ID = 'ORDER BY memories.tenant_id, memories.id';
+
 export async function memoriesFor(tx: SqlTx, ask: RecallQuery): Promise<RecalledRow[]> {
   const [visible, scope] = seenBy(tx, ask);
   // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
@@ -87,14 +90,14 @@ export async function memoriesFor(tx: SqlTx, ask: RecallQuery): Promise<Recalled
     ), found AS MATERIALIZED (SELECT id FROM by_key UNION SELECT id FROM by_words UNION SELECT unnest($7::uuid[]))
     SELECT ${ROW},
       id IN (SELECT id FROM by_key) AS slot, coalesce((SELECT rank FROM by_words w WHERE w.id = memories.id), 0)::float8 AS words
-    FROM memories WHERE ${visible} AND id = ANY (ARRAY(SELECT id FROM found)) ORDER BY id`,
+    FROM memories WHERE ${visible} AND id = ANY (ARRAY(SELECT id FROM found)) ${BY_ID}`,
   ...scope, ask.subjects, ask.query, [...ask.ids], ask.generation);
 }
 
 /** Those of these memories that are seen, whatever was found before. */
 export async function memoriesAgain(tx: SqlTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
   const [visible, values] = seenBy(tx, scope);
-  return tx.db.$queryRawUnsafe<Omit<RecalledRow, 'slot' | 'words'>[]>(`SELECT ${ROW} FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
+  return tx.db.$queryRawUnsafe<Omit<RecalledRow, 'slot' | 'words'>[]>(`SELECT ${ROW} FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ${BY_ID}`, ...values, [...ids]);
 }
 
 /** Another text as soon as a change of any memory of this scope is committed; never one that was before. */
@@ -120,7 +123,7 @@ export async function placesOf(tx: SqlTx, scope: RecallScope, ids: readonly stri
   const beside = (side: '<' | '>', order: 'ASC' | 'DESC'): string =>
     `(SELECT id FROM memories WHERE run_id = hit.run_id AND id ${side} hit.id AND ${visible} ORDER BY tenant_id ${order}, run_id ${order}, id ${order} LIMIT 1)::text`;
   return tx.db.$queryRawUnsafe<PlaceRow[]>(`
-    WITH hit AS MATERIALIZED (SELECT id, run_id FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]))
+    WITH hit AS MATERIALIZED (SELECT id, run_id FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ${BY_ID})
     SELECT id::text AS id, run_id::text AS run, ${beside('<', 'DESC')} AS before, ${beside('>', 'ASC')} AS after FROM hit`, ...values, [...ids]);
 }
 
