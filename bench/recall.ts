@@ -48,7 +48,7 @@ async function plant(databaseUrl: string): Promise<void> {
       const page = Array.from({ length: Math.min(5_000, rows - at) }, (_, k) => at + k).map((n) => ({ id: newId(), user: `u${n % USERS}`, statement: sentence(n), hash: digest(`h${n}`).subarray(0, 32).toString('hex'), run: runs[Math.floor(n / 8)] ?? newId() }));
       await client.query(
         `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, valid_from, created_at)
-         SELECT 'bench', m.id, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN 'user' ELSE 'workspace' END::memory_scope, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN m."user" END, 'bench', 'fact', 'thing', 'note', '', m.statement, decode(m.hash, 'hex'), 'user', 0.8,
+         SELECT 'bench', m.id, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN 'user' ELSE 'workspace' END::memory_scope, CASE WHEN abs(hashtext(m.statement)) % 2 = 0 THEN m."user" END, 'bench', 'fact', 'thing ' || abs(hashtext(m.statement)) % 1000, 'note', '', m.statement, decode(m.hash, 'hex'), 'user', 0.8,
            '[{"event_id":"e1","quote":"x"}]', m.run, 1, now(), clock_timestamp() FROM json_to_recordset($1::json) AS m(id uuid, "user" text, statement text, hash text, run uuid)`, [JSON.stringify(page)]);
     }
     await client.query('ANALYZE memories');
