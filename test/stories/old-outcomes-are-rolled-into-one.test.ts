@@ -41,14 +41,15 @@ test('those of one owner and subject become one; younger ones, pinned ones, one 
 
 test('an outcome is found before and its roll-up afterwards, in the index and in the gate’s list too, and never both; as of then, what held then', async () => {
   const values = ['broke at the third file', 'broke at the ninth file'];
-  const old = [];
+  const old: string[] = [];
   for (const value of values) old.push(await outcome(tenant, { value, subject: 'nightly copy' }));
   await indexed();
   const asked = 'What came of the nightly copy?';
   expect((await find(tenant, asked)).filter((one) => one.includes('broke at'))).toHaveLength(2);
   const beforeMs = (await fleet.rows<{ ms: number }>(`SELECT (extract(epoch FROM now()) * 1000)::float8 AS ms`))[0]!.ms;
   await retain(pool, tenant, 'test');
-  const [{ id, statement }] = await rolled() as [{ id: string; statement: string }];
+  const [made] = await rolled();
+  const { id, statement } = made!;
   expect(await find(tenant, asked)).toEqual([statement]); // while the index still holds the old ones
   await indexed();
   expect(await find(tenant, asked)).toEqual([statement]);
