@@ -15,6 +15,7 @@ import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
+import { makeIndexWatch } from '../src/memory/watch-index.ts';
 import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
 import type { Service } from '../src/service.ts';
@@ -31,6 +32,8 @@ export interface MemoryParts {
   indexPending(limit: number, all?: boolean, tables?: readonly IndexedTable[]): Promise<number>;
   /** Brings chunks of documents, and deletes removed ones. */
   readonly documents: Service;
+  /** Finds out when the index has lost what it is said to hold. */
+  readonly watch: Service;
   /** Carries out requested erasures. */
   eraser(base: Base): Service;
   close(): Promise<void>;
@@ -74,6 +77,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
     embedder,
     recaller: makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }),
     documents: makeDocumentService(parts),
+    watch: makeIndexWatch(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed
