@@ -28,6 +28,6 @@ CREATE POLICY one_tenant ON memory_lineage TO mainstay_app USING (tenant_id = nu
   WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
 CREATE POLICY one_user ON memory_lineage AS RESTRICTIVE TO mainstay_app USING (nullif(current_setting('app.user_id', true), '') IS NULL
   OR user_id IS NULL OR user_id = current_setting('app.user_id', true));
-GRANT SELECT ON memory_lineage TO mainstay_app;
+GRANT SELECT, INSERT ON memory_lineage TO mainstay_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON memory_lineage TO mainstay_engine;
 GRANT INSERT ON memories TO mainstay_engine;
