@@ -11,6 +11,7 @@ import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { makeDocumentService } from '../src/memory/document-service.ts';
 import { makeFindPassages, type FindPassages } from '../src/memory/find-chunks.ts';
+import { makeFindMemories, type FindMemories } from '../src/memory/find-memories.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
 import { makeRecall } from '../src/memory/recall.ts';
@@ -40,9 +41,9 @@ export interface MemoryParts {
   close(): Promise<void>;
 }
 
-export interface LazySearch { readonly findPassages: FindPassages; close(): Promise<void> }
+export interface LazySearch { readonly findPassages: FindPassages; readonly findMemories: FindMemories; close(): Promise<void> }
 
-/** Search of documents for a process that has no other use of memory: embedder and index are opened by the first search. */
+/** Search of documents and memories for a process that has no other use of memory: embedder and index are opened by the first search. */
 export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Ground, 'pool' | 'blobs' | 'redisPolicy'>, store: AppStore): LazySearch {
   let opened: Promise<{ embedder: Embedder; index: VectorIndex }> | undefined;
   const open = async (): Promise<{ embedder: Embedder; index: VectorIndex }> => {
@@ -50,11 +51,13 @@ export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Groun
     const embedder = cachedEmbedder(own, redis, keys);
     return { embedder, index: await openIndex({ ...indexOptions(config, embedder), openMs: RECALL_TIMEOUT_MS, log }) };
   };
+  const deps = async () => {
+    opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
+    return { store, ...(await opened), log, fuser: config.RECALL_FUSER };
+  };
   return {
-    findPassages: async (request) => {
-      opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
-      return makeFindPassages({ store, ...(await opened), log, metrics, fuser: config.RECALL_FUSER })(request);
-    },
+    findPassages: async (request) => makeFindPassages({ ...await deps(), metrics })(request),
+    findMemories: async (request, limit) => makeFindMemories(await deps())(request, limit),
     close: async () => {
       const parts = await opened?.catch(() => undefined); // what did not open needs no close
       await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]);
