@@ -40,7 +40,7 @@ export async function correctMemory(tx: TenantTx, { id, userId, agent }: Pick<Me
   return replace(tx, old, { statement, value, pinned }, by);
 }
 
-async function replace(tx: TenantTx, old: LockedMemory, { statement, value, pinned }: Required<Pick<Correction, 'pinned'>> & { readonly statement: string; readonly value: string }, by: string): Promise<string> {
+async function replace(tx: TenantTx, old: LockedMemory, { statement, value, pinned }: { readonly statement: string; readonly value: string; readonly pinned: boolean }, by: string): Promise<string> {
   const owner = { scope: old.scope, user: old.user, agent: old.agent };
   const hash = hashOf(tx.scope.tenant, owner, old.type, statement);
   const slot = slotOf(owner, old.type, subjectOf(old.subject), propertyOf(attributeOf(old.attribute), value));
