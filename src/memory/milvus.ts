@@ -24,6 +24,8 @@ export interface IndexOptions {
   readonly fingerprint: string;
   /** What the start waits before it goes on without; 15,000 unless told. */
   readonly openMs?: number;
+  /** Ids of one page; 10,000 unless told. */
+  readonly pageRows?: number;
   readonly log: Log;
 }
 
@@ -33,8 +35,8 @@ const callMs = 10_000;
 const loadMs = 60_000;
 /** What the start of a process waits for the index before it goes on without. */
 const openMs = 15_000;
-/** Rows of one page. */
-const pageRows = 1_000;
+/** Rows of one page of ids: for each Milvus Lite looks at all rows there are. Milvus answers with 16,384 at most. */
+const pageRows = 10_000;
 /** What was written and acknowledged is found, at the price of the server's time tick. */
 const consistency_level = ConsistencyLevelEnum.Strong;
 
@@ -260,9 +262,8 @@ async function dropOtherGenerations(session: Session): Promise<string[]> {
 async function drop(session: Session, collection: VectorCollection, collection_name: string): Promise<void> {
   const { prefix } = session.options;
   const { generation = '' } = readName(prefix, collection, collection_name) ?? {};
-  for (const alias of [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)]) {
-    if (await behind(session.client, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
-  }
+  const aliases = [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)];
+  for (const alias of aliases) if (await behind(session.client, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
   await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
 }
 
@@ -284,9 +285,7 @@ async function rebuild(session: Session): Promise<Rebuild> {
     insert: (collection, rows) => write(fresh, 'insert', collection, rows),
     flush: () => flush(fresh),
     cutOver: async () => {
-      for (const collection of VECTOR_COLLECTIONS) {
-        for (const alias of [aliasOf(session, collection), shortAlias(session.options.prefix, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
-      }
+      for (const collection of VECTOR_COLLECTIONS) for (const alias of [aliasOf(session, collection), shortAlias(session.options.prefix, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
       for (const collection of VECTOR_COLLECTIONS) {
         for (const old of await buildsOf(session, collection)) if (old !== build) await drop(session, collection, buildOf(session, collection, old));
       }
@@ -343,12 +342,13 @@ async function these(session: Session, collection_name: string, tenant: string, 
 /** Pages by id: the SDK's iterator returns other rows than there are, and offsets end at 16,384. */
 async function allIds(session: Session, collection: VectorCollection, tenant: string): Promise<VectorVersion[]> {
   const all: VectorVersion[] = [];
+  const limit = session.options.pageRows ?? pageRows;
   for (let last = ''; ;) {
-    const page = await query(session, nameOf(session, collection), tenant, 'id > {last}', { last }, pageRows);
+    const page = await query(session, nameOf(session, collection), tenant, 'id > {last}', { last }, limit);
     page.sort((a, b) => (a.id < b.id ? -1 : 1));
     all.push(...page);
     const end = page.at(-1);
-    if (!end || page.length < pageRows) return all;
+    if (!end || page.length < limit) return all;
     last = end.id;
   }
 }
