@@ -77,6 +77,9 @@ const WITH_PERMITS: Permits = {
 /** Not looked for where there is none yet. */
 const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_steps s WHERE u.step_seq > 0 AND s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq)`;
 
+/** Spawned while the cancel of its tree was on its way. */
+const ORPHANED = `EXISTS (SELECT FROM agent_runs p WHERE p.tenant_id = u.tenant_id AND p.id = u.parent_id AND p.cancel_requested_at IS NOT NULL)`;
+
 /** Not all: each column costs every part of the statement something. */
 const RETURNED = ['tenant_id', 'id', 'agent', 'version', 'user_id', 'session_id', 'parent_id', 'parent_path', 'fence', 'step_seq', 'next_step', 'attempt', 'crashes', 'crashes_alone', 'step_claims', 'inbox_seq', 'event_seq', 'cancel_requested_at', 'input', 'metadata',
   'priority', 'model', 'budget_micro_usd', 'lane', 'deadline_at', 'forked_from', 'forked_seq', 'created_at', 'wake_at', 'concurrency_key', 'concurrency_limit', 'tenant_permit', 'agent_permit', 'key_permit'];
@@ -91,22 +94,29 @@ u AS ( -- its rows are locked by the pick, as it found them
   RETURNING ${RETURNED.map((column) => `r.${column}`).join(', ')}, c.is_first
 ), e AS ( -- where it is the second thing that happens to a run, its row tells it
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first AND event_seq <> 2
-), m AS ( -- the reserve of a live attempt that an older fence left open is spent: nobody will learn its usage
-  UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
-  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND k.lane = 'live' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
-), b AS (
-  UPDATE budgets b SET ${changed('b', '(-m.amount)', 'm.amount')}
-  FROM (SELECT tenant_id, key, sum(reserved_micro_usd)::bigint AS amount FROM m, unnest(m.keys) AS v(key) GROUP BY 1, 2) m
-  WHERE b.tenant_id = m.tenant_id AND b.key = m.key
 )
 SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
   u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
-  u.cancel_requested_at IS NOT NULL AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
+  u.cancel_requested_at IS NOT NULL OR u.parent_path IS NOT NULL AND ${ORPHANED} AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
   u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
   ${CHECKPOINT('data')} AS data, ${CHECKPOINT('data_blob')} AS "dataBlob",
   (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
   (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs", ${permits.answer} AS limits
 FROM u`;
+
+/** What the dead holder of a run had under way when the claim began is not in the claim's snapshot, which is older than the lock it
+ *  waited for. The open reserve of an older fence is spent: nobody will learn its usage. */
+const LEFT = { name: 'claim-left', text: `
+WITH c AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) AS c(t, i, seq, fence)),
+m AS (
+  UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
+  FROM c WHERE k.tenant_id = c.t AND k.run_id = c.i AND k.status = 'open' AND k.lane = 'live' AND k.fence < c.fence RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
+), b AS (
+  UPDATE budgets b SET ${changed('b', '(-m.amount)', 'm.amount')}
+  FROM (SELECT tenant_id, key, sum(reserved_micro_usd)::bigint AS amount FROM m, unnest(m.keys) AS v(key) GROUP BY 1, 2) m
+  WHERE b.tenant_id = m.tenant_id AND b.key = m.key
+)
+SELECT c.t AS tenant, c.i AS id, s.data, s.data_blob AS "dataBlob" FROM c JOIN run_steps s ON s.tenant_id = c.t AND s.run_id = c.i AND s.seq = c.seq` };
 
 const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i, r.started_at IS NULL AS is_first${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
   WHERE ${RUNNABLE}${where} ORDER BY 1, 2 FOR UPDATE OF r`;
@@ -132,11 +142,28 @@ export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[]
       (await pool.query<ClaimedRun>({ ...statement, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] })).rows;
     if (left.size > 0) for (const row of await oneByOneWhereTheyMeet(claim, [...left.values()])) { left.delete(keyOf(row)); claimed.set(keyOf(row), row); }
   }
+  const rows = new Map((await withLeft(pool, [...claimed.values()])).map((row) => [keyOf(row), row]));
   return asked.map((one) => {
-    const row = claimed.get(keyOf(one));
-    claimed.delete(keyOf(one));
+    const row = rows.get(keyOf(one));
+    rows.delete(keyOf(one));
     return row;
   });
+}
+
+type Left = Pick<ClaimedRun, 'tenant' | 'id' | 'data' | 'dataBlob'>;
+
+/** The claimed runs with what their last holders left; most were left nothing. */
+async function withLeft(pool: EnginePool, claimed: readonly ClaimedRun[]): Promise<ClaimedRun[]> {
+  const hadHolders = claimed.filter(({ stepClaims, stepSeq, data, dataBlob }) => stepClaims > 1 || (stepSeq > 0 && data === null && dataBlob === null));
+  if (hadHolders.length === 0) return [...claimed];
+  const left = async (some: readonly ClaimedRun[]): Promise<Left[]> =>
+    (await pool.query<Left>({ ...LEFT, values: [some.map(({ tenant }) => tenant), some.map(({ id }) => id), some.map(({ stepSeq }) => stepSeq), some.map(({ fence }) => fence)] })).rows;
+  const rows = await left(hadHolders).catch(async (error: unknown) => {
+    if (!isDeadlock(error)) throw error;
+    return (await Promise.all(hadHolders.map((one) => left([one])))).flat();
+  });
+  const byKey = new Map(rows.map(({ data, dataBlob, ...run }) => [keyOf(run), { data, dataBlob }]));
+  return claimed.map((run) => ({ ...run, ...byKey.get(keyOf(run)) }));
 }
 
 /** Another took the same permit, or the head of the same session: nothing was done. */
@@ -161,7 +188,7 @@ async function oneByOneWhereTheyMeet(claim: (some: readonly ClaimRequest[]) => P
 export async function claimDue(pool: EnginePool, runPool: string, limit: number, incarnation: string, machines: readonly string[], stepMs: number): Promise<ClaimedRun[]> {
   for (let tries = 0; tries < PERMIT_TRIES; tries++) {
     const claimed = await pool.query<ClaimedRun>({ ...DUE, values: [runPool, limit, incarnation, machines, stepMs] }).catch(met);
-    if (claimed) return claimed.rows;
+    if (claimed) return withLeft(pool, claimed.rows);
   }
   return []; // next second
 }
