@@ -3,8 +3,7 @@
 // run of its key that has not started, if there is one.
 import type { Lane } from '../../domain/lane.ts';
 import type { RunStatus } from '../../domain/status.ts';
-import type { EnginePool } from './pool.ts';
-import { inTransaction } from './pool.ts';
+import { asLeanJson, inTransaction, type EnginePool } from './pool.ts';
 import { limitsOf } from './sweeps.ts';
 
 export interface NewRun {
@@ -190,5 +189,5 @@ export function submitTogether(pool: EnginePool, runs: readonly NewRun[], reject
 
 /** Input and metadata are JSON text already: they are placed, not encoded again. */
 function asJson({ input, metadata, ...run }: NewRun, ord: number): string {
-  return `${JSON.stringify({ ord, ...run }).slice(0, -1)},"input":${input},"metadata":${metadata}}`;
+  return `${asLeanJson({ ord, ...run }).slice(0, -1)},"input":${input},"metadata":${metadata}}`;
 }
