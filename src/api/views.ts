@@ -1,6 +1,6 @@
 // Rows as the edge shows them: an allow-list, field by field, so that a column added to a table is not shown by accident.
 // Ids get their prefix, times become ISO 8601, bigints numbers (token counts and micro-dollars stay far below 2^53).
-import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
+import { gatePolicyOf, retentionOf, type MemoryPolicy } from '../domain/memory-settings.ts';
 import { machineKey, type Machine } from '../domain/machine.ts';
 import type { JobState } from '../limits/job-state.ts';
 import { publicId, type IdKind } from '../ids.ts';
@@ -85,7 +85,7 @@ export const memory = (row: Memory): wire.Memory => ({
   createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null, pinned: row.pinned,
 });
 
-export const memoryPolicy = (policy: MemoryPolicy): wire.MemoryPolicy => ({ version: policy.version, settings: policy.settings, gate: gatePolicyOf(policy), setBy: policy.setBy, setAt: isoOrNull(policy.setAt) });
+export const memoryPolicy = (policy: MemoryPolicy): wire.MemoryPolicy => ({ version: policy.version, settings: policy.settings, gate: gatePolicyOf(policy), retention: retentionOf(policy), setBy: policy.setBy, setAt: isoOrNull(policy.setAt) });
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 

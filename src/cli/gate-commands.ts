@@ -2,11 +2,12 @@
 // database itself, with the settings of the workers, in the scope it is told; changes nothing.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { z } from 'zod';
 import { readConfig, type Config } from '../config.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { POLICY, policySchema, policyVersion, type GatePolicy } from '../domain/gate-policy.ts';
 import { mergePatch } from '../domain/json.ts';
-import { gatePolicyOf } from '../domain/memory-settings.ts';
+import { changedSettings, gatePolicyOf, memorySettingsSchema, type MemorySettings } from '../domain/memory-settings.ts';
 import { publicId } from '../ids.ts';
 import { makeLog } from '../log.ts';
 import { wholeNumber } from './arguments.ts';
@@ -24,7 +25,7 @@ export function addGateCommands(memories: Command): void {
     .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
     .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the tenant’s present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
     .action(replay);
-  memories.command('retention').description('what is due to be closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--apply', 'close and delete it, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
+  memories.command('retention').description('what is due to be closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--policy <file>', 'what would be due if this were set, as `memories policy set` takes it: only with --tenant').option('--apply', 'close and delete it, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
     .action(retention);
 }
 
@@ -50,7 +51,7 @@ async function replay({ tenant, user, policy: file, limit, json }: Words): Promi
 function readPolicy(file: string, present: GatePolicy): GatePolicy {
   const { data, error } = policySchema.safeParse(mergePatch(present, readObject(file)));
   if (data) return data;
-  throw new MainstayError('bad_request', `${file}: ${error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ')}. \`mainstay memories policy\` prints the fields there are.`);
+  throw new MainstayError('bad_request', `${file}: ${issuesOf(error)}. \`mainstay memories policy\` prints the fields there are.`);
 }
 
 function readObject(file: string): object {
@@ -67,13 +68,30 @@ function configuration(): Config {
   try { return readConfig(); } catch (error) { throw new MainstayError('bad_request', messageOf(error)); }
 }
 
+interface RetentionWords { readonly tenant?: string; readonly policy?: string; readonly apply?: true; readonly json?: boolean }
+
 /** The operator has looked: with `--apply` the brake does not hold. */
-async function retention({ tenant, apply, json }: { readonly tenant?: string; readonly apply?: true; readonly json?: boolean }): Promise<void> {
-  if (apply && tenant === undefined) throw new MainstayError('bad_request', 'Name the tenant whose memories are to be closed and deleted: --tenant.');
-  const [{ dueRetention, retain }, { isBraked }] = await Promise.all([import('../store/engine/retention.ts'), import('../domain/retention.ts')]);
-  const { due, done } = await withDatabase(async (pool) => ({ due: await dueRetention(pool, tenant), done: apply && tenant !== undefined ? await retain(pool, tenant, 'cli') : undefined }));
+async function retention({ tenant, policy: file, apply, json }: RetentionWords): Promise<void> {
+  if ((apply || file !== undefined) && tenant === undefined) throw new MainstayError('bad_request', 'Name the tenant whose memories these are: --tenant.');
+  if (apply && file !== undefined) throw new MainstayError('bad_request', '`--policy` shows what would be due and changes nothing: set it with `mainstay memories policy set`, then --apply.');
+  const [{ dueRetention, retain, settingsOf }, { isBraked }] = await Promise.all([import('../store/engine/retention.ts'), import('../domain/retention.ts')]);
+  const { due, done } = await withDatabase(async (pool) => {
+    const present = await settingsOf(pool, tenant);
+    const [set] = present;
+    const asked = file === undefined || tenant === undefined ? present : [{ tenant, version: (set?.version ?? 0) + 1, settings: changedSettings(set?.settings ?? {}, readSettings(file)) }];
+    return { due: await dueRetention(pool, tenant, asked), done: apply && tenant !== undefined ? await retain(pool, tenant, 'cli') : undefined };
+  });
   const data = due.map((one) => ({ ...one, braked: isBraked(one) }));
   if (json) return printJson({ data, ...(done && { done }) });
-  printTable(['tenant', 'memories', 'to close', 'to delete', ''], data.map((one) => [one.tenant, one.memories, one.closes, one.deletes, one.braked ? 'braked: more than one sweep may take' : '']));
+  printTable(['tenant', 'memories', 'to close', 'to delete', 'by', ''], data.map((one) => [one.tenant, one.memories, one.closes, one.deletes, one.takes.map(({ rule, days, memories }) => `${rule} ${days}: ${memories}`).join(', '), one.braked ? 'braked: more than one sweep may take' : '']));
   if (done) printLine(`${done.closed} closed, ${done.deleted} deleted`);
 }
+
+/** As `memories policy set` takes them. */
+function readSettings(file: string): MemorySettings {
+  const { data, error } = memorySettingsSchema.safeParse(readObject(file));
+  if (data) return data;
+  throw new MainstayError('bad_request', `${file}: ${issuesOf(error)}. \`mainstay memories policy show\` prints what is set.`);
+}
+
+const issuesOf = (error: z.ZodError): string => error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ');

@@ -5,6 +5,7 @@ import { MainstayError } from './errors.ts';
 import { POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
 import { mergePatch } from './json.ts';
 import { PII_CLASSES, PII_RULES } from './pii.ts';
+import { days, daysOrNever, RETENTION, retentionSchema, type RetentionRules } from './retention.ts';
 import { MEMORY_TYPES } from './status.ts';
 
 /** Left out: as it was. null: as it is for everybody. */
@@ -17,6 +18,7 @@ export const memorySettingsSchema = z.strictObject({
     caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),
     pii: each(PII_CLASSES, z.enum(PII_RULES)),
   })),
+  retention: own(z.strictObject({ halfLifeDays: each(MEMORY_TYPES, days), idleDays: each(MEMORY_TYPES, daysOrNever), closedDays: own(days) })),
 });
 export type MemorySettings = z.infer<typeof memorySettingsSchema>;
 
@@ -31,6 +33,9 @@ export const NOTHING_SET: MemoryPolicy = { version: 0, settings: {}, setBy: null
 
 /** The gate's policy for this tenant. */
 export const gatePolicyOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): GatePolicy => policySchema.parse(mergePatch(POLICY, settings.gate ?? {}));
+
+/** How long this tenant's memories stay. */
+export const retentionOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): RetentionRules => retentionSchema.parse(mergePatch(RETENTION, settings.retention ?? {}));
 
 /** As verdicts name it: the numbers, and behind a dot the version of the tenant's settings, where it has any. */
 export const policyNameOf = (policy: GatePolicy, version: number): string => (version === 0 ? policyVersion(policy) : `${policyVersion(policy)}.${version}`);

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
 import { policySchema } from './gate-policy.ts';
 import { memorySettingsSchema } from './memory-settings.ts';
+import { retentionSchema } from './retention.ts';
 import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
 import { MEMORY_FEEDBACK } from './feedback.ts';
 import { CAUSES } from './explain.ts';
@@ -219,7 +220,7 @@ export const pinSchema = z.strictObject({ pinned: z.boolean() });
 
 export const newMemoryPolicySchema = memorySettingsSchema;
 export const memoryPolicySchema = z.object({
-  version: z.number().int().describe('verdicts name it; 0: nothing was ever set'), settings: memorySettingsSchema.describe('what the tenant has set'), gate: policySchema.describe('what holds by it'), setBy: z.string().nullable(), setAt: time.nullable(),
+  version: z.number().int().describe('verdicts name it; 0: nothing was ever set'), settings: memorySettingsSchema.describe('what the tenant has set'), gate: policySchema.describe('what holds by it'), retention: retentionSchema.describe('how long its memories stay by it; days'), setBy: z.string().nullable(), setAt: time.nullable(),
 });
 
 const supported = z.boolean().nullable().describe('whether the answer says what the memory says, cited or not; null: the run is not remembered yet, or never is');

@@ -2,7 +2,7 @@
 // lines. Pure. The block's order is by class and id, not by score, so that it stays the same text as long as the same
 // memories are in it and the provider's prompt cache can hold it.
 import type { RecalledMemory } from '../domain/machine.ts';
-import { HALF_LIFE_DAYS } from '../domain/retention.ts';
+import { RETENTION } from '../domain/retention.ts';
 import type { MemoryType } from '../domain/status.ts';
 import { fold } from '../domain/gate-words.ts';
 import type { RecalledRow } from '../store/recall-memories.ts';
@@ -50,8 +50,8 @@ export function scoreOf(row: RecalledRow, { dense, sparse, fused }: Pick<Scored,
 export const bestFirst = (scored: readonly Scored[]): Scored[] => [...scored].sort((a, b) => b.score - a.score || (a.row.id < b.row.id ? -1 : 1));
 
 /** confidence · 2^(−idle / h), h growing with how often it was said and cited. */
-export function strengthOf({ type, confidence, seenCount, citedCount, idleMs }: Pick<RecalledRow, 'type' | 'confidence' | 'seenCount' | 'citedCount' | 'idleMs'>): number {
-  const halfLifeMs = HALF_LIFE_DAYS[type] * 86_400_000 * (1 + Math.log(1 + seenCount) + 0.5 * Math.log(1 + citedCount));
+export function strengthOf({ type, confidence, seenCount, citedCount, idleMs, halfLifeDays }: Pick<RecalledRow, 'type' | 'confidence' | 'seenCount' | 'citedCount' | 'idleMs' | 'halfLifeDays'>): number {
+  const halfLifeMs = (halfLifeDays ?? RETENTION.halfLifeDays[type]) * 86_400_000 * (1 + Math.log(1 + seenCount) + 0.5 * Math.log(1 + citedCount));
   return Math.max(STRENGTH_FLOOR, confidence * 2 ** (-idleMs / halfLifeMs));
 }
 

@@ -12,7 +12,7 @@ export async function keepRetention(pool: EnginePool, log: Log): Promise<void> {
       log.warn(due, 'retention is braked: more of this tenant’s memories are due than one sweep may take; see `mainstay memories retention`');
       continue;
     }
-    await retain(pool, due.tenant, 'maintenance').then(({ closed, deleted }) => { if (closed + deleted > 0) log.info({ tenant: due.tenant, closed, deleted }, 'memories that outlived their time'); },
+    await retain(pool, due.tenant, 'maintenance').then((done) => { if (done.took.length > 0) log.info({ tenant: due.tenant, ...done }, 'memories that outlived their time'); },
       (error: unknown) => log.warn({ tenant: due.tenant, error: messageOf(error) }, 'retention of a tenant could not go on'));
   }
 }

@@ -2,13 +2,15 @@
 // new one would go, with the weakest of them. From then on the transaction sees no more than the run's user does.
 import type { Evictable, Room } from '../domain/gate-room.ts';
 import type { GatePolicy } from '../domain/gate-policy.ts';
-import { gatePolicyOf, policyNameOf } from '../domain/memory-settings.ts';
-import { HALF_LIFE_DAYS } from '../domain/retention.ts';
+import { gatePolicyOf, policyNameOf, retentionOf } from '../domain/memory-settings.ts';
+import type { RetentionRules } from '../domain/retention.ts';
 import { MEMORY_SCOPES, type MemoryScope, type MemoryType } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
 import { memoryPolicy } from './memory-policies.ts';
 import { VISIBLE } from './recall-memories.ts';
 import { lockOwners, narrowTo } from './remember-run.ts';
+
+type HalfLives = RetentionRules['halfLifeDays'];
 
 export interface Turn {
   readonly policy: GatePolicy;
@@ -25,7 +27,7 @@ export async function takeTurn(tx: TenantTx, user: string | null, agent: string,
   const policy = gatePolicyOf(set);
   const tenant = await liveInTenant(tx, policy.caps.tenant + 1); // of all its users: before the transaction is narrowed
   await narrowTo(tx, user);
-  return { policy, policyName: policyNameOf(policy, set.version), room: await roomFor(tx, policy, { user, agent, tenant }) };
+  return { policy, policyName: policyNameOf(policy, set.version), room: await roomFor(tx, policy, { user, agent, tenant, halfLifeDays: retentionOf(set).halfLifeDays }) };
 }
 
 /** Counts no further than `enough`. */
@@ -34,7 +36,7 @@ async function liveInTenant(tx: TenantTx, enough: number): Promise<number> {
   return row?.n ?? 0;
 }
 
-async function roomFor(tx: TenantTx, { caps, maxAdmits }: GatePolicy, { user, agent, tenant }: { readonly user: string | null; readonly agent: string; readonly tenant: number }): Promise<Room | undefined> {
+async function roomFor(tx: TenantTx, { caps, maxAdmits }: GatePolicy, { user, agent, tenant, halfLifeDays }: { readonly user: string | null; readonly agent: string; readonly tenant: number; readonly halfLifeDays: HalfLives }): Promise<Room | undefined> {
   const isNear = (n: number, cap: number): boolean => n + maxAdmits > cap;
   const { types, ...wide } = caps;
   if (!isNear(tenant, Math.min(...Object.values(wide), ...Object.values(types)))) return undefined;
@@ -44,16 +46,16 @@ async function roomFor(tx: TenantTx, { caps, maxAdmits }: GatePolicy, { user, ag
   const near = isNear(tenant, caps.tenant) || counted.some(({ type, n }) => isNear(n, types[type])) || MEMORY_SCOPES.some((scope) => isNear(of(scope).reduce((sum, { n }) => sum + n, 0), caps[scope]));
   if (!near) return undefined;
   const [users, agents, workspace] = (['user', 'agent', 'workspace'] as const).map((scope) => Object.fromEntries(of(scope).map(({ type, n }) => [type, n])));
-  return { tenant, owners: { user: users ?? {}, agent: agents ?? {}, workspace: workspace ?? {} }, evictable: await weakest(tx, user, agent, maxAdmits) };
+  return { tenant, owners: { user: users ?? {}, agent: agents ?? {}, workspace: workspace ?? {} }, evictable: await weakest(tx, user, agent, halfLifeDays, maxAdmits) };
 }
 
 /** Of each owner and type as many as a run may push out, by their strength (`strengthOf`, without its floor). */
-function weakest(tx: TenantTx, user: string | null, agent: string, most: number): Promise<Evictable[]> {
+function weakest(tx: TenantTx, user: string | null, agent: string, halfLifeDays: HalfLives, most: number): Promise<Evictable[]> {
   return tx.db.$queryRawUnsafe<Evictable[]>(`
     SELECT id::text AS id, scope::text AS scope, type::text AS type, strength FROM (
       SELECT id, scope, type, strength, row_number() OVER (PARTITION BY scope, type ORDER BY strength, id) AS place FROM (
         SELECT id, scope, type, round((confidence * power(2, -greatest(0, extract(epoch FROM now() - last_seen_at))::float8
           / (86400 * ($4::json ->> type::text)::float8 * (1 + ln(1 + seen_count) + 0.5 * ln(1 + cited_count)))))::numeric, 6)::float8 AS strength
         FROM memories WHERE ${VISIBLE} AND NOT pinned AND NOT (type = 'constraint' AND source_role = 'user')) m) s
-    WHERE place <= $5::int ORDER BY strength, id`, tx.scope.tenant, user, agent, JSON.stringify(HALF_LIFE_DAYS), most);
+    WHERE place <= $5::int ORDER BY strength, id`, tx.scope.tenant, user, agent, JSON.stringify(halfLifeDays), most);
 }

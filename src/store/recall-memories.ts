@@ -18,6 +18,8 @@ export interface RecalledRow {
   readonly validFromMs: number;
   /** Since it was last said or cited, by the database's clock. */
   readonly idleMs: number;
+  /** As the tenant has set it for memories of this type; null: as it is for everybody. */
+  readonly halfLifeDays: number | null;
   /** Its subject is named by the query, or it is a standing wish of the user. */
   readonly slot: boolean;
   /** Rank of its words by Postgres' full text; 0 where it was not asked. */
@@ -68,7 +70,8 @@ const notIndexed = (visible: string, which: string): string =>
   `(SELECT id, statement FROM memories WHERE ${visible} AND indexed_generation ${which} ORDER BY tenant_id, indexed_generation LIMIT ${NOT_INDEXED})`;
 
 const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount",
-      (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs"`;
+      (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
+      ((SELECT settings #> '{retention,halfLifeDays}' FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) ->> type::text)::float8 AS "halfLifeDays"`;
 
 export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<RecalledRow[]> {
   const [visible, scope] = seenBy(tx, ask);

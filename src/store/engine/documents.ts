@@ -1,6 +1,6 @@
 // Documents over all tenants: emptied for an erasure or when an older version has outlived its time, and deleted once the index has
 // let go of their chunks in every generation.
-import { CLOSED_DAYS } from '../../domain/retention.ts';
+import { RETENTION } from '../../domain/retention.ts';
 import { EMPTY_CHUNK, EMPTY_DOCUMENT } from '../empty-documents.ts';
 import { counting, RUNS, type Erasure, type ErasureKind } from './erase.ts';
 import { TITLED } from './index-rows.ts';
@@ -29,12 +29,18 @@ export const eraseDocuments = (pool: EnginePool, erasure: Erasure, ids: readonly
   return [['documents', documents.rowCount ?? 0], ['chunks', chunks.rowCount ?? 0]];
 });
 
-/** Empties versions that were replaced long ago. */
+/** Days that a tenant keeps what was replaced; the newest settings of each tenant count. */
+const OWN_DAYS = `SELECT DISTINCT ON (tenant_id) tenant_id, (settings #>> '{retention,closedDays}')::int AS days FROM memory_policies ORDER BY tenant_id, version DESC`;
+
+/** Empties versions that were replaced long ago. The shortest time of all tenants bounds what is read. */
 export async function expireReplaced(pool: EnginePool, limit: number): Promise<void> {
   await inTransaction(pool, async (client) => {
     const { rows } = await client.query<{ tenant: string; id: string }>(`
-      UPDATE documents SET ${EMPTY_DOCUMENT} WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM documents WHERE closed_at < now() - interval '${CLOSED_DAYS} days' AND erased_at IS NULL ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-      RETURNING tenant_id AS tenant, id`, [limit]);
+      WITH own AS MATERIALIZED (${OWN_DAYS})
+      UPDATE documents SET ${EMPTY_DOCUMENT} WHERE (tenant_id, id) IN (
+        SELECT d.tenant_id, d.id FROM documents d LEFT JOIN own USING (tenant_id)
+        WHERE d.closed_at < now() - make_interval(days => least($2, (SELECT min(days) FROM own))) AND d.closed_at < now() - make_interval(days => coalesce(own.days, $2)) AND d.erased_at IS NULL ORDER BY d.closed_at LIMIT $1 FOR UPDATE OF d SKIP LOCKED)
+      RETURNING tenant_id AS tenant, id`, [limit, RETENTION.closedDays]);
     if (rows.length === 0) return;
     await client.query(`UPDATE document_chunks c SET ${EMPTY_CHUNK} FROM unnest($1::text[], $2::uuid[]) AS d(tenant, id) WHERE c.tenant_id = d.tenant AND c.document_id = d.id AND c.erased_at IS NULL`, [rows.map(({ tenant }) => tenant), rows.map(({ id }) => id)]);
   });
