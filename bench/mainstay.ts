@@ -28,7 +28,7 @@ export async function startWorker(place: Place, tasks: Tasks): Promise<Stoppable
   const queue = base.queues.get('agent');
   if (!queue) throw new Error('no pool agent');
   const worker = new RunWorker({
-    ...assembleExecution(base, assembleLimits(base), { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve() }, `agent-${process.pid}`),
+    ...assembleExecution(base, assembleLimits(base), { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, `agent-${process.pid}`),
     pool: 'agent', queue, dispatcher: base.dispatcher, redisUrl: base.config.REDIS_URL, subscriber: openRedis(base.config.REDIS_URL, 'blocking', base.log),
     concurrency: base.config.CONCURRENCY, leaseMs: base.config.LEASE_MS, drainMs: 1_000,
     onEnded: (run, status) => {

@@ -39,7 +39,7 @@ export async function measureTurns(servers: OwnServers, turns: number): Promise<
   if (!queue) throw new Error('no pool agent');
   let ends = 0;
   const worker = new RunWorker({
-    ...assembleExecution(base, limits, { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve() }, `agent-${process.pid}`), pool: 'agent', queue, dispatcher: base.dispatcher, redisUrl: servers.redisUrl,
+    ...assembleExecution(base, limits, { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, `agent-${process.pid}`), pool: 'agent', queue, dispatcher: base.dispatcher, redisUrl: servers.redisUrl,
     subscriber: openRedis(servers.redisUrl, 'blocking', base.log), concurrency: 50, leaseMs: base.config.LEASE_MS, drainMs: 1_000, onEnded: () => { ends++; return Promise.resolve(); },
   });
   const run = async (runs: number, each: number): Promise<Turn[]> => {

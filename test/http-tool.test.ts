@@ -30,7 +30,7 @@ beforeEach(() => { seen.length = 0; });
 interface Args { path: string }
 const tool = (change: Partial<HttpToolOptions<Args>> = {}): Tool =>
   httpTool<Args>({ name: 'fetch', description: 'Fetches.', origin: `http://127.0.0.1:${port}`, allowInside: ['127.0.0.1'], input: z.strictObject({ path: z.string() }), call: ({ path }) => ({ path }), ...change });
-const run = (one: Tool, path = '/', signal: AbortSignal = AbortSignal.timeout(5_000)): Promise<unknown> => one.run({ path } as never, { tenant: 'acme', user: undefined, run: 'r', key: 'key-1', progress: () => undefined, signal });
+const run = (one: Tool, path = '/', signal: AbortSignal = AbortSignal.timeout(5_000)): Promise<unknown> => one.run({ path } as never, { tenant: 'acme', user: undefined, run: 'r', key: 'key-1', progress: () => undefined, searchDocuments: () => Promise.reject(new Error('no documents')), signal });
 
 describe('what is inside', () => {
   test.each(['127.0.0.1', '10.1.2.3', '172.31.0.1', '192.168.1.1', '169.254.169.254', '100.64.0.1', '0.0.0.0', '224.0.0.1', '255.255.255.255', '::1', '::', '::ffff:127.0.0.1', '::ffff:a00:1', '64:ff9b::7f00:1', '2002:7f00:1::', 'fe80::1', 'fe80::1%eth0', 'fd00::1', 'ff02::1'])('%s', (address) => expect(isInside(address)).toBe(true));

@@ -26,7 +26,7 @@ const named = ({ tools }: McpConnection, name: string): Tool => {
   if (!tool) throw new Error(`no ${name} among ${tools.map((one) => one.name).join()}`);
   return tool;
 };
-const run = (tool: Tool, args: unknown): Promise<unknown> => tool.run(args as never, { tenant: 'acme', user: undefined, run: 'r', key: 'key-1', progress: () => undefined, signal: AbortSignal.timeout(10_000) });
+const run = (tool: Tool, args: unknown): Promise<unknown> => tool.run(args as never, { tenant: 'acme', user: undefined, run: 'r', key: 'key-1', progress: () => undefined, searchDocuments: () => Promise.reject(new Error('no documents')), signal: AbortSignal.timeout(10_000) });
 
 test('over stdio: names carry the server, schemas are its own, and effects are unkeyed unless declared', async () => {
   const connection = await connect({ transport: STDIO, effects: { add: 'read' } });

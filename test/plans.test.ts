@@ -16,8 +16,8 @@ import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
 import { abandonedRuns, duePage, FIRST_DUE, latestDue, readyRuns } from '../src/store/engine/sweeps.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
 import { statusCounts, workOf } from '../src/store/engine/work.ts';
-import { registerWorker, renewLeaseIfHeld } from '../src/store/engine/workers.ts';
-import { CALL, commitOf, HASH, MACHINES, newRun, placeOf, RESULT, STEP, TENANT } from './support/run-bench.ts';
+import { registerWorker, renewLeaseIfHeld, retireWorker } from '../src/store/engine/workers.ts';
+import { CALL, commitOf, HASH, MACHINES, newRun, newWorker, placeOf, RESULT, STEP, TENANT } from './support/run-bench.ts';
 import { useStack } from './support/stack.ts';
 
 const RUNS = 100_000;
@@ -38,9 +38,10 @@ const ALLOWED = {
   'submit debounced': [],
   'ready runs': [KEY, 'agent_runs_session'],
   'claim fresh': [KEY],
-  'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open'],
-  'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
-  'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', 'model_calls_open', ...PERMITS],
+  'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey'],
+  'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', ...PERMITS],
+  'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', ...PERMITS],
+  'claim after a dead worker': ['run_steps_pkey', 'model_calls_open'],
   'refused': [KEY, 'agent_runs_session'],
   'seat': [KEY, 'agent_runs_held'],
   'due page': [KEY, 'agent_runs_due', 'agent_runs_session'],
@@ -105,6 +106,12 @@ beforeAll(async () => {
   const limited = newRun({ concurrencyKey: 'k', concurrencyLimit: 2 });
   await submitRuns(pool, [limited]);
   await claimRuns(door('claim with permits'), [{ tenant: TENANT, id: limited.id }], holder, MACHINES, 60_000);
+  const left = newRun();
+  const dead = await newWorker(pool);
+  await submitRuns(pool, [left]);
+  await claimRuns(pool, [{ tenant: TENANT, id: left.id }], dead, MACHINES, 60_000);
+  await retireWorker(pool, dead);
+  await claimRuns(door('claim after a dead worker'), [{ tenant: TENANT, id: left.id }], holder, MACHINES, 60_000); // its last statement is kept
   await refusedRun(door('refused'), TENANT, limited.id, MACHINES);
   await seatRunning(door('seat'));
   await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);

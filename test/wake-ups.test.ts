@@ -107,11 +107,25 @@ describe('wake-ups', () => {
     expect(await taken.next()).toBe('run-1');
   });
 
-  test('what is begun beside a fetch is told where the fetch brought no job, and only there', async () => {
+  test('an offer has an idle worker look before its wake-up is there', async () => {
+    const lost = openRedis(server.url, 'fast', log);
+    await redisReady(lost);
+    const unheard = new WakeUps({ redis: lost, keys, pool: 'agents', log });
+    lost.disconnect(); // no wake-up is ever added
+    const ready = new ReadyQueue({ redis: fast, wakeUps: unheard, keys, pool: 'agents' });
+    const idle = openRedis(server.url, 'blocking', log);
+    const woken = idle.bzpopmin(queue.toKey('marker'), 0); // as BullMQ's own workers wait
+    await ready.offer({ tenant: 'a', run: 'run-1', order: 1 });
+    expect(await woken).not.toBeNull();
+    idle.disconnect();
+    expect((await wakeUps.counts()).waiting).toBe(0);
+  });
+
+  test('what is begun before a fetch is told where the fetch brought no job, and only there', async () => {
     const [fetches, nothing, woken] = [signalList<number>(), signalList<number>(), signalList<number>()];
     let fetch = 0;
     await startWorker({
-      onFetch: () => { const mine = ++fetch; fetches.push(mine); return () => { nothing.push(mine); }; },
+      onFetch: async () => { const mine = ++fetch; fetches.push(mine); return () => { nothing.push(mine); }; },
       onWakeUp: async () => { woken.push(fetch); },
     });
     expect(await nothing.next()).toBe(await fetches.next()); // BullMQ looks once before it waits

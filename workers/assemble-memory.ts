@@ -15,6 +15,7 @@ import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
+import { makeSearchDocuments } from '../src/memory/search-documents.ts';
 import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
 import type { Service } from '../src/service.ts';
@@ -72,7 +73,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   return {
     machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
     embedder,
-    recaller: makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }),
+    recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
     documents: makeDocumentService(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;

@@ -3,11 +3,11 @@
 import { z } from 'zod';
 import { DOCUMENT_BODY_BYTES, DOCUMENT_KINDS } from '../domain/document.ts';
 import { MainstayError } from '../domain/errors.ts';
-import { addedDocumentSchema, chunkSchema, documentSchema, foundPassagesSchema, newDocumentSchema, type Document as Shown, type Passage as ShownPassage } from '../domain/wire-documents.ts';
+import { addedDocumentSchema, chunkSchema, documentSchema, foundPassagesSchema, newDocumentSchema, type Document as Shown } from '../domain/wire-documents.ts';
 import { name, pageOf } from '../domain/wire.ts';
 import { parseId, publicId } from '../ids.ts';
-import type { Passage } from '../memory/find-chunks.ts';
 import { keepDocument } from '../memory/keep-document.ts';
+import { shownPassage } from '../memory/search-documents.ts';
 import type { TenantTx } from '../store/app-store.ts';
 import { audit } from '../store/audit.ts';
 import { chunksOfDocument, getDocument, indexedChunks, listDocuments, removeDocument, type ChunkRow, type Document } from '../store/documents.ts';
@@ -68,7 +68,7 @@ export function addDocumentRoutes(app: ApiApp, { store, findPassages }: RouteDep
     const { q: query, user: named, agent, limit } = request.query;
     const { tenant, user } = scopeOf(bearer, named);
     const { passages, semantic, degraded } = await findPassages({ tenant, user: user ?? undefined, agent, query, limit });
-    const data = passages.map(passage);
+    const data = passages.map(shownPassage);
     await store.withTenant({ tenant, user }, (tx) => audit(tx, { actor: actorOf(bearer), userId: user, action: 'document.read', objectType: 'document', objectId: 'search', allowed: true, details: { ids: data.map(({ id }) => id) } }));
     return { data, semantic, degraded };
   });
@@ -132,8 +132,3 @@ async function shownOf(tx: TenantTx, rows: readonly Document[]): Promise<Shown[]
 }
 
 const chunk = ({ id, ordinal, start, end, text }: ChunkRow) => ({ id: publicId('chunk', id), ordinal, start, end, text });
-
-const passage = (found: Passage): ShownPassage => ({
-  ...chunk(found), document: publicId('document', found.document), kind: found.kind, title: found.title, source: found.source, version: found.version, user: found.user, agent: found.agent,
-  run: found.run === null ? null : publicId('run', found.run), stepSeq: found.stepSeq, tool: found.tool, createdAt: found.createdAt.toISOString(), score: found.score,
-});

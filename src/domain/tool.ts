@@ -2,6 +2,7 @@
 // so what the engine may do after a crash.
 import type { z } from 'zod';
 import type { ToolEffect } from './status.ts';
+import type { FoundPassages } from './wire-documents.ts';
 
 export interface ToolContext {
   readonly tenant: string;
@@ -14,7 +15,11 @@ export interface ToolContext {
   readonly signal: AbortSignal;
   /** Live progress of the run for people: 0 to 1 and a short note without content. Never durable; nothing once the call is over. */
   progress(fraction: number, note?: string): void;
+  /** Passages of documents that the run's user and agent may see, best first; 10 of them unless told. */
+  searchDocuments(query: string, options?: DocumentSearch): Promise<FoundPassages>;
 }
+
+export interface DocumentSearch { /** 1 to 50 */ readonly limit?: number }
 
 /** So many calls in so many seconds, of the whole fleet, or of each tenant or user. */
 export interface ToolRate { readonly calls: number; readonly perS: number; readonly per: 'fleet' | 'tenant' | 'user' }

@@ -17,8 +17,8 @@ export interface BullWorkerOptions {
   readonly log: Log;
   /** Longest that `stop` waits for jobs in hand. */
   readonly drainMs: number;
-  /** Called when BullMQ is asked for a job: what needs no job can be begun beside it. Its answer is called when none came. */
-  readonly onFetch?: () => (() => void) | undefined;
+  /** Called before BullMQ is asked for a job, which waits for it: what needs no job can be begun. Must not reject; its answer is called when no job came. */
+  readonly onFetch?: () => Promise<(() => void) | undefined>;
 }
 
 export interface InHand {
@@ -42,7 +42,7 @@ class PromptWorker extends Worker {
   override get maximumBlockTimeout(): number { return REDIS_BLOCK_S; }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
-    const cameToNothing = this.#onFetch?.();
+    const cameToNothing = await this.#onFetch?.();
     let job: Job | undefined;
     try {
       job = await super.moveToActive(token, name) as Job | undefined; // BullMQ's type leaves out that there may be none

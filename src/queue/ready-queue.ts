@@ -76,8 +76,6 @@ export class ReadyQueue {
   readonly #keys: readonly string[];
   readonly #generationKey: string;
   readonly #scripts = loadScripts();
-  /** The last offer found too few wake-ups: the next one brings one along in its own round trip, behind it on the same connection. A guess that is wrong is an empty take. */
-  #wantsWakeUp = false;
   readonly #offers = new Grouped<Offer, void>((runs) => this.#offerNow(runs).then(() => []), { lanes: GROUP_LANES, max: READY_GROUP_MAX });
   readonly #takes = new Grouped<Want, Taken | undefined>((wants) => this.#takeNow(wants), { lanes: GROUP_LANES, max: READY_GROUP_MAX });
 
@@ -86,7 +84,7 @@ export class ReadyQueue {
     this.#redis = options.redis;
     this.#wakeUps = options.wakeUps;
     this.#prefix = options.keys.ready(options.pool);
-    this.#keys = ['ready', 'parked', 'pool'].map((name) => `${this.#prefix}${name}`).concat(options.wakeUps.waitKey, this.#prefix);
+    this.#keys = ['ready', 'parked', 'pool'].map((name) => `${this.#prefix}${name}`).concat(options.wakeUps.waitKey, options.wakeUps.markerKey, this.#prefix);
     this.#generationKey = `${this.#prefix}generation`;
   }
 
@@ -108,6 +106,11 @@ export class ReadyQueue {
    */
   take(settle?: Settle): Promise<Taken | undefined> {
     return this.#takes.add({ take: true, settle });
+  }
+
+  /** Takes in this very turn of the event loop, in a call of its own: for a worker that has nothing else to ask. */
+  async takeAtOnce(): Promise<Taken | undefined> {
+    return (await this.#takeNow([{ take: true, settle: undefined }]))[0];
   }
 
   /** Settles without taking: the place is given up. */
@@ -181,10 +184,8 @@ export class ReadyQueue {
 
   async #offerNow(runs: readonly Offer[]): Promise<number> {
     const args = runs.flatMap(({ tenant, weight, cap, run, order, limits }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order, limits ?? '']);
-    const early = this.#wantsWakeUp ? 1 : 0;
-    const [[wakeUps, added]] = await Promise.all([this.#script('offer', [WAKE_UP_WINDOW, ...args]) as Promise<[number, number]>, this.#wakeUps.ring(early)]);
-    this.#wantsWakeUp = wakeUps > 0;
-    await this.#wakeUps.ring(wakeUps - early);
+    const [wakeUps, added] = (await this.#script('offer', [WAKE_UP_WINDOW, ...args])) as [number, number];
+    await this.#wakeUps.ring(wakeUps);
     return added;
   }
 

@@ -20,6 +20,8 @@ export interface WakeUpCounts { waiting: number; delayed: number; active: number
 export class WakeUps {
   /** BullMQ's list of waiting wake-ups: the ready queue's scripts ask for its length. */
   readonly waitKey: string;
+  /** What BullMQ's idle workers wait for: whatever stands here has one of them look. */
+  readonly markerKey: string;
   readonly #queue: Queue;
   readonly #warn: (error: unknown) => void;
 
@@ -27,6 +29,7 @@ export class WakeUps {
   constructor(options: { redis: Redis; keys: RedisKeys; pool: string; log: Log }) {
     this.#queue = openQueue(wakeUpQueueName(options.pool), options.redis, options.keys, options.log);
     this.waitKey = this.#queue.toKey('wait');
+    this.markerKey = this.#queue.toKey('marker');
     this.#warn = sampledWarning(options.log, 'wake-ups');
   }
 
@@ -34,7 +37,7 @@ export class WakeUps {
   async ring(n: number): Promise<void> {
     if (n <= 0) return;
     const wakeUp = { name: WAKE_UP_JOB, data: {}, opts: wakeUpKeeps };
-    await this.#queue.addBulk(Array.from({ length: n }, () => wakeUp)).catch(this.#warn);
+    await (n === 1 ? this.#queue.add(wakeUp.name, wakeUp.data, wakeUp.opts) : this.#queue.addBulk(Array.from({ length: n }, () => wakeUp))).catch(this.#warn);
   }
 
   /**

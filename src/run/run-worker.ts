@@ -18,7 +18,7 @@ import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
 import { readyRun, type Ready } from '../store/engine/sweeps.ts';
 import { cancelledRuns } from '../store/engine/workers.ts';
 import { tellRuns, type Active } from './active-run.ts';
-import { EarlyTake } from './early-take.ts';
+import { EarlyTake, type Show } from './early-take.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
@@ -41,8 +41,6 @@ export interface WorkerDeps extends ExecuteDeps {
   /** Called with every run that ended: memory, follow-ups. Never rejects. */
   readonly onEnded: (run: ClaimedRun, status: string) => Promise<void>;
 }
-
-type Show = (data: Record<string, unknown>) => void;
 
 /** After its steps were aborted at the end of a drain the worker waits so long for their last commits. */
 const LAST_COMMITS_MS = 2_000;
@@ -85,7 +83,7 @@ export class RunWorker implements Service {
     const { engine, pool, worker, leaseMs, log } = deps;
     const ring = (): void => { void deps.queue.ready.ring().catch(() => undefined); }; // maintenance rings every second
     this.#suspects = new Suspects(ring);
-    this.#early = new EarlyTake(deps.queue.ready);
+    this.#early = new EarlyTake(deps.queue.ready, (taken, show) => this.#moveOrGiveBack(taken, show));
     this.#liveness = new Liveness({
       engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
       onCancelled: (runs) => { for (const told of runs) tellRuns(this.#active, told); },
@@ -107,7 +105,7 @@ export class RunWorker implements Service {
     await within(this.#listen().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
     this.#wakeUps = makeWakeUpWorker({
       pool, concurrency, url: redisUrl, keys, log, drainMs: this.#deps.drainMs,
-      onFetch: () => (this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs ? this.#early.begin((taken) => this.#moveUnasked(taken)) : undefined),
+      onFetch: () => (this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs ? this.#early.begin() : Promise.resolve(undefined)),
       onWakeUp: (wakeUp) => this.#serve(wakeUp),
       onDelayed: async (tenant, run) => {
         const ready = await readyRun(this.#deps.engine.pool, tenant, run);
@@ -200,16 +198,18 @@ export class RunWorker implements Service {
   /** The ready queue holds runs and no wake-up has come for a while (BullMQ is silent, or they were spent elsewhere): takes by itself. */
   async #takeUnasked(): Promise<void> {
     if (monoMs() - this.#servedMs < FALLBACK_POLL_MS) return;
-    this.#moveUnasked(await this.#deps.queue.ready.take(undefined));
+    const { ready } = this.#deps.queue;
+    const taken = await ready.take(undefined);
+    if (taken) void this.#moveOrGiveBack(taken, () => undefined).then((settle) => settle && ready.settle(settle)).catch(() => undefined); // found by the sweep
   }
 
-  /** A run in hand without a wake-up. What cannot be moved here any more goes back. */
-  #moveUnasked(taken: Taken | undefined): void {
-    if (!taken) return;
+  /** A run in hand. What cannot be moved here any more goes back, and is settled. */
+  async #moveOrGiveBack(taken: Taken, show: Show): Promise<Settle | undefined> {
     const lease = this.ready ? this.#liveness.lease : undefined;
-    const { ready } = this.#deps.queue;
-    const moved = lease ? this.#moveTaken(lease, taken, () => undefined).then((settle) => ready.settle(settle)) : ready.settle({ ...taken, realMs: 0 }).then(() => this.#offerAgain([{ tenant: taken.tenant, id: taken.run }]));
-    void moved.catch(() => undefined); // found by the sweep
+    if (lease) return this.#moveTaken(lease, taken, show);
+    await this.#deps.queue.ready.settle({ ...taken, realMs: 0 });
+    await this.#offerAgain([{ tenant: taken.tenant, id: taken.run }]);
+    return undefined;
   }
 
   /** A cancel that Redis has not told is found here, within a second of its commit. */
@@ -226,21 +226,21 @@ export class RunWorker implements Service {
   /** One wake-up: settle the last run, take the next, for at most WAKE_UP_MS. */
   async #serve(wakeUp: WakeUp): Promise<void> {
     const endMs = monoMs() + WAKE_UP_MS;
-    let settle: Settle | undefined;
-    let early = await this.#early.taken();
+    const show: Show = (data) => wakeUp.show(data);
+    let settle = await this.#early.adopt(show);
+    if (settle) this.#servedMs = monoMs();
     while (!wakeUp.signal.aborted && this.ready && monoMs() < endMs) {
       await this.#suspects.whenOpen(endMs - monoMs());
       if (monoMs() < this.#standBackUntilMs) { await pause(Math.min(endMs, this.#standBackUntilMs) - monoMs(), wakeUp.signal); continue; }
       const { lease } = this.#liveness;
       if (!lease || !this.#suspects.open) continue;
-      const taken = early ?? await this.#deps.queue.ready.take(settle);
-      settle = early = undefined;
+      const taken = await this.#deps.queue.ready.take(settle);
+      settle = undefined;
       this.#servedMs = monoMs();
       if (!taken) return;
-      settle = await this.#moveTaken(lease, taken, (data) => wakeUp.show(data));
+      settle = await this.#moveTaken(lease, taken, show);
     }
     if (settle) await this.#deps.queue.ready.settle(settle);
-    this.#moveUnasked(early);
   }
 
   async #moveTaken(lease: Lease, taken: Taken, show: Show): Promise<Settle> {

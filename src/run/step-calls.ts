@@ -9,7 +9,7 @@ import type { ApprovalDecision, ApprovalRequest, ChildOptions, Machine } from '.
 import { fellBack, takesBatch } from '../domain/lane.ts';
 import type { StopReason } from '../domain/model.ts';
 import { MAX_MESSAGE_BYTES, SESSION_MESSAGES } from '../domain/tunables.ts';
-import type { Tool } from '../domain/tool.ts';
+import type { Tool, ToolContext } from '../domain/tool.ts';
 import { faultPoint } from '../fault-points.ts';
 import { newId } from '../ids.ts';
 import type { LiveText, LiveTurn } from '../limits/live-text.ts';
@@ -66,6 +66,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
+  const searchDocuments: ToolContext['searchDocuments'] = (query, { limit = 10 } = {}) => recaller.searchDocuments({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, query, limit });
   let settled: Promise<unknown> = Promise.resolve();
   const settling = (one: Promise<void>): void => {
     settled = Promise.all([settled, one]);
@@ -76,7 +77,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     settled: async () => { await settled; },
     tool: async (tool, args, argsHash, place, recorded) => {
       wanted();
-      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, sawInbox: (seq) => note(inbox, seq), charge: (name, atMost) => chargeTool(deps.models, { failsOverBudget, alive, sawInbox: (seq) => note(inbox, seq) }, place, argsHash, name, atMost) });
+      return callTool(tools, { tool: guardedTool(tool), args, argsHash, place, user, signal, recorded, origin, progress, searchDocuments, sawInbox: (seq) => note(inbox, seq), charge: (name, atMost) => chargeTool(deps.models, { failsOverBudget, alive, sawInbox: (seq) => note(inbox, seq) }, place, argsHash, name, atMost) });
     },
     model: async (request, argsHash, place, recorded, { live = false, lane }) => {
       wanted();

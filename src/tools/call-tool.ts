@@ -64,6 +64,7 @@ export interface ToolCallRequest {
   readonly charge: (tool: string, atMostMicroUsd: bigint) => Promise<Charge | Park>;
   /** Shows the run's live progress. */
   readonly progress: (fraction: number, note: string | undefined) => void;
+  readonly searchDocuments: ToolContext['searchDocuments'];
   /** Told how much of the run's inbox an open question has read. */
   readonly sawInbox: (seq: number) => void;
 }
@@ -286,8 +287,8 @@ class ToolCall {
   }
 
   #context(signal: AbortSignal): ToolContext {
-    const { place, user, progress } = this.#request;
-    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal, progress: (fraction, note) => { if (this.#underWay) progress(fraction, note); } };
+    const { place, user, progress, searchDocuments } = this.#request;
+    return { tenant: place.tenant, user, run: place.run, key: this.#key, signal, searchDocuments, progress: (fraction, note) => { if (this.#underWay) progress(fraction, note); } };
   }
 }
 

@@ -26,7 +26,7 @@ function workerOf(base: Base): { services: Service[]; close(): unknown } {
   const queue = base.queues.get('agent');
   if (!queue) throw new Error('no pool agent');
   const worker = new RunWorker({
-    ...assembleExecution(base, limits, { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve() }, `agent-${process.pid}`),
+    ...assembleExecution(base, limits, { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, `agent-${process.pid}`),
     pool: 'agent', queue, dispatcher, redisUrl: config.REDIS_URL, subscriber: openRedis(config.REDIS_URL, 'blocking', log),
     concurrency: config.CONCURRENCY, leaseMs: config.LEASE_MS, drainMs: config.DRAIN_MS, onEnded: () => Promise.resolve(),
   });

@@ -1,12 +1,14 @@
 // The one write that ignores the fence: the result of a call, filled by a worker that has lost the run, while the one that
 // took it over looks at the ledger, asks again or parks to wait for that very result. In no order may the run wait for a
-// result that is there, and no two of them may lock each other out.
+// result that is there, and no two of them may lock each other out. And what the dead worker had under way when it was taken over
+// counts: its checkpoint is gone on from, its open call of the model is booked.
 import { afterAll, expect, test } from '@jest/globals';
 import { claimRuns } from '../../src/store/engine/claim.ts';
 import { commitRunsIfHeld } from '../../src/store/engine/commit.ts';
 import { openToolCallIfHeld, recordedCalls } from '../../src/store/engine/ledger.ts';
+import { reserveModelCallsIfHeld } from '../../src/store/engine/model-ledger.ts';
 import type { EnginePool } from '../../src/store/engine/pool.ts';
-import { CALL, commitOf, MACHINES, newWorker, openBench, placeOf, TENANT, type Subject } from '../support/run-bench.ts';
+import { CALL, commitOf, HASH, MACHINES, newWorker, openBench, placeOf, TENANT, type Subject } from '../support/run-bench.ts';
 import { useStack } from '../support/stack.ts';
 import { ORDERS, TwoSessions, type Order } from '../support/two-sessions.ts';
 
@@ -66,4 +68,23 @@ test.each(['overlap', 'gate'] as const)('%s: a claim that overlaps a late result
   if (!subject) throw new Error('no run');
   const takeAndLook = async (door: EnginePool): Promise<string> => { await take(door, subject); return await callOf(door, subject) ?? ''; };
   expect(await sessions.play(order, TENANT, subject.id, fill(subject), takeAndLook)).toEqual({ waited: true, answers: ['filled', 'succeeded'] });
+});
+
+test.each(['overlap', 'gate'] as const)('%s: a claim that waits for the checkpoint of a dead worker goes on from it', async (order) => {
+  const [subject] = await bench.make('dead', 1);
+  if (!subject) throw new Error('no run');
+  const claim = async (door: EnginePool): Promise<string> => {
+    const [run] = await claimRuns(door, [{ tenant: TENANT, id: subject.id }], taker, MACHINES, 600_000);
+    return JSON.stringify({ step: run?.nextStep, seq: run?.stepSeq, data: run?.data });
+  };
+  expect(await sessions.play(order, TENANT, subject.id, (door) => bench.move(door, subject, 'checkpoint', 'a'), claim)).toEqual({ waited: true, answers: ['running', '{"step":"two","seq":1,"data":{"n":1}}'] });
+});
+
+test.each(['overlap', 'gate'] as const)('%s: a claim that waits for the reserve of a dead worker books it', async (order) => {
+  const [subject] = await bench.make('dead', 1);
+  if (!subject) throw new Error('no run');
+  const intent = { place: placeOf(subject, 'model'), attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 7n, lane: 'live' as const };
+  const reserve = async (door: EnginePool): Promise<string> => JSON.stringify(await reserveModelCallsIfHeld(door, [intent]));
+  const claim = async (door: EnginePool): Promise<string> => { await take(door, subject); return (await recordedCalls(door, TENANT, subject.id, 1)).find(({ kind }) => kind === 'model')?.status ?? ''; };
+  expect(await sessions.play(order, TENANT, subject.id, reserve, claim)).toEqual({ waited: true, answers: ['["reserved"]', 'booked'] });
 });

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
+import { cancelRun } from '../../src/store/engine/control.ts';
 import { Book, Gates, refusal, startControl } from '../support/control.ts';
 import { until } from '../support/meet.ts';
 import { useStack } from '../support/stack.ts';
@@ -42,9 +43,13 @@ const family = defineMachine<Word>({
     return step.done((await step.waitForChildren(children))?.map(({ status }) => status));
   } },
 });
+const late = defineMachine<Word>({
+  name: 'late', version: 1, input: word, start: 'spawn', remembers: false,
+  steps: { spawn: async (step: Step<Word>) => { await gates.pass(step.input.word, step.signal); return step.done((await step.waitForChildren([await step.spawn('holder', { word: `${step.input.word}/child` })]))?.length); } },
+});
 
 const stack = await useStack();
-const { api, client, waits, ended, until: runUntil, story, audit } = await startControl(stack, [holder, deaf, caller, asker, family]);
+const { api, client, waits, ended, until: runUntil, story, audit } = await startControl(stack, [holder, deaf, caller, asker, family, late]);
 const worker = await api.fleet.worker();
 const submit = async (agent: string, name: string, over: object = {}): Promise<string> => (await client.runs.create({ agent, input: { word: name }, ...over })).id;
 
@@ -93,6 +98,17 @@ test('children and theirs: running, queued, waiting for a person', async () => {
   expect((await client.approvals.list({ status: 'pending' })).data).toEqual([]);
   expect((await client.approvals.list({ status: 'withdrawn' })).data).toHaveLength(2);
   expect(book.lines).toEqual([]);
+});
+
+test('a child that is spawned before its parent has heard', async () => {
+  const run = await submit('late', 'late');
+  await gates.reached('late');
+  await cancelRun(api.fleet.base.engine.pool, { tenant: 'acme', id: run.slice(4), user: undefined }); // nobody is told: the next renewal of the lease will
+  gates.open('late');
+  expect(await ended(run)).toMatchObject({ status: 'cancelled' });
+  const [child] = (await client.runs.list({ parent: run })).data;
+  expect(await ended(child?.id ?? '')).toMatchObject({ status: 'cancelled' });
+  expect(ran).not.toContain('late/child');
 });
 
 test('a cancelled child is news for its parent, which goes on', async () => {

@@ -10,7 +10,7 @@ import { useStack } from '../support/stack.ts';
 const stack = await useStack();
 // Each agent has a model, and so a breaker, of its own.
 const fleet = await startFleet(stack, [agent(), agent({ name: 'trickler', model: 'claude-sonnet-5-5' }), agent({ name: 'pair', model: 'claude-opus-5-5' })]);
-const { models } = assembleExecution(fleet.base, fleet.limits, { recall: () => Promise.reject(new Error('no memory')), cite: () => Promise.resolve() }, 'w');
+const { models } = assembleExecution(fleet.base, fleet.limits, { recall: () => Promise.reject(new Error('no memory')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, 'w');
 const model = makeAnthropicModel({ apiKey: 'stub', baseUrl: fleet.stub.url, log: fleet.base.log, contentIdleMs: 2_000, turnDeadlineMs: 4_000 });
 await fleet.worker({ models: { ...models, model }, concurrency: 1 });
 beforeEach(() => fleet.stub.reset());

@@ -15,7 +15,7 @@ import { useStack } from '../support/stack.ts';
 const stack = await useStack();
 const api = await startApi(stack, [agent(), agent({ name: 'cutter', model: 'claude-sonnet-5-5' })]);
 const { fleet } = api;
-const { models } = assembleExecution(fleet.base, fleet.limits, { recall: () => Promise.reject(new Error('no memory')), cite: () => Promise.resolve() }, 'w');
+const { models } = assembleExecution(fleet.base, fleet.limits, { recall: () => Promise.reject(new Error('no memory')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, 'w');
 await fleet.worker({ models: { ...models, model: makeAnthropicModel({ apiKey: 'stub', baseUrl: fleet.stub.url, log: fleet.base.log, contentIdleMs: 400 }) } });
 const key = await api.makeKey();
 const client = new Mainstay({ baseUrl: api.url, apiKey: key });

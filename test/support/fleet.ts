@@ -75,7 +75,7 @@ export class Fleet {
   }
 }
 
-const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test has no memory')), cite: () => Promise.resolve() };
+const noMemory: Recaller = { recall: () => Promise.reject(new Error('this test has no memory')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('this test has no documents')) };
 
 const configOf = (stack: TestStack, stub: ModelStub, change: Partial<Record<keyof Config, string>>): Config =>
   readConfig({ ...stack.env, ANTHROPIC_BASE_URL: stub.url, ANTHROPIC_API_KEY: 'stub', LOG_LEVEL: 'silent', LEASE_MS: '10000', ...change });

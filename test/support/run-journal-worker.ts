@@ -10,7 +10,7 @@ const base = await assembleBase(readConfig(), 'test-worker', [journalMachine]);
 const queue = base.queues.get('agent');
 if (!queue) throw new Error('no queue');
 const worker = new RunWorker({
-  ...assembleExecution(base, assembleLimits(base), { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve() }, `w-${process.pid}`),
+  ...assembleExecution(base, assembleLimits(base), { recall: () => Promise.reject(new Error('no memory here')), cite: () => Promise.resolve(), searchDocuments: () => Promise.reject(new Error('no documents')) }, `w-${process.pid}`),
   pool: 'agent', queue, dispatcher: base.dispatcher, redisUrl: base.config.REDIS_URL, subscriber: openRedis(base.config.REDIS_URL, 'blocking', base.log),
   concurrency: 4, leaseMs: base.config.LEASE_MS, drainMs: 2_000, onEnded: () => Promise.resolve(),
 });

@@ -3,14 +3,15 @@
   KEYS[2] parked  zset tenant -> ms at which its earliest slot runs out: has held runs, no free slot
   KEYS[3] pool    hash: v virtual time, e usual cost of a run in ms, held number of held runs
   KEYS[4] BullMQ's wait list of the pool's wake-ups; nothing but LLEN is ever asked of it
-  KEYS[5] prefix, itself no key. Under it, all in the same hash slot:
+  KEYS[5] BullMQ's marker of the same queue, which one idle worker waits for: an offer sets it as an added wake-up does
+  KEYS[6] prefix, itself no key. Under it, all in the same hash slot:
     q:T zset run -> order;  s:T zset run -> end of its slot in ms (only tenants with a cap)
     t:T hash: f finish tag, a tag its busy period began with, w weight, c cap ('' = none), e usual cost in ms, l '1' = l:T is asked
     l:T hash run -> its limits besides the cap, held runs only: '<most> <name>' a line, such as '2 agent:support'
     s:T/<name> zset like s:T, of one limit;  a:T/<name> zset run -> order: held aside while that limit is full
     aside zset T/<name> -> ms at which it is looked at anew, in case nobody frees a slot
   Virtual time is slot-ms over weight, written with three decimals: doubles hold it for 2^53 ms. ]]
-local ready, parked, pool, wakeUps, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ready, parked, pool, wakeUps, marker, prefix = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local call = redis.call
 local time = call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)

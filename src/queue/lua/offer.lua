@@ -49,4 +49,7 @@ for i = 2, #ARGV, 6 do
   end
 end
 if added > 0 then call('HINCRBY', pool, 'held', added) end
-return { math.min(queued, missingWakeUps(tonumber(ARGV[1]))), added }
+local missing = math.min(queued, missingWakeUps(tonumber(ARGV[1])))
+-- An idle worker looks at once, and takes while its wake-up is still being added; BullMQ sets the same marker once more then.
+if missing > 0 then call('ZADD', marker, 0, '0') end
+return { missing, added }

@@ -77,12 +77,14 @@ const WITH_PERMITS: Permits = {
 /** Not looked for where there is none yet. */
 const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_steps s WHERE u.step_seq > 0 AND s.tenant_id = u.tenant_id AND s.run_id = u.id AND s.seq = u.step_seq)`;
 
+/** Spawned while the cancel of its tree was on its way. */
+const ORPHANED = `EXISTS (SELECT FROM agent_runs p WHERE p.tenant_id = u.tenant_id AND p.id = u.parent_id AND p.cancel_requested_at IS NOT NULL)`;
 const SESSION_VERSION = `(SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id)`;
 
 /** A claimed run as it is answered; `other`: what stands in no column of its row. */
-const answerOf = (r: string, other: { readonly data: string; readonly blob: string; readonly session: string; readonly limits: string }): string => `${r}.tenant_id AS tenant, ${r}.id, ${r}.agent, ${r}.version, ${r}.user_id AS "user",
+const answerOf = (r: string, other: { readonly data: string; readonly blob: string; readonly session: string; readonly cancel: string; readonly limits: string }): string => `${r}.tenant_id AS tenant, ${r}.id, ${r}.agent, ${r}.version, ${r}.user_id AS "user",
   ${r}.session_id AS session, ${r}.parent_id AS parent, ${r}.fence, ${r}.step_seq AS "stepSeq", ${r}.next_step AS "nextStep", ${r}.attempt, ${r}.crashes, ${r}.step_claims AS "stepClaims", ${r}.inbox_seq AS "inboxSeq",
-  ${r}.event_seq AS "eventSeq", ${r}.cancel_requested_at IS NOT NULL AS "cancelRequested", ${r}.input, ${r}.metadata, ${r}.priority, ${r}.model, ${r}.budget_micro_usd AS "budgetMicroUsd", ${r}.lane,
+  ${r}.event_seq AS "eventSeq", ${r}.cancel_requested_at IS NOT NULL${other.cancel} AS "cancelRequested", ${r}.input, ${r}.metadata, ${r}.priority, ${r}.model, ${r}.budget_micro_usd AS "budgetMicroUsd", ${r}.lane,
   (extract(epoch FROM ${r}.deadline_at) * 1000)::float8 AS "deadlineMs", ${r}.forked_from AS "forkedFrom", ${r}.forked_seq AS "forkedSeq", ${r}.parent_path AS "parentPath", ${r}.crashes_alone AS "crashesAlone",
   ${other.data} AS data, ${other.blob} AS "dataBlob", ${other.session} AS "sessionVersion", (extract(epoch FROM ${r}.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - ${r}.wake_at) * 1000)::float8 AS "queuedMs",
   ${other.limits} AS limits`;
@@ -101,27 +103,35 @@ u AS ( -- its rows are locked by the pick, as it found them
   RETURNING ${RETURNED.map((column) => `r.${column}`).join(', ')}, c.is_first
 ), e AS ( -- where it is the second thing that happens to a run, its row tells it
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first AND event_seq <> 2
-), m AS ( -- the reserve of a live attempt that an older fence left open is spent: nobody will learn its usage
+)
+SELECT ${answerOf('u', { data: CHECKPOINT('data'), blob: CHECKPOINT('data_blob'), session: SESSION_VERSION, cancel: ` OR u.parent_path IS NOT NULL AND ${ORPHANED}`, limits: permits.answer })}
+FROM u`;
+
+/** What the dead holder of a run had under way when the claim began is not in the claim's snapshot, which is older than the lock it
+ *  waited for. The open reserve of an older fence is spent: nobody will learn its usage. */
+const LEFT = { name: 'claim-left', text: `
+WITH c AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int[], $4::bigint[]) AS c(t, i, seq, fence)),
+m AS (
   UPDATE model_calls k SET status = 'booked', cost_micro_usd = k.reserved_micro_usd, finished_at = now()
-  FROM u WHERE k.tenant_id = u.tenant_id AND k.run_id = u.id AND k.status = 'open' AND k.lane = 'live' AND u.step_claims > 1 RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
+  FROM c WHERE k.tenant_id = c.t AND k.run_id = c.i AND k.status = 'open' AND k.lane = 'live' AND k.fence < c.fence RETURNING k.tenant_id, ${keysOf('k')} AS keys, k.reserved_micro_usd
 ), b AS (
   UPDATE budgets b SET ${changed('b', '(-m.amount)', 'm.amount')}
   FROM (SELECT tenant_id, key, sum(reserved_micro_usd)::bigint AS amount FROM m, unnest(m.keys) AS v(key) GROUP BY 1, 2) m
   WHERE b.tenant_id = m.tenant_id AND b.key = m.key
 )
-SELECT ${answerOf('u', { data: CHECKPOINT('data'), blob: CHECKPOINT('data_blob'), session: SESSION_VERSION, limits: permits.answer })}
-FROM u`;
+SELECT c.t AS tenant, c.i AS id, s.data, s.data_blob AS "dataBlob" FROM c JOIN run_steps s ON s.tenant_id = c.t AND s.run_id = c.i AND s.seq = c.seq` };
 
 const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i, r.started_at IS NULL AS is_first${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
   WHERE ${RUNNABLE}${where} ORDER BY 1, 2 FOR UPDATE OF r`;
-// Nearly all claims are of a run that nothing has happened to yet: it has no session to be the head of, no holder, no checkpoint, no
-// call left open and no event to number, so that one update without any of that takes it, in the order of the arrays.
+// Nearly all claims are of a run that nothing has happened to yet: it has no session to be the head of, no parent whose cancel it
+// may have missed, no holder, no checkpoint and no event to number, so that one update without any of that takes it, in the order
+// of the arrays.
 const FRESH_BY_ID = { name: 'claim-fresh', text: `
 UPDATE agent_runs r SET status = 'running', fence = nextval('fence_seq'), claimed_by = $3, step_deadline_at = now() + $5 * interval '1 ms', step_claims = 1, started_at = now(), event_seq = 2
 FROM unnest($1::text[], $2::uuid[]) AS c(t, i)
-WHERE r.tenant_id = c.t AND r.id = c.i AND r.status::text = 'queued' AND r.started_at IS NULL AND r.event_seq = 1 AND r.session_id IS NULL AND r.step_seq = 0 AND r.wake_at <= now()
+WHERE r.tenant_id = c.t AND r.id = c.i AND r.status::text = 'queued' AND r.started_at IS NULL AND r.event_seq = 1 AND r.session_id IS NULL AND r.parent_path IS NULL AND r.step_seq = 0 AND r.wake_at <= now()
   AND r.agent || '@' || r.version = ANY ($4) AND (r.expires_at IS NULL OR r.expires_at > now()) AND ${UNLIMITED}
-RETURNING ${answerOf('r', { data: 'NULL', blob: 'NULL', session: 'NULL', limits: 'NULL' })}` };
+RETURNING ${answerOf('r', { data: 'NULL', blob: 'NULL', session: 'NULL', cancel: '', limits: 'NULL' })}` };
 const UNLIMITED_BY_ID = { name: 'claim', text: TAKE(BY_ID('', ` AND ${UNLIMITED}`), NO_PERMITS) };
 const LIMITED_BY_ID = { name: 'claim-permits', text: TAKE(BY_ID(`, ${LIMITED}`, ''), WITH_PERMITS) };
 // The fallback: runs of a pool whose holder is dead, then due ones, oldest first, whoever else is asking. Two picks, so that the
@@ -144,11 +154,28 @@ export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[]
       (await pool.query<ClaimedRun>({ ...statement, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] })).rows;
     if (left.size > 0) for (const row of await oneByOneWhereTheyMeet(claim, [...left.values()])) { left.delete(keyOf(row)); claimed.set(keyOf(row), row); }
   }
+  const rows = new Map((await withLeft(pool, [...claimed.values()])).map((row) => [keyOf(row), row]));
   return asked.map((one) => {
-    const row = claimed.get(keyOf(one));
-    claimed.delete(keyOf(one));
+    const row = rows.get(keyOf(one));
+    rows.delete(keyOf(one));
     return row;
   });
+}
+
+type Left = Pick<ClaimedRun, 'tenant' | 'id' | 'data' | 'dataBlob'>;
+
+/** The claimed runs with what their last holders left; most were left nothing. */
+async function withLeft(pool: EnginePool, claimed: readonly ClaimedRun[]): Promise<ClaimedRun[]> {
+  const hadHolders = claimed.filter(({ stepClaims, stepSeq, data, dataBlob }) => stepClaims > 1 || (stepSeq > 0 && data === null && dataBlob === null));
+  if (hadHolders.length === 0) return [...claimed];
+  const left = async (some: readonly ClaimedRun[]): Promise<Left[]> =>
+    (await pool.query<Left>({ ...LEFT, values: [some.map(({ tenant }) => tenant), some.map(({ id }) => id), some.map(({ stepSeq }) => stepSeq), some.map(({ fence }) => fence)] })).rows;
+  const rows = await left(hadHolders).catch(async (error: unknown) => {
+    if (!isDeadlock(error)) throw error;
+    return (await Promise.all(hadHolders.map((one) => left([one])))).flat();
+  });
+  const byKey = new Map(rows.map(({ data, dataBlob, ...run }) => [keyOf(run), { data, dataBlob }]));
+  return claimed.map((run) => ({ ...run, ...byKey.get(keyOf(run)) }));
 }
 
 /** Another took the same permit, or the head of the same session: nothing was done. */
@@ -173,7 +200,7 @@ async function oneByOneWhereTheyMeet(claim: (some: readonly ClaimRequest[]) => P
 export async function claimDue(pool: EnginePool, runPool: string, limit: number, incarnation: string, machines: readonly string[], stepMs: number): Promise<ClaimedRun[]> {
   for (let tries = 0; tries < PERMIT_TRIES; tries++) {
     const claimed = await pool.query<ClaimedRun>({ ...DUE, values: [runPool, limit, incarnation, machines, stepMs] }).catch(met);
-    if (claimed) return claimed.rows;
+    if (claimed) return withLeft(pool, claimed.rows);
   }
   return []; // next second
 }
