@@ -79,7 +79,8 @@ describe('rows', () => {
     await index.upsert('memories', rows);
     await index.upsert('memories', [row({ tenant: 'many-too' })]);
     await index.flush();
-    const found = await index.ids('memories', tenant);
+    const paged = await openIndex({ ...base, pageRows: 1_000 });
+    const found = await paged.ids('memories', tenant).finally(() => paged.close());
     expect(found).toEqual(rows.map(({ id, version }) => ({ id, version })).sort((a, b) => (a.id < b.id ? -1 : 1)));
     expect((await find(index, { tenant, limit: 20 })).dense).toHaveLength(20);
   });

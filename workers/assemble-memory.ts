@@ -63,7 +63,7 @@ const indexOptions = (config: Config, { dimensions, fingerprint }: Embedder): Om
   address: config.MILVUS_ADDRESS, token: config.MILVUS_TOKEN, tls: config.MILVUS_TLS, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions, fingerprint,
 });
 
-export async function assembleMemory({ config, log, metrics, keys, redis, pool }: Ground): Promise<MemoryParts> {
+export async function assembleMemory({ config, log, metrics, keys, redis, pool, blobs }: Ground): Promise<MemoryParts> {
   // Milvus' SDK takes half a second to load: it does so while the embedding model does.
   const [own, { openIndex }] = await Promise.all([makeEmbedder(config, log), import('../src/memory/milvus.ts')]);
   const embedder = cachedEmbedder(own, redis, keys);
@@ -71,7 +71,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool }
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
   const parts = { store, index, embedder, pool, metrics, log, fuser: config.RECALL_FUSER };
   return {
-    machine: rememberMachine({ ...parts, model: config.MEMORY_MODEL }),
+    machine: rememberMachine({ ...parts, blobs, outputs: { most: config.TOOL_OUTPUTS, bytes: config.TOOL_OUTPUT_BYTES }, model: config.MEMORY_MODEL }),
     embedder,
     recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
     documents: makeDocumentService(parts),

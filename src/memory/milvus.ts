@@ -24,6 +24,8 @@ export interface IndexOptions {
   readonly fingerprint: string;
   /** What the start waits before it goes on without; 15,000 unless told. */
   readonly openMs?: number;
+  /** Ids of one page; 10,000 unless told. */
+  readonly pageRows?: number;
   readonly log: Log;
 }
 
@@ -33,8 +35,8 @@ const callMs = 10_000;
 const loadMs = 60_000;
 /** What the start of a process waits for the index before it goes on without. */
 const openMs = 15_000;
-/** Rows of one page. */
-const pageRows = 1_000;
+/** Rows of one page of ids: for each Milvus Lite looks at all rows there are. Milvus answers with 16,384 at most. */
+const pageRows = 10_000;
 /** What was written and acknowledged is found, at the price of the server's time tick. */
 const consistency_level = ConsistencyLevelEnum.Strong;
 
@@ -336,12 +338,13 @@ async function versions(session: Session, collection: VectorCollection, tenant: 
 /** Pages by id: the SDK's iterator returns other rows than there are, and offsets end at 16,384. */
 async function allIds(session: Session, collection: VectorCollection, tenant: string): Promise<VectorVersion[]> {
   const all: VectorVersion[] = [];
+  const limit = session.options.pageRows ?? pageRows;
   for (let last = ''; ;) {
-    const page = await query(session, collection, tenant, 'id > {last}', { last }, pageRows);
+    const page = await query(session, collection, tenant, 'id > {last}', { last }, limit);
     page.sort((a, b) => (a.id < b.id ? -1 : 1));
     all.push(...page);
     const end = page.at(-1);
-    if (!end || page.length < pageRows) return all;
+    if (!end || page.length < limit) return all;
     last = end.id;
   }
 }

@@ -55,15 +55,20 @@ export interface Reindexed { /** Written into the fresh collections. */ readonly
 export async function reindex(deps: IndexDeps, say: (rows: number) => void): Promise<Reindexed> {
   const fresh = await deps.index.rebuild();
   let rows = 0;
+  let writing = Promise.resolve();
   try {
     for (const table of TABLES) {
       for await (const page of pagesOf(deps, table)) {
-        await fresh.insert(COLLECTION[table], page);
-        say(rows += page.length);
+        const before = writing; // two at a time: while the index takes one, the other is made ready for it
+        writing = fresh.insert(COLLECTION[table], page).then(() => say(rows += page.length));
+        writing.catch(() => undefined); // met at the next turn, or below
+        await before;
       }
     }
+    await writing;
     await fresh.flush();
   } catch (error) {
+    await writing.catch(() => undefined);
     await fresh.abandon().catch(() => undefined); // named by its build: the next reindex takes another number and drops it
     throw error;
   }
