@@ -38,7 +38,7 @@ const planOf = (name: Name): Promise<Node[]> => store.withStatements({ tenant: '
   const flat = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(flat)];
   return flat(row?.['QUERY PLAN'][0]?.Plan as Node);
 });
-const literal = (value: unknown): string => (value === null ? 'NULL' : pg.escapeLiteral(Array.isArray(value) ? `{${value.map((one) => `"${String(one)}"`).join(',')}}` : String(value)));
+const literal = (value: unknown): string => (value === null ? 'NULL' : pg.escapeLiteral(typeof value === 'string' ? value : `{${(value as string[]).map((one) => `"${one}"`).join(',')}}`));
 
 const faultsOf = (name: Name, nodes: readonly Node[]): string[] => nodes.flatMap((node) => {
   const [table, index, cond = ''] = [node['Relation Name'], node['Index Name'], node['Index Cond']];
