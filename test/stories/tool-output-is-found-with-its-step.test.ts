@@ -18,7 +18,8 @@ const long = (says: string): string => [`${says} The key is ${SECRET}.`, ...Arra
 const reading = (name: string, over: { scopes?: readonly string[] } = {}) => defineTool({ name, description: 'Reads.', effect: 'read', input: z.strictObject({ says: z.string() }), ...over, run: ({ says }) => Promise.resolve(long(says)) });
 const uses = (...calls: readonly (readonly [name: string, input: object])[]) => [{ toolUses: calls.map(([name, input]) => ({ name, input })) }, { text: 'Done.' }];
 const stack = await useStack();
-const change = { TOOL_OUTPUTS: '2', TOOL_OUTPUT_BYTES: '40000' } satisfies Partial<Record<keyof Config, string>>;
+/** Words find what is looked for here, and long texts are no work for them. */
+const change = { TOOL_OUTPUTS: '2', TOOL_OUTPUT_BYTES: '40000', EMBEDDER: 'lexical' } satisfies Partial<Record<keyof Config, string>>;
 const fleet = await startMemoryFleet(stack, ['reader', 'other'].map((name) => defineAgent({ name, version: 1, instructions: 'Answer.', tools: [reading('read_log'), reading('read_ledger', { scopes: ['ledger:read'] }), documentTool()] })), {
   change,
   scripts: [
@@ -27,7 +28,7 @@ const fleet = await startMemoryFleet(stack, ['reader', 'other'].map((name) => de
     conversation('four at once', uses(...[1, 2, 3, 4].map((n) => ['read_log', { says: `Number ${n} of four speaks of turbines.` }] as const))),
   ],
 });
-const documents = await startDocuments(stack, { REDIS_PREFIX: `${stack.redisPrefix}-api` });
+const documents = await startDocuments(stack, { ...change, REDIS_PREFIX: `${stack.redisPrefix}-api` });
 
 /** The run, after what remembers it has ended. */
 async function remembered(words: string, { agent = 'reader', user = 'ada' }: { agent?: string; user?: string | null } = {}): Promise<string> {

@@ -16,7 +16,7 @@ const LOG = Array.from({ length: 900 }, (_, n) => `Line ${n} of the log of the t
 const readLog = defineTool({ name: 'read_log', description: 'Reads.', effect: 'read', mayRepeat: true, input: z.strictObject({}), run: () => Promise.resolve(LOG) });
 const stack = await useStack();
 const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'reader', version: 1, instructions: 'Answer.', tools: [readLog] })], {
-  scripts: [conversation('the log', [{ toolUses: [{ name: 'read_log', input: {} }, { name: 'read_log', input: {} }] }, { text: 'My aunt is called Tilda.' }])], change: { TOOL_OUTPUT_BYTES: '20000' },
+  scripts: [conversation('the log', [{ toolUses: [{ name: 'read_log', input: {} }, { name: 'read_log', input: {} }] }, { text: 'My aunt is called Tilda.' }])], change: { TOOL_OUTPUT_BYTES: '4000' },
 });
 const index = await openTestIndex(stack);
 await fleet.workers[1]!.stop(); // the memory worker: a process that is killed does its work
@@ -32,7 +32,7 @@ const remembered = (run: string) => fleet.rows<{ id: string; output: { outputs: 
 test('stored once, whoever does it twice', async () => {
   let run = '';
   await killAt({
-    point: 'outputs-kept', pass: 1, process: 'workers/memory.ts', up: 'worker registered', env: { ...stack.env, LEASE_MS: '2000', ANTHROPIC_BASE_URL: fleet.stub.url, TOOL_OUTPUT_BYTES: '20000' },
+    point: 'outputs-kept', pass: 1, process: 'workers/memory.ts', up: 'worker registered', env: { ...stack.env, LEASE_MS: '2000', ANTHROPIC_BASE_URL: fleet.stub.url, TOOL_OUTPUT_BYTES: '4000' },
     ready: async () => { run = await read('s1'); },
   });
   const [stored, ...more] = await kept();
