@@ -214,7 +214,7 @@ export const memorySchema = z.object({
   subject: z.string(), attribute: z.string(), value: z.string(), statement: z.string(), confidence: z.number(), sourceRole: z.enum(SOURCE_ROLES), evidence: z.unknown(),
   run: z.string(), session: z.string().nullable(), gateVersion: z.number().int(), seenCount: z.number().int(), citedCount: z.number().int(),
   validFrom: time, validTo: time.nullable(), supersededBy: z.string().nullable(), lastSeenAt: time, createdAt: time, version: z.number().int(),
-  indexed: z.boolean().describe('whether this version is in the vector index'), pinned: z.boolean().describe('closed by no cap and by no rule of retention'),
+  indexed: z.boolean().describe('whether this version is in the vector index'), pinned: z.boolean().describe('closed by no cap and by no rule of retention'), rollsUp: z.boolean().describe('made of older outcomes, which its evidence names'),
 });
 export const pinSchema = z.strictObject({ pinned: z.boolean() });
 
