@@ -158,9 +158,10 @@ const inOrder = (commits: readonly Commit[]): Commit[] => [...commits].sort((a, 
 async function checkpointTogether(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
   const sorted = inOrder(commits);
   const column = <Value>(of: (one: Commit) => Value): Value[] => sorted.map(of);
+  const plain = (of: (one: Commit) => string | number | bigint): string => `{${column(of).join(',')}}`; // an array of ids and numbers has nothing to be escaped
   const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [
-    column(({ tenant }) => tenant), column(({ id }) => id), column(({ fence }) => fence), column(({ claimedBy }) => claimedBy), column(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
-    column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), column(({ step }) => Math.round(step?.durationMs ?? 0)), column(({ version }) => version), column(({ stepMs }) => stepMs),
+    column(({ tenant }) => tenant), plain(({ id }) => id), plain(({ fence }) => fence), plain(({ claimedBy }) => claimedBy), plain(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
+    column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), plain(({ step }) => Math.round(step?.durationMs ?? 0)), plain(({ version }) => version), plain(({ stepMs }) => stepMs),
   ] });
   const answers = answersOf(commits, rows);
   const rest = commits.filter((_, at) => answers[at] === undefined);
