@@ -84,7 +84,7 @@ async function measure(stack: Stack): Promise<Record<string, unknown>> {
       const request = { tenant: 'bench', user: `u${n % USERS}`, agent: 'bench', query: `Which ${pick(`q${n}`, 0)} is beside the ${pick(`q${n}`, 1)}?` };
       const startMs = monoMs();
       const searched = await searchIndex(timed, request);
-      const { scored } = await store.withTenant({ tenant: 'bench', user: request.user }, (tx) => rankFound(timed, tx, request, searched));
+      const { scored } = await store.withStatements({ tenant: 'bench', user: request.user }, (tx) => rankFound(timed, tx, request, searched));
       packBlock(scored, 1_500);
       const tookMs = monoMs() - startMs;
       if (n >= 20) { whole.push(tookMs); own.push(tookMs - indexMs); } // the first ones plan their statements

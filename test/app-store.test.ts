@@ -15,6 +15,7 @@ import { getPermission, putPermission } from '../src/store/permissions.ts';
 import { feed, getRun, listRuns } from '../src/store/read-runs.ts';
 import { getSession, listMessages, listSessions } from '../src/store/read-sessions.ts';
 import { keyIdOf, keyMatches } from '../src/domain/api-key.ts';
+import { readMuch } from '../src/store/statements.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -101,6 +102,49 @@ describe('whose rows are seen', () => {
   });
 });
 
+describe('statements written by hand', () => {
+  const seen = `SELECT count(*)::int AS n FROM agent_runs`;
+  const countOf = (scope: Scope): Promise<number> => store.withStatements(scope, async ({ db }) => (await db.$queryRawUnsafe<{ n: number }[]>(seen))[0]?.n ?? -1);
+
+  test('see what their scope may see, and a scope without a name is refused', async () => {
+    expect([await countOf({ tenant: 'acme' }), await countOf({ tenant: 'acme', user: 'ada' }), await countOf({ tenant: 'acme', user: null }), await countOf({ tenant: 'nobody' })]).toEqual([3, 1, 1, 0]);
+    for (const scope of [{ tenant: '' }, { tenant: 'acme', user: '' }]) await expect(countOf(scope)).rejects.toThrow('a scope needs');
+  });
+
+  test('are planned once and by index, and neither that nor the scope outlives their transaction, whatever its end', async () => {
+    const one = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 1 });
+    const settings = `SELECT current_setting('plan_cache_mode') AS mode, current_setting('enable_seqscan') AS seqscan, coalesce(current_setting('app.tenant_id', true), '') AS tenant`;
+    try {
+      expect(await one.withStatements({ tenant: 'acme' }, ({ db }) => db.$queryRawUnsafe(settings))).toEqual([{ mode: 'force_generic_plan', seqscan: 'off', tenant: 'acme' }]);
+      expect(await one.withTenant({ tenant: 'globex' }, ({ db }) => db.$queryRawUnsafe(settings))).toEqual([{ mode: 'auto', seqscan: 'on', tenant: 'globex' }]);
+      expect(await one.withStatements({ tenant: 'acme' }, async ({ db }) => { await readMuch(db); return db.$queryRawUnsafe(settings); })).toEqual([{ mode: 'auto', seqscan: 'on', tenant: 'acme' }]);
+      await expect(one.withStatements({ tenant: 'acme' }, () => Promise.reject(new Error('on purpose')))).rejects.toThrow('on purpose');
+      expect(await one.withTenant({ tenant: 'globex' }, ({ db }) => db.$queryRawUnsafe(settings))).toEqual([{ mode: 'auto', seqscan: 'on', tenant: 'globex' }]);
+    } finally {
+      await one.close();
+    }
+  });
+
+  test('are kept together or not at all, also where a failed one is passed over', async () => {
+    const add = `INSERT INTO audit_events (tenant_id, actor, action, object_type, object_id, allowed) VALUES ($1, 'test', 'by hand', 'o', $2, true)`;
+    const kept = async (): Promise<unknown[]> => (await owner.query(`SELECT object_id AS id FROM audit_events WHERE action = 'by hand' ORDER BY 1`)).rows;
+    expect(await store.withStatements({ tenant: 'initech' }, ({ db }) => Promise.all([db.$executeRawUnsafe(add, 'initech', '1'), db.$executeRawUnsafe(add, 'initech', '2')]))).toEqual([1, 1]);
+    await expect(store.withStatements({ tenant: 'initech' }, ({ db }) => Promise.all([db.$executeRawUnsafe(add, 'initech', '3'), db.$executeRawUnsafe(add, 'globex', '4')]))).rejects.toThrow(/row-level security/);
+    await expect(store.withStatements({ tenant: 'initech' }, async ({ db }) => { await db.$executeRawUnsafe(add, 'initech', '5'); await db.$executeRawUnsafe(add, 'globex', '6').catch(() => undefined); })).rejects.toThrow('had failed');
+    expect(await kept()).toEqual([{ id: '1' }, { id: '2' }]);
+  });
+
+  test('end with an outage where their connection is lost, and the next ones have another', async () => {
+    const lost = store.withStatements({ tenant: 'initech' }, async ({ db }) => {
+      const [mine] = await db.$queryRawUnsafe<{ pid: number }[]>('SELECT pg_backend_pid() AS pid');
+      await owner.query('SELECT pg_terminate_backend($1)', [mine?.pid]);
+      await db.$queryRawUnsafe('SELECT pg_sleep(5)::text');
+    });
+    await expect(lost).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await countOf({ tenant: 'acme', user: 'ada' })).toBe(1);
+  });
+});
+
 describe('what may be written', () => {
   test('a row of another tenant is refused', async () => {
     const line = { actor: 'test', action: 'a', objectType: 'o', objectId: 'i', allowed: true };
@@ -170,8 +214,9 @@ test("Prisma's models and the migrated tables have the same columns, both ways",
   expect(models.sort()).toEqual(rows.map(({ name }) => name).sort());
 });
 
-test('a statement the server gave up behind a lock is an outage to the caller, through both doors, and no fault of ours', async () => {
+test('a statement the server gave up behind a lock is an outage to the caller, through every door, and no fault of ours', async () => {
   await expect(store.withTenant({ tenant: 'acme' }, async ({ db }) => { await db.$executeRawUnsafe(`SET LOCAL statement_timeout = 20`); await db.$queryRawUnsafe(`SELECT pg_sleep(5)::text`); })).rejects.toMatchObject({ code: 'unavailable' });
+  await expect(store.withStatements({ tenant: 'acme' }, async ({ db }) => { await db.$executeRawUnsafe(`SET LOCAL statement_timeout = 20`); await db.$queryRawUnsafe(`SELECT pg_sleep(5)::text`); })).rejects.toMatchObject({ code: 'unavailable' });
   const timedOut: unknown = await inTransaction(engine, async (client) => { await client.query(`SET LOCAL lock_timeout = 20`); await client.query(`SET LOCAL statement_timeout = 20`); await client.query('SELECT pg_sleep(5)'); }).catch((error: unknown) => error);
   expect(asMainstayError(timedOut)).toMatchObject({ code: 'unavailable', retryAfterMs: 2_000 });
 });

@@ -35,7 +35,7 @@ const indexAll = async (): Promise<void> => { while (await indexPending({ pool, 
 async function find(query: string, over: Partial<FindRequest> = {}, with_: FindDeps = deps): Promise<{ statements: string[]; ids: string[]; degraded: boolean; block: string }> {
   const request: FindRequest = { tenant: 'acme', user: 'ada', agent: 'helper', query, ...over };
   const searched = await searchIndex(with_, request);
-  const { scored } = await store.withTenant({ tenant: request.tenant, user: request.user ?? null }, (tx) => rankFound(with_, tx, request, searched));
+  const { scored } = await store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) => rankFound(with_, tx, request, searched));
   return { statements: scored.map(({ row }) => row.statement), ids: scored.map(({ row }) => row.id), degraded: searched.degraded, block: packBlock(scored, 1_500).text };
 }
 

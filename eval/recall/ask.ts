@@ -30,7 +30,7 @@ export async function ask(set: RecallSet, deps: FindDeps, turns: Turns, say: (li
     const request: FindRequest = { tenant: TENANT, user: userOf({ id: conversation }), agent: AGENT, query: question };
     const searched = await search(deps, request);
     if (searched.degraded) degraded++;
-    const { scored } = await deps.store.withTenant({ tenant: TENANT, user: request.user ?? null }, (tx) => rankFound(deps, tx, request, searched));
+    const { scored } = await deps.store.withStatements({ tenant: TENANT, user: request.user ?? null }, (tx) => rankFound(deps, tx, request, searched));
     ours.push({ category, evidence, ranked: turnsOf(scored.map(({ row }) => row.id), turns) });
     words.push({ category, evidence, ranked: turnsOf((searched.lists?.sparse ?? []).map(({ id }) => id), turns) });
     say(`asked ${at + 1} of ${counted.length}`);

@@ -6,8 +6,9 @@ import { monoMs } from '../clock.ts';
 import { fold } from '../domain/gate-words.ts';
 import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
-import type { TenantTx } from '../store/app-store.ts';
+import type { SqlTx } from '../store/app-store.ts';
 import { memoriesFor, memoryEpoch, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
+import { readMuch } from '../store/statements.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
 import { keepHits, knownHits, placeOf, rankKnown, type KnownDeps, type KnownHits } from './known-hits.ts';
 import { scoreRows, type Scored } from './rank-memories.ts';
@@ -64,9 +65,8 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   const semantic = deps.embedder.semantic;
   const embedding = embedQuery(deps, query); // begun at once: whoever knows nothing yet needs it
   // The epoch is read before anything else: what is found later is at least as new.
-  const { epoch, words } = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => ({
-    epoch: deps.cache && await memoryEpoch(tx, request), words: request.asOfMs === undefined ? await queryWords(tx, query) : '',
-  }));
+  const [epoch, words] = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) =>
+    Promise.all([deps.cache && memoryEpoch(tx, request), request.asOfMs === undefined ? queryWords(tx, query) : '']));
   const known = epoch === undefined ? undefined : await knownHits(deps, placeOf(deps, request, query, epoch));
   if (epoch !== undefined) deps.metrics?.recallCache.inc({ outcome: known ? 'hit' : 'miss' });
   if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, waitedMs: 0, known };
@@ -78,10 +78,11 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
 }
 
 /** Reads what was found, best first; everything in it is of this scope and holds. */
-export async function rankFound(deps: FindDeps, tx: TenantTx, request: FindRequest, { query, vector, lists, semantic, degraded, epoch, known }: Searched): Promise<Ranked> {
+export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest, { query, vector, lists, semantic, degraded, epoch, known }: Searched): Promise<Ranked> {
   const { user, agent, asOfMs } = request;
   const scope = { user, agent, asOfMs };
   if (known) return { scored: await rankKnown(tx, scope, known), fused: [] };
+  if (lists === undefined) await readMuch(tx.db); // all that may be seen is read for its words
   const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint), LIST) : [];
   const [dense, sparse] = [lists?.dense ?? exact, lists?.sparse ?? []];
   const fusion = fusionOf(deps);

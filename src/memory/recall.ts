@@ -53,9 +53,8 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
   const { query, semantic, degraded } = searched;
   const trace = newId();
   const heldOut = isHeldOut(request.run, deps.holdout ?? 0); // what must not be done it is told all the same
-  const { packed, found } = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
-    await holdRun(tx, request);
-    const ranked = await rankFound(deps, tx, request, searched);
+  const { packed, found } = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
+    const [, ranked] = await Promise.all([holdRun(tx, request), rankFound(deps, tx, request, searched)]); // sent in this order, at once
     const block = packBlock(heldOut ? ranked.scored.filter(({ row }) => row.type === 'constraint') : ranked.scored, deps.budgetTokens ?? RECALL_TOKENS);
     await writeTrace(tx, {
       id: trace, run: request.run, user: request.user, stepSeq: request.stepSeq, query, embedder: deps.embedder.fingerprint, semantic, degraded,
@@ -86,7 +85,7 @@ function tracedOf({ scored, fused }: Ranked, block: Packed): unknown[] {
 
 async function cite(deps: RecallDeps, { tenant, run, fence }: CitingRun, trace: string, memories: readonly string[]): Promise<{ cited: number; fabricated: number }> {
   const ids = [...new Set(memories.filter((id) => UUID.test(id)))];
-  const found: Cited | undefined = await deps.store.withTenant({ tenant }, async (tx) => {
+  const found: Cited | undefined = await deps.store.withStatements({ tenant }, async (tx) => {
     await holdRun(tx, { run, fence });
     return citeMemories(tx, run, trace, ids);
   });

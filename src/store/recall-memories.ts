@@ -2,7 +2,7 @@
 // index named, each looked at again for tenant, scope and validity before a word of it is used; the trace; who read what.
 // Every statement names tenant, user and agent itself: the policies are the second wall, not the first.
 import type { MemoryScope, MemoryType } from '../domain/status.ts';
-import type { TenantTx } from './app-store.ts';
+import type { SqlTx } from './app-store.ts';
 import { vectorOf } from './vector-bytes.ts';
 import { anyWordOf, wordsOf } from './words.ts';
 
@@ -57,7 +57,7 @@ export const VISIBLE = `${OF_SCOPE} AND valid_to IS NULL`;
 const VISIBLE_THEN = `${OF_SCOPE} AND erased_at IS NULL AND valid_from <= to_timestamp($4::float8 / 1000) AND (valid_to IS NULL OR valid_to > to_timestamp($4::float8 / 1000))`;
 
 /** The condition, and its parameters: $1 to $4. */
-const seenBy = (tx: TenantTx, { user, agent, asOfMs }: RecallScope): [string, unknown[]] =>
+const seenBy = (tx: SqlTx, { user, agent, asOfMs }: RecallScope): [string, unknown[]] =>
   [asOfMs === undefined ? `${VISIBLE} AND $4::float8 IS NULL` : VISIBLE_THEN, [tx.scope.tenant, user ?? null, agent, asOfMs ?? null]];
 
 /** Rows the index does not hold, looked at for their words: a burst of remembering is shorter. */
@@ -73,7 +73,7 @@ const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, 
       (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
       ((SELECT settings #> '{retention,halfLifeDays}' FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) ->> type::text)::float8 AS "halfLifeDays"`;
 
-export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<RecalledRow[]> {
+export async function memoriesFor(tx: SqlTx, ask: RecallQuery): Promise<RecalledRow[]> {
   const [visible, scope] = seenBy(tx, ask);
   // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
   const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $8::text IS NOT NULL` : ['IS NULL', '< $8', '> $8'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
@@ -92,20 +92,20 @@ export async function memoriesFor(tx: TenantTx, ask: RecallQuery): Promise<Recal
 }
 
 /** Those of these memories that are seen, whatever was found before. */
-export async function memoriesAgain(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
+export async function memoriesAgain(tx: SqlTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
   const [visible, values] = seenBy(tx, scope);
   return tx.db.$queryRawUnsafe<Omit<RecalledRow, 'slot' | 'words'>[]>(`SELECT ${ROW} FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ORDER BY id`, ...values, [...ids]);
 }
 
 /** Another text as soon as a change of any memory of this scope is committed; never one that was before. */
-export async function memoryEpoch(tx: TenantTx, { user, agent }: RecallScope): Promise<string> {
+export async function memoryEpoch(tx: SqlTx, { user, agent }: RecallScope): Promise<string> {
   const owners = ['workspace', `agent:${agent}`, ...(user === undefined ? [] : [`user:${user}`])];
   const [row] = await tx.db.$queryRawUnsafe<{ epoch: string }[]>(`SELECT coalesce(string_agg(id || ':' || changes, ',' ORDER BY id), '') AS epoch FROM memory_epochs WHERE tenant_id = $1 AND owner = ANY ($2::text[])`, tx.scope.tenant, owners);
   return row?.epoch ?? '';
 }
 
 /** The words of a query as the index knows them. */
-export async function queryWords(tx: TenantTx, query: string): Promise<string> {
+export async function queryWords(tx: SqlTx, query: string): Promise<string> {
   const [row] = await tx.db.$queryRawUnsafe<{ words: string }[]>(`SELECT ${wordsOf('$1::text')} AS words`, query);
   return row?.words ?? '';
 }
@@ -113,7 +113,7 @@ export async function queryWords(tx: TenantTx, query: string): Promise<string> {
 export interface PlaceRow { readonly id: string; readonly run: string; readonly before: string | null; readonly after: string | null }
 
 /** These ids, each with its neighbours in the run it comes from, in the order they were written. */
-export async function placesOf(tx: TenantTx, scope: RecallScope, ids: readonly string[]): Promise<PlaceRow[]> {
+export async function placesOf(tx: SqlTx, scope: RecallScope, ids: readonly string[]): Promise<PlaceRow[]> {
   if (ids.length === 0) return [];
   const [visible, values] = seenBy(tx, scope);
   // The order names the whole index: without its first columns the planner sorts.
@@ -128,7 +128,7 @@ export async function placesOf(tx: TenantTx, scope: RecallScope, ids: readonly s
 const EXACT = 2_000;
 
 /** Vectors of this embedder. A closed memory's is of the version before its end: the same statement. */
-export async function vectorsFor(tx: TenantTx, scope: RecallScope, embedder: string): Promise<{ id: string; vector: number[] }[]> {
+export async function vectorsFor(tx: SqlTx, scope: RecallScope, embedder: string): Promise<{ id: string; vector: number[] }[]> {
   const [visible, values] = seenBy(tx, scope);
   const rows = await tx.db.$queryRawUnsafe<{ id: string; vector: Uint8Array }[]>(`
     WITH seen AS MATERIALIZED (SELECT id FROM memories WHERE ${visible} ORDER BY created_at DESC, id LIMIT ${EXACT})
@@ -155,7 +155,7 @@ export interface TraceRow {
 }
 
 /** The trace, and one audit row for each memory that was shown: who read which, through which run. */
-export async function writeTrace(tx: TenantTx, trace: TraceRow): Promise<void> {
+export async function writeTrace(tx: SqlTx, trace: TraceRow): Promise<void> {
   await tx.db.$executeRawUnsafe(`
     WITH t AS (
       INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, tokens, duration_ms, held_out)
@@ -172,7 +172,7 @@ export interface Cited { readonly cited: string[]; readonly fabricated: string[]
  * Notes which of the memories injected by any recall of this run an answer named; ids that were never injected are invented and only
  * counted. A memory cited again by the same run counts once. Undefined = no such trace of this run.
  */
-export async function citeMemories(tx: TenantTx, run: string, trace: string, ids: readonly string[]): Promise<Cited | undefined> {
+export async function citeMemories(tx: SqlTx, run: string, trace: string, ids: readonly string[]): Promise<Cited | undefined> {
   const rows = await tx.db.$queryRawUnsafe<{ id: string; injected: string[] }[]>(`
     WITH t AS MATERIALIZED (SELECT tenant_id, id, injected, cited FROM retrieval_traces WHERE tenant_id = $1 AND run_id = $2::uuid ORDER BY id FOR UPDATE),
     fresh AS (SELECT DISTINCT i.id FROM t, unnest(t.injected) AS i(id) WHERE i.id = ANY ($3::uuid[]) AND NOT EXISTS (SELECT FROM t o WHERE i.id = ANY (o.cited))),

@@ -50,7 +50,7 @@ type Asked = Partial<FindRequest> & Pick<FindRequest, 'user'>;
 async function ask(over: Asked, with_: FindDeps = deps): Promise<string[]> {
   const request: FindRequest = { tenant: 'acme', agent: 'talker', session: 's', query: QUERY, ...over };
   const searched = await searchIndex(with_, request);
-  const { scored } = await store.withTenant({ tenant: request.tenant, user: request.user ?? null }, (tx) => rankFound(with_, tx, request, searched));
+  const { scored } = await store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) => rankFound(with_, tx, request, searched));
   return scored.map(({ row }) => row.statement);
 }
 
@@ -197,7 +197,7 @@ test('without Redis it is searched for, as if nothing had ever been known', asyn
 });
 
 test('no writer waits for another, and each commit is another epoch', async () => {
-  const epoch = () => store.withTenant({ tenant: 'acme', user: 'w' }, (tx) => memoryEpoch(tx, { user: 'w', agent: 'talker' }));
+  const epoch = () => store.withStatements({ tenant: 'acme', user: 'w' }, (tx) => memoryEpoch(tx, { user: 'w', agent: 'talker' }));
   const seen = [await epoch()];
   await withClient(config.DATABASE_URL, async (slow) => {
     const slowly = (text: string, values: unknown[]): Promise<QueryResult> => slow.query(text, values);

@@ -1,0 +1,54 @@
+// Statements written by hand on the application's own connections, for recall: under the same login, scope and row-level security
+// as Prisma's transactions and without what Prisma does around each of them. What is asked without waiting for an answer travels
+// together; the server takes it in order, and after an error refuses the rest of the transaction.
+import { createHash } from 'node:crypto';
+import type pg from 'pg';
+
+/** What a function needs that sends nothing but SQL: Prisma's transactions have it, and so has `inStatements`. */
+export interface Statements {
+  $queryRawUnsafe<T = unknown>(sql: string, ...values: unknown[]): Promise<T>;
+  $executeRawUnsafe(sql: string, ...values: unknown[]): Promise<number>;
+}
+
+/**
+ * How statements are planned until the transaction ends: once for each connection and text, by the indexes that were made for them. A large
+ * one takes longer to plan than to run, and a plan that reads a table whole, or by several processes, is wrong for all but those of `readMuch`.
+ */
+const PLANS = { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off', enable_hashjoin: 'off', enable_mergejoin: 'off', max_parallel_workers_per_gather: '0' };
+const OPEN = `SELECT set_config('app.tenant_id', $1, true), set_config('app.user_id', $2, true), ${Object.entries(PLANS).map(([name, value]) => `set_config('${name}', '${value}', true)`).join(', ')}`;
+
+/** From here to the end of the transaction statements are planned for their values, as the server is set up. */
+export async function readMuch(db: Statements): Promise<void> {
+  await db.$executeRawUnsafe('SELECT set_config(name, reset_val, true) FROM pg_settings WHERE name = ANY ($1::text[])', Object.keys(PLANS));
+}
+
+/** One transaction for `tenant` and `user`, both as row-level security reads them. A connection that met an error is closed, not reused. */
+export async function inStatements<T>(pool: pg.Pool, tenant: string, user: string, work: (db: Statements) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  try {
+    const opened = Promise.all([client.query('BEGIN'), send(client, OPEN, [tenant, user])]);
+    opened.catch(() => undefined); // met below, after what was sent behind it
+    const result = await work({
+      $queryRawUnsafe: async <R>(sql: string, ...values: unknown[]) => (await send(client, sql, values)).rows as R,
+      $executeRawUnsafe: async (sql, ...values) => (await send(client, sql, values)).rowCount ?? 0,
+    });
+    await opened;
+    const { command } = await client.query('COMMIT');
+    if (command !== 'COMMIT') throw new Error('a statement of this transaction had failed'); // and whoever sent it has said nothing
+    client.release();
+    return result;
+  } catch (error) {
+    client.release(true); // and with it goes the transaction
+    throw error;
+  }
+}
+
+const send = (client: pg.PoolClient, text: string, values: unknown[]): Promise<pg.QueryResult> => client.query({ name: nameOf(text), text, values });
+
+const names = new Map<string, string>();
+/** The same text always has the same name, so that a statement is planned once per connection. */
+export function nameOf(sql: string): string {
+  const name = names.get(sql) ?? createHash('sha1').update(sql).digest('base64url');
+  names.set(sql, name);
+  return name;
+}
