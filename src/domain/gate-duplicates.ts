@@ -4,6 +4,8 @@
 import type { Considered, Decided, GateInput, LiveMemory, Neighbour } from './gate-input.ts';
 import { isSingleValued, propertyOf, sameOwner, sameValue, signs } from './gate-identity.ts';
 import { POLICY, thresholdsOf, type GatePolicy } from './gate-policy.ts';
+import { measured } from './gate-quantities.ts';
+import { endsNothing } from './gate-settled.ts';
 import { codesIn, containment, contentWords, datesIn, fold, jaccard, namesIn, negations, numbersIn, sameDate, stem, tokensOf, unitsIn } from './gate-words.ts';
 import type { SourceRole } from './status.ts';
 
@@ -37,18 +39,25 @@ export function exactDuplicate(one: Considered, _input: GateInput, known: Known)
   return match && { decision: 'REINFORCE', reason: 'EXACT', target: match.id };
 }
 
+/** What is known of this very property of this subject and owner. */
+export function ofProperty(one: Considered, live: readonly LiveMemory[]): LiveMemory[] {
+  const [property, mine] = [propertyOf(one.attribute, one.raw.value), scoped(one)];
+  return live.filter((memory) => memory.subject === one.subject && propertyOf(memory.attribute, memory.value) === property && sameOwner(mine, memory));
+}
+
 export function slot(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
-  const property = propertyOf(one.attribute, one.raw.value);
-  const there = known.live.filter((memory) => memory.subject === one.subject && propertyOf(memory.attribute, memory.value) === property && sameOwner(scoped(one), memory));
+  const there = ofProperty(one, known.live);
   const same = there.find((memory) => sameValue(one.raw, memory)) ?? there.find((memory) => saysTheSame(one.raw, memory, cosineOf(known, memory.id), input, policy));
   if (same) return { decision: 'REINFORCE', reason: 'SAME_VALUE', target: same.id };
   if (one.slot === null) return undefined;
-  const held = there.find((memory) => isSingleValued(memory.type, propertyOf(memory.attribute, memory.value), memory.subject));
-  if (!held) return undefined;
+  const [held, another] = there.filter((memory) => isSingleValued(memory.type, propertyOf(memory.attribute, memory.value), memory.subject));
+  // A second value came beside the first: from now on it holds several, and none of them is the one to end.
+  if (!held || another) return undefined;
   const [mine, theirs] = [RANK[one.source], RANK[held.source]];
   // What a tool returned or the agent concluded does not push out what the user said; a person may look at it.
   if (mine < theirs) return { decision: 'QUARANTINE', reason: 'OUTRANKED', target: held.id };
   const order = compareTime(one, held);
+  if (order >= 0 && !one.vouched && endsNothing(one.raw)) return { decision: 'QUARANTINE', reason: 'UNSETTLED', target: held.id };
   if (order > 0) return { decision: 'SUPERSEDE', reason: 'NEWER', target: held.id };
   if (order < 0) return { decision: 'ADMIT', reason: 'LATE', target: held.id, closed: { atMs: held.validFromMs, by: held.id } };
   if (one.vouched) return { decision: 'SUPERSEDE', reason: 'VOUCHED', target: held.id };
@@ -87,12 +96,29 @@ function sharing(words: ReadonlySet<string>, share: number): (statement: string)
 
 /** Of two statements of one slot: near by meaning or by words, and no guard speaks against it. The slot has told already that both are
  *  about the same property, so that the lower threshold is enough. */
-function saysTheSame(one: Said, memory: Said, cosine: number, input: GateInput, policy: GatePolicy): boolean {
+function saysTheSame(one: Considered['raw'], memory: LiveMemory, cosine: number, input: GateInput, policy: GatePolicy): boolean {
   const low = thresholdsOf(policy, input.embedder)?.low ?? Infinity;
-  return !areRivals(contentWords(one.value), contentWords(memory.value)) && (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
+  return !saysMore(one, memory) && !saysLessNow(one, memory) && !areRivals(contentWords(one.value), contentWords(memory.value)) && (cosine >= low || jaccard(contentWords(one.statement), contentWords(memory.statement)) >= policy.sameWords) && guardsPass(one, memory, policy);
 }
-/** Two values of two words that share one: `bar charts` and `line charts` are both, in turn, what one property holds. */
-const areRivals = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean => a.size === 2 && b.size === 2 && containment(a, b) === 0.5;
+/** All of the value that is known and more: `gross minus refunds minus vouchers` is no other word for `gross minus refunds`. */
+function saysMore(one: Said, memory: LiveMemory): boolean {
+  const known = contentWords(measured([memory.value, memory.statement, memory.attribute, memory.subject].join(' ')));
+  const value = contentWords(measured(one.value));
+  return [...value].some((word) => !known.has(word)) && [...contentWords(measured(memory.value))].every((word) => value.has(word));
+}
+/** A part of the value that is known, and words of change beside it. */
+function saysLessNow(one: Considered['raw'], memory: LiveMemory): boolean {
+  const [value, known] = [contentWords(measured(one.value)), contentWords(measured(memory.value))];
+  return value.size < known.size && [...value].every((word) => known.has(word)) && one.evidence.some(({ quote }) => CHANGES.test(quote));
+}
+const CHANGES = /\b(?:now|no longer|instead|any ?more|only|changed?|dropped?|removed?|without|from now on|switched)\b/i;
+/** Two values that take turns: each has words of its own, and they share no more than half (`bar charts`, `line charts`), or all but the
+ *  first or the last word (`orders divided by sessions`, `… by visitors`). */
+function areRivals(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  const [one, other] = [[...a], [...b]];
+  const isOwn = one.some((word) => !b.has(word)) && other.some((word) => !a.has(word));
+  return isOwn && (containment(a, b) <= 0.5 || (one.length === other.length && one.every((word, at) => word === other[at] || at === 0 || at === one.length - 1)));
+}
 const cosineOf = (known: Known, id: string): number => known.neighbours.find((near) => near.id === id)?.cosine ?? 0;
 const round = (score: number): number => Math.round(score * 1_000) / 1_000;
 

@@ -2,7 +2,9 @@
 // for inventions: numbers, dates and names of a statement must stand in its quotes. Trust follows from where the quoted words
 // were said, never from what the model calls their source.
 import { contains, contentWords, datesIn, fold, namesIn, numbersIn, RELATIVE_DAY, sameDate, stem, tokensOf } from './gate-words.ts';
-import type { Decided } from './gate-input.ts';
+import { subjectOf } from './gate-identity.ts';
+import type { Decided, GateInput } from './gate-input.ts';
+import { measured } from './gate-quantities.ts';
 import type { GatePolicy } from './gate-policy.ts';
 import type { Candidate } from './memory.ts';
 import type { SourceRole } from './status.ts';
@@ -23,7 +25,8 @@ const RELATIVE_REACH_MS = 400 * 86_400_000;
 
 interface Quoted { readonly event: TranscriptEvent; readonly quote: string }
 
-export function provenance(candidate: Candidate, events: readonly TranscriptEvent[], policy: GatePolicy): Provenance | Decided {
+/** `live`: what is known; a subject that stands there is nobody's invention. */
+export function provenance(candidate: Candidate, events: readonly TranscriptEvent[], policy: GatePolicy, live: GateInput['live'] = []): Provenance | Decided {
   const byId = new Map(events.map((event) => [event.id, event]));
   const all: Quoted[] = [];
   for (const { event_id, quote } of candidate.evidence) {
@@ -32,11 +35,11 @@ export function provenance(candidate: Candidate, events: readonly TranscriptEven
     if (!contains(fold(event.text), fold(quote))) return { decision: 'REJECT', reason: 'NO_PROVENANCE', scores: { event: event_id, quote: 'not said there' } };
     all.push({ event, quote });
   }
-  const missing = unsupported(candidate, all, events);
+  const missing = unsupported(candidate, all, events, live);
   if (missing.length > 0) return { decision: 'REJECT', reason: 'UNSUPPORTED', scores: { missing } };
   const own = all.filter(({ event }) => event.role === 'user');
   const ownSupport = supportOf(candidate, own);
-  const isOwn = candidate.source_role === 'user' && own.length > 0 && (own.length === all.length || (ownSupport >= policy.ownWords && unsupported(candidate, own, events).length === 0));
+  const isOwn = candidate.source_role === 'user' && own.length > 0 && (own.length === all.length || (ownSupport >= policy.ownWords && unsupported(candidate, own, events, live).length === 0));
   const used = isOwn ? own : all;
   return {
     source: isOwn ? 'user' : weakest(candidate.source_role, all.map(({ event }) => event.role)),
@@ -60,23 +63,48 @@ function supportOf(candidate: Candidate, quoted: readonly Quoted[]): number {
 }
 
 /** Numbers, dates and names that the statement has and its quotes have not. */
-function unsupported(candidate: Candidate, quoted: readonly Quoted[], events: readonly TranscriptEvent[]): string[] {
+function unsupported(candidate: Candidate, quoted: readonly Quoted[], events: readonly TranscriptEvent[], live: GateInput['live']): string[] {
   const claim = `${candidate.statement} ; ${candidate.value}`;
   const quotes = quoted.map(({ quote }) => quote).join(' \n');
-  const numbers = numbersIn(quotes, true);
   const words = new Set(tokensOf(quotes).flatMap((token) => [token, stem(token)]));
   const wordsOfRun = (): Set<string> => new Set(events.flatMap((event) => tokensOf(event.text)).flatMap((token) => [token, stem(token)]));
   const names = namesIn(claim);
   const isIn = (said: ReadonlySet<string>, name: string): boolean => said.has(name) || said.has(stem(name));
-  const strangers = [...names.sure].filter((name) => !isIn(words, name));
+  const pointedAt = subjectNames(candidate, quotes, events, live);
+  const strangers = [...names.sure].filter((name) => !isIn(words, name) && !pointedAt().has(name));
   // A capital at the beginning of a sentence may be grammar; only a word that this run never saw is taken for a name.
-  const maybe = [...names.maybe].filter((name) => !isIn(words, name));
+  const maybe = [...names.maybe].filter((name) => !isIn(words, name) && !pointedAt().has(name));
   if (maybe.length > 0) { const said = wordsOfRun(); strangers.push(...maybe.filter((name) => !isIn(said, name))); }
   return [
-    ...[...numbersIn(claim)].filter((number) => !numbers.has(number) && !words.has(number)),
+    ...numbersMissing(claim, quotes, words),
     ...[...datesIn(claim)].filter((date) => !dateIsSaid(date, quotes, quoted)),
     ...strangers,
   ];
+}
+
+/** `14 days` are said by "two weeks", and 0 by "without". */
+function numbersMissing(claim: string, quotes: string, words: ReadonlySet<string>): string[] {
+  const said = numbersIn(quotes, true);
+  const missing = [...numbersIn(claim)].filter((number) => !said.has(number) && !words.has(number) && !(number === '0' && NOTHING.test(quotes)));
+  if (missing.length === 0) return missing;
+  const measures = numbersIn(measured(quotes));
+  return [...numbersIn(measured(claim))].every((number) => measures.has(number) || said.has(number)) ? [] : missing;
+}
+const NOTHING = /\b(?:no|none|nobody|without|never|zero)\b/i;
+
+/** Names in the subject and the property of a candidate, which a quote may leave to "she" and "it": where the subject is known or the run
+ *  names it, and the quote names nobody else it might be about. */
+function subjectNames(candidate: Candidate, quotes: string, events: readonly TranscriptEvent[], live: GateInput['live']): () => ReadonlySet<string> {
+  let names: ReadonlySet<string> | undefined;
+  return () => {
+    if (names) return names;
+    const subject = subjectOf(candidate.subject);
+    const claimed = new Set(tokensOf(`${candidate.statement} ${candidate.value}`).map(stem));
+    const others = [...namesIn(quotes).sure].some((name) => !claimed.has(stem(name)));
+    const isKnown = subject !== 'user' && !others && (live.some((memory) => memory.subject === subject) || events.some((event) => event.role === 'user' && contains(fold(event.text), subject)));
+    names = new Set(isKnown ? tokensOf(`${candidate.subject} ${candidate.attribute}`) : []);
+    return names;
+  };
 }
 
 function dateIsSaid(date: string, quotes: string, quoted: readonly Quoted[]): boolean {

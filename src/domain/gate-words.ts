@@ -1,6 +1,7 @@
 // Words as the memory gate compares them. Folding makes two spellings of the same words equal; the extractors find what a
 // sentence must not change in silence: numbers, dates, names, units, negation. Deterministic and free of any model, because
 // cosine similarity does not tell "on the Pro plan" from "not on the Pro plan".
+import { bounds } from './gate-quantities.ts';
 
 /** Characters nobody sees: zero-width, direction marks, soft hyphens, tags, variation selectors. */
 const HIDDEN = /[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\u{e0000}-\u{e0fff}]/gu;
@@ -35,7 +36,7 @@ const COMMON = new Set(('a an and any are as at be been but by can could did do 
   + 'than that the their them then there these they this those to too up us use uses used user users very want wants was we were what when where which who whom will with would you your yours asks asked called wants prefers prefer per every each once').split(' '));
 
 /** Words that say the same of a value; few, because each row here is a promise. */
-const SAME = new Map(['short brief concise terse', 'email mail', 'mobile cellphone cell', 'yes true', 'no false', 'hour hourly', 'day daily', 'week weekly', 'month monthly', 'quarter quarterly', 'year yearly annually annual'].flatMap((row) => { const [first = '', ...others] = row.split(' '); return others.map((word): [string, string] => [word, first]); }));
+const SAME = new Map(['short brief concise terse', 'email mail', 'monday mon', 'tuesday tue tues', 'wednesday wed', 'thursday thu thur thurs', 'friday fri', 'saturday sat', 'sunday sun', 'required mandatory compulsory', 'under below', 'mobile cellphone cell', 'yes true', 'no false', 'hour hourly', 'day daily', 'week weekly', 'month monthly', 'quarter quarterly', 'year yearly annually annual'].flatMap((row) => { const [first = '', ...others] = row.split(' '); return others.map((word): [string, string] => [word, first]); }));
 export const sameWord = (word: string): string => SAME.get(word) ?? word;
 
 /** Stems of the words that carry meaning. */
@@ -54,7 +55,7 @@ export function jaccard(a: ReadonlySet<string>, b: ReadonlySet<string>): number 
 }
 
 /** Without `one`, which is a pronoun more often than a number. */
-const NUMBER_WORDS = new Map('zero - two three four five six seven eight nine ten eleven twelve'.split(' ').map((word, value): [string, string] => [word, String(value)]).concat([['twice', '2'], ['thrice', '3']]));
+const NUMBER_WORDS = new Map('zero - two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split(' ').map((word, value): [string, string] => [word, String(value)]).concat([['twice', '2'], ['thrice', '3']]));
 
 /** Numbers as written, without dates; with `words`, small ones spelt out too. `0042` and `42` differ: they may be ids. */
 export function numbersIn(text: string, words = false): Set<string> {
@@ -134,10 +135,10 @@ export function namesIn(text: string): { sure: Set<string>; maybe: Set<string> }
 /** Codes such as `checkout-api`, `mart.orders` or `src/billing`, each as the tokens it is made of; `on-call` is none. */
 export const codesIn = (text: string): string[][] => (withoutDates(text).match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]+(?:[-_./][\p{L}\p{N}]+)+/gu) ?? []).filter((code) => /\p{L}/u.test(code) && !(code.includes('-') && code.toLowerCase().split('-').some((part) => COMMON.has(part)))).map((code) => tokensOf(code.replace(/[-_./]/g, ' ')));
 
-const NEGATION = /\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|can't|won't|doesn't|don't|didn't|isn't|aren't|wasn't|weren't|shouldn't|wouldn't|hasn't|haven't|stop(?:ped|s)?|avoid(?:s|ed)?|refuse[sd]?|dislike[sd]?|hate[sd]?|no longer|except|unless|un(?:able|available|supported|subscribed|paid)|dis(?:abled?|allow(?:ed|s)?))\b/gi;
+const NEGATION = /\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|can't|won't|doesn't|don't|didn't|isn't|aren't|wasn't|weren't|shouldn't|wouldn't|hasn't|haven't|stop(?:ped|s)?|avoid(?:s|ed)?|refuse[sd]?|dislike[sd]?|hate[sd]?|no longer|out of (?:order|service|stock|use|date|scope|office)|except|unless|un(?:able|available|supported|subscribed|paid)|dis(?:abled?|allow(?:ed|s)?))\b/gi;
 
 /** True when the sentence denies; two denials of the same word are still told from none. */
-export const negations = (text: string): number => (text.replace(/[\u2018\u2019\u02bc]/g, "'").match(NEGATION) ?? []).length;
+export const negations = (text: string): number => (bounds(text.replace(/[\u2018\u2019\u02bc]/g, "'")).match(NEGATION) ?? []).length;
 
 const UNITS = new Map(Object.entries({
   ms: 'ms', millisecond: 'ms', s: 's', sec: 's', second: 's', min: 'min', minute: 'min', h: 'h', hr: 'h', hour: 'h', day: 'day', week: 'week', month: 'month', quarter: 'quarter', year: 'year',

@@ -3,13 +3,14 @@
 // stage that decided and why; that candidates are judged in order, a later one seeing what earlier ones became; and that
 // nothing is admitted without evidence from this very run. It never reads a clock, a store or a model.
 import { confidenceOf, confidenceStage } from './gate-confidence.ts';
-import { echo, exactDuplicate, nearDuplicate, slot, type Known } from './gate-duplicates.ts';
+import { echo, exactDuplicate, nearDuplicate, ofProperty, slot, type Known } from './gate-duplicates.ts';
 import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-identity.ts';
 import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
 import { PROMOTABLE, seenBefore } from './gate-promotion.ts';
 import { provenance, validity } from './gate-provenance.ts';
 import { RoomLeft } from './gate-room.ts';
 import { screening } from './gate-screening.ts';
+import { addsTo, settled } from './gate-settled.ts';
 import { worth } from './gate-worth.ts';
 import { POLICY, type GatePolicy } from './gate-policy.ts';
 import { candidateSchema, type Candidate } from './memory.ts';
@@ -53,7 +54,7 @@ class Gate {
     if ('decision' in parsed) return this.#verdict(0, given, 'schema', parsed);
     const { candidate, held, refused } = personal(parsed, this.#policy.pii);
     if (refused) return this.#verdict(0, given, 'pii', refused, 0, held);
-    const found = provenance(candidate, this.#input.events, this.#policy);
+    const found = provenance(candidate, this.#input.events, this.#policy, this.#input.live);
     if ('decision' in found) return this.#verdict(0, given, 'provenance', found);
     if (secrets(candidate)) return this.#verdict(0, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
     // What nobody can see, or says of himself, is not vouched for either.
@@ -69,7 +70,7 @@ class Gate {
     if ('decision' in parsed) return this.#verdict(index, given, 'schema', parsed);
     const { candidate, held, refused } = personal(parsed, this.#policy.pii);
     if (refused) return this.#verdict(index, given, 'pii', refused, 0, held);
-    const found = provenance(candidate, this.#input.events, this.#policy);
+    const found = provenance(candidate, this.#input.events, this.#policy, this.#input.live);
     if ('decision' in found) return this.#verdict(index, given, 'provenance', found, 0, held);
     if (secrets(candidate)) return this.#verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' }, 0, held);
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
@@ -80,7 +81,7 @@ class Gate {
     // An echo comes before what may quarantine: kept for a second sighting, it would be seen again by its own doing.
     const stages = {
       echo: () => (found.source === 'user' ? undefined : echo(one, this.#input, this.#known(index), this.#policy)),
-      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), confidence: () => (before ? undefined : unsure),
+      screening: () => screening(candidate, found.source, this.#input.events), worth: () => worth(candidate), settled: () => settled(candidate, this.#input.events), confidence: () => (before ? undefined : unsure),
     };
     for (const [stage, decide] of Object.entries(stages)) {
       const decided = decide();
@@ -142,7 +143,8 @@ class Gate {
     const old = decided.decision === 'SUPERSEDE' ? this.#live.find((memory) => memory.id === decided.target) : undefined;
     const memory: NewMemory = {
       id: this.#input.ids[one.index] ?? '', scope: raw.scope, ...owner, type: raw.type, subject: one.subject, attribute: one.attribute, value: raw.value, statement: raw.statement,
-      hash: one.hash, slot: one.slot, source: one.source, confidence: one.confidence, evidence: raw.evidence,
+      // The key of a property lets one live row through; a value beside another goes without.
+      hash: one.hash, slot: !decided.closed && ofProperty(one, this.#live).some((other) => other !== old) ? null : one.slot, source: one.source, confidence: one.confidence, evidence: raw.evidence,
       // A bare day may lie before the moment its predecessor was said: an interval never ends before it began.
       validFromMs: Math.max(one.validFromMs, old?.validFromMs ?? -Infinity),
       validToMs: decided.closed?.atMs ?? null, supersededBy: decided.closed?.by ?? null,
@@ -200,7 +202,7 @@ function consider(candidate: Candidate, index: number, input: GateInput, found: 
   const owned = { scope: candidate.scope, ...owner };
   return {
     index, raw: candidate, subject, attribute, owner, confidence, ...found,
-    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: slotOf(owned, candidate.type, subject, propertyOf(attribute, candidate.value)),
+    hash: hashOf(input.run.tenant, owned, candidate.type, candidate.statement), slot: addsTo(candidate) ? null : slotOf(owned, candidate.type, subject, propertyOf(attribute, candidate.value)),
   };
 }
 
