@@ -24,6 +24,7 @@ export const FAULT_POINTS = {
   'orphans-found': 'The runs of a dead worker are known, they were not offered.',
   'verdicts-stored': 'What a run taught is stored, its vectors are not in the index.',
   'vectors-written': 'Vectors are in the index, their rows are not marked.',
+  'outputs-kept': 'Long answers of a run’s tools are stored to be searched, the step that did it has no record of it.',
   'occurrence-fired': 'An occurrence of a schedule has its run, nobody was told of it.',
 } as const;
 export type FaultPoint = keyof typeof FAULT_POINTS;

@@ -39,7 +39,7 @@ await said('globex', 'ada', runs.other);
 const idsSeen = (scope: Scope): Promise<string[]> => store.withTenant(scope, async (tx) => (await listRuns(tx, { limit: 100 })).map(({ id }) => id));
 const ids = (...some: NewRun[]): string[] => some.map(({ id }) => id).sort().reverse();
 
-const TABLES = ['api_keys', 'permissions', 'agent_runs', 'run_steps', 'step_records', 'run_events', 'tool_calls', 'model_calls', 'batch_items', 'budgets', 'quotas', 'sessions', 'messages', 'memories', 'memory_epochs', 'memory_vectors', 'summary_vectors',
+const TABLES = ['api_keys', 'permissions', 'agent_runs', 'run_steps', 'step_records', 'run_events', 'tool_calls', 'model_calls', 'batch_items', 'budgets', 'quotas', 'sessions', 'messages', 'memories', 'memory_lineage', 'memory_epochs', 'memory_vectors', 'summary_vectors',
   'memory_candidates', 'run_summaries', 'retrieval_traces', 'audit_events', 'step_waits', 'signals', 'approvals', 'schedules', 'schedule_occurrences', 'agent_limits', 'erasures', 'memory_feedback', 'run_feedback', 'memory_policies', 'documents', 'document_chunks', 'chunk_vectors'];
 
 describe('whose rows are seen', () => {

@@ -2,7 +2,7 @@
 // the set that ships.
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { BadSet, parseSet, readSet } from '../eval/recall/format.ts';
+import { BadSet, parseSet, readSet, turnsIn } from '../eval/recall/format.ts';
 import { piecesOf } from '../eval/recall/ingest.ts';
 import { metricsOf, perCategory } from '../eval/recall/metrics.ts';
 
@@ -31,6 +31,14 @@ describe('the format', () => {
     const read = parseSet(set({ questions: [{ id: 1, conversation: '1', question: 'x', evidence: [] }] }));
     expect(read.questions[0]).toMatchObject({ id: '1', category: 'all', evidence: [] });
     expect(read.conversations[0]?.sessions[0]?.turns[1]).toMatchObject({ speaker: '', text: '' });
+  });
+
+  test('null is as good as nothing, and turns are counted by conversation', () => {
+    const [one] = (set()['conversations'] as { sessions: { turns: object[] }[] }[]);
+    const read = parseSet(set({ conversations: [one, { ...one, id: 2 }], questions: [{ id: 1, conversation: 2, category: null, question: 'x', evidence: ['t1', 't1'] }] }));
+    expect(read.questions[0]?.category).toBe('all');
+    expect(turnsIn(read)).toBe(4);
+    expect(() => parseSet(set({ questions: [{ id: 1, conversation: 1, question: 'x' }] }))).toThrow(/questions\.0\.evidence/);
   });
 
   test.each<[string, Record<string, unknown>, RegExp]>([

@@ -132,7 +132,7 @@ describe('fusion', () => {
 
   test('what stands beside a hit is found too, after it and before what is far', () => {
     const places = ['a', 'b', 'c', 'd'].map((id, at, all) => ({ id, run: 'r', before: all[at - 1] ?? null, after: all[at + 1] ?? null }));
-    expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'context', places }))).toEqual(['b', 'a', 'c']);
+    expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'context', places }))).toEqual(['b', 'c', 'a']); // what follows a hit, before what leads to it
     expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'zscores', places }))).toEqual(['b']);
   });
 

@@ -2,7 +2,7 @@
 // words about somebody else. Pure.
 import { describe, expect, test } from '@jest/globals';
 import { judge } from '../src/domain/gate.ts';
-import { hashOf, propertyOf, sameValue } from '../src/domain/gate-identity.ts';
+import { hashOf, propertyOf, sameValue, subjectOf } from '../src/domain/gate-identity.ts';
 import type { LiveMemory, Verdict } from '../src/domain/gate-input.ts';
 import { bounds, measured } from '../src/domain/gate-quantities.ts';
 import { negations } from '../src/domain/gate-words.ts';
@@ -29,7 +29,7 @@ const words = ({ decision, reason }: Verdict): string => `${decision} ${reason}`
 describe('quantities', () => {
   test.each([
     ['an hour and a half', '90 minutes', '1.5 hours'], ['two weeks', '14 days'], ['a week', '7 days'], ['half past seven in the evening', '19:30', '7:30 pm'], ['6 am UTC', '06:00 UTC'], ['eight in the morning', '8:00'], ['2 h 10 min', 'two hours and ten minutes'],
-    ['$120', '120 dollars', '120 USD'], ['1.500 €', '€1500', '1,500 euros'], ['once a month', 'monthly', 'every month'], ['every second day', 'every other day'], ['one hundred and eighty', '180'], ['80 percent', '80 %'], ['183 cm', '1.83 m'], ['€2m', '2 million euros'], ['no longer than 5 days', 'at most five days'],
+    ['$120', '120 dollars', '120 USD'], ['1.500 €', '€1500', '1,500 euros'], ['once a month', 'monthly', 'every month'], ['every second day', 'every other day'], ['one hundred and eighty', '180'], ['80 percent', '80 %'], ['183 cm', '1.83 m'], ['400 ms', '0.4 seconds'], ['€2m', '2 million euros'], ['no longer than 5 days', 'at most five days'],
   ])('%s is %s', (first, ...others) => {
     for (const other of others) expect(measured(other)).toBe(measured(first));
   });
@@ -84,7 +84,8 @@ describe('a second value beside the first', () => {
 describe('what is not settled', () => {
   const plan = known({ attribute: 'plan', value: 'Starter', statement: 'The user is on the Starter plan.' });
   test.each([
-    ['considered', 'We might go to Pro at some point.', 'QUARANTINE UNSETTLED'], ['thought about', 'I am thinking about Pro, nothing is signed.', 'QUARANTINE UNSETTLED'], ['asked', 'Is the plan Pro by now?', 'QUARANTINE UNSETTLED'],
+    ['considered', 'We might go to Pro at some point.', 'QUARANTINE UNSETTLED'], ['thought about', 'I am thinking about Pro, nothing is signed.', 'QUARANTINE UNSETTLED'], ['looked at', 'We are looking at the Pro plan.', 'QUARANTINE UNSETTLED'],
+    ['asked', 'Is the plan Pro by now?', 'QUARANTINE UNSETTLED'],
     ['denied', 'We have not moved to Pro.', 'QUARANTINE UNSETTLED'], ['said of somebody else', 'My brother is on the Pro plan.', 'QUARANTINE SOMEBODY_ELSE'],
     ['said', 'We are on the Pro plan since Monday.', 'SUPERSEDE NEWER'], ['said beside a denial', 'We are on Pro and not on Starter.', 'SUPERSEDE NEWER'], ['said beside a maybe about something else', 'We are on Pro. Maybe I call later.', 'SUPERSEDE NEWER'], ['said while asking for something', 'Can you check why my Pro plan is slow?', 'SUPERSEDE NEWER'],
     ['said of both', 'My brother and I are on the Pro plan.', 'SUPERSEDE NEWER'],
@@ -101,12 +102,14 @@ describe('what is not settled', () => {
   });
 });
 
-describe('names a quote leaves to "it"', () => {
+describe('names and numbers that a quote leaves to "it"', () => {
   const held = known({ subject: 'three sisters', attribute: 'director', value: 'Anselm Roth', statement: 'Anselm Roth directs Three Sisters.' });
   const directs = (text: string): Said => ({ words: text, subject: 'Three Sisters', attribute: 'director', value: 'Anselm Roth', statement: 'Three Sisters is directed by Anselm Roth.' });
   test('may be those of a known subject, when the quote names nobody else', () => {
     expect(words(verdictOn(directs('Anselm Roth keeps directing it.'), held))).toBe('REINFORCE SAME_VALUE');
     expect(words(verdictOn(directs('Anselm Roth keeps directing it.')))).toBe('REJECT UNSUPPORTED');
+    const monitor = known({ subject: subjectOf('API p95 monitor'), attribute: 'channel', value: '#api', statement: 'The API p95 monitor posts to #api.' });
+    expect(words(verdictOn({ words: 'Post its alerts to #sre.', subject: 'API p95 monitor', attribute: 'channel', value: '#sre', statement: 'The API p95 monitor posts to #sre.' }, monitor))).toBe('SUPERSEDE NEWER');
     expect(words(verdictOn(directs('At last Anselm Roth directs Hamlet.'), held))).toBe('REJECT UNSUPPORTED');
   });
 });

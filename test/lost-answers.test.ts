@@ -24,7 +24,7 @@ afterAll(() => pool.end());
 const holder = randomUUID();
 
 /** Carries out every statement; the answers to the first `times` named so are lost. */
-function losing(name: 'commit' | 'checkpoint' | 'claim', times = 1): EnginePool {
+function losing(name: 'commit' | 'completion' | 'checkpoint' | 'claim-fresh', times = 1): EnginePool {
   let left = times;
   const query = async (...asked: Parameters<EnginePool['query']>): Promise<unknown> => {
     const answer = await (pool.query(...asked) as unknown as Promise<unknown>);
@@ -49,9 +49,9 @@ const steps = async (runs: readonly ClaimedRun[]): Promise<number[]> => {
 };
 
 test.each([1, 3])('the answer to a group of %i commits is lost: each is read back, and none done twice', async (count) => {
-  for (const status of ['running', 'completed'] as const) {
+  for (const [statement, status, event] of [['checkpoint', 'running', null], ['completion', 'completed', { type: 'run.completed', data: '{}' }], ['commit', 'completed', null]] as const) {
     const runs = await claimed(count);
-    const answers = await commitRunsIfHeld(losing(status === 'running' ? 'checkpoint' : 'commit'), runs.map((run) => commitOf(run, status)));
+    const answers = await commitRunsIfHeld(losing(statement), runs.map((run) => ({ ...commitOf(run, status), event })));
     expect(answers).toEqual(runs.map(() => expect.objectContaining({ fenced: false, status })));
     expect(await steps(runs)).toEqual(runs.map(() => 1));
   }
@@ -68,7 +68,7 @@ test('the answer to a claim is lost: its runs are given back at the second look,
   const runs = Array.from({ length: 2 }, () => newRun());
   await submitRuns(pool, runs);
   const mine = randomUUID();
-  await expect(claimRuns(losing('claim'), runs.map(({ tenant, id }) => ({ tenant, id })), mine, MACHINES, 60_000)).rejects.toThrow('ECONNRESET');
+  await expect(claimRuns(losing('claim-fresh'), runs.map(({ tenant, id }) => ({ tenant, id })), mine, MACHINES, 60_000)).rejects.toThrow('ECONNRESET');
   const strays = new Strays();
   const knows = (id: string): boolean => id === runs[1]?.id;
   expect(await strays.giveBack(pool, mine, knows)).toEqual([]); // nothing was said to be lost

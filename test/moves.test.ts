@@ -2,10 +2,12 @@
 // A cell says what its caller is told, and after an arrow where the run then stands; a cell without an arrow changes nothing
 // at all, in none of the tables. The model of the interleavings must agree with each cell.
 import { describe, expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { RUN_STATUSES, WAIT_REASONS } from '../src/domain/status.ts';
 import { claimRuns } from '../src/store/engine/claim.ts';
 import { submitRuns } from '../src/store/engine/submit.ts';
 import { expireUnstarted } from '../src/store/engine/sweeps.ts';
+import { sendSignal } from '../src/store/engine/waits.ts';
 import { faultsOf, moved, MOVES, STATES, type Move, type State } from './support/model-of-a-run.ts';
 import { MACHINES, newRun, newWorker, openBench, TENANT } from './support/run-bench.ts';
 import { useStack } from './support/stack.ts';
@@ -89,4 +91,14 @@ test('a run that has not started in its time expires and cannot be claimed; one 
   expect(claimed.map((run) => run?.id)).toEqual([undefined, early?.id]);
   expect((await expireUnstarted(bench.pool, 10)).map(({ id }) => id)).toEqual([late?.id]);
   expect(await expireUnstarted(bench.pool, 10)).toEqual([]);
+});
+
+test('a run is not claimed before its time, nor by a build that does not know it; one that something happened to has its start on record', async () => {
+  const runs = [newRun({ delayMs: 600_000 }), newRun({ version: 2 }), newRun(), newRun()];
+  await submitRuns(bench.pool, runs);
+  await sendSignal(bench.pool, { tenant: TENANT, run: runs[2]?.id ?? '', user: undefined, id: randomUUID(), name: 'go', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
+  const claimed = await claimRuns(bench.pool, runs.map(({ id }) => ({ tenant: TENANT, id })), await newWorker(bench.pool), MACHINES, 60_000);
+  expect(claimed.map((run) => run?.id)).toEqual([undefined, undefined, runs[2]?.id, runs[3]?.id]);
+  const { rows } = await bench.pool.query<{ events: string[] }>(`SELECT array_agg(type ORDER BY seq) AS events FROM run_history WHERE run_id = ANY ($1) GROUP BY run_id ORDER BY array_position($1, run_id)`, [runs.slice(2).map(({ id }) => id)]);
+  expect(rows.map(({ events }) => events)).toEqual([['run.queued', 'signal.received', 'run.started'], ['run.queued', 'run.started']]);
 });

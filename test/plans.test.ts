@@ -37,6 +37,7 @@ const ALLOWED = {
   'submit in session': [],
   'submit debounced': [],
   'ready runs': [KEY, 'agent_runs_session'],
+  'claim fresh': [KEY],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey'],
   'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', ...PERMITS],
   'claim due': [KEY, 'agent_runs_due', 'agent_runs_held', 'agent_runs_session', 'run_steps_pkey', ...PERMITS],
@@ -54,6 +55,7 @@ const ALLOWED = {
   'signal': [KEY],
   'renew': ['agent_runs_held'],
   'checkpoint': [KEY],
+  'completion': [KEY, 'model_calls_pkey'],
   'commit': [KEY, 'model_calls_pkey'],
   'commit in session': [KEY, 'model_calls_pkey'],
   'work': ['agent_runs_due', 'agent_runs_held'],
@@ -90,6 +92,9 @@ beforeAll(async () => {
   await submitDebounced(door('submit debounced'), newRun({ debounceKey: HASH, delayMs: 600_000 }));
   await readyRuns(door('ready runs'), TENANT, [run.id]);
   const [claimed] = await claimRuns(door('claim by id'), [{ tenant: TENANT, id: run.id }], holder, MACHINES, 60_000);
+  const fresh = newRun({ user: 'ann' });
+  await submitRuns(pool, [fresh]);
+  const [first] = await claimRuns(door('claim fresh'), [{ tenant: TENANT, id: fresh.id }], holder, MACHINES, 60_000);
   const held = { id: run.id, holder, fence: claimed?.fence ?? 0n, inboxRead: 0 };
   await openToolCallIfHeld(door('tool intent'), placeOf(held, '0'), CALL);
   await fillToolResult(door('fill result'), placeOf(held, '0'), RESULT);
@@ -110,8 +115,9 @@ beforeAll(async () => {
   await refusedRun(door('refused'), TENANT, limited.id, MACHINES);
   await seatRunning(door('seat'));
   await commitRunsIfHeld(door('checkpoint'), [commitOf(held, { step: STEP })]);
-  await commitRunsIfHeld(door('commit in session'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
-  await commitRunsIfHeld(door('commit'), [commitOf(held, { inSession: false, stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
+  await commitRunsIfHeld(door('commit in session'), [commitOf(held, { inSession: true, stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
+  await commitRunsIfHeld(door('completion'), [commitOf({ ...held, id: fresh.id, fence: first?.fence ?? 0n }, { status: 'completed', step: { ...STEP, next: null }, event: { type: 'run.completed', data: '{}' } })]);
+  await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await duePage(door('due page'), 'agent', FIRST_DUE, 100);
   await latestDue(door('latest due'), 'agent', 100);
   await abandonedRuns(door('abandoned'), 'agent');

@@ -6,16 +6,21 @@ import { messageOf } from '../../src/domain/errors.ts';
 
 const id = z.union([z.string().min(1).max(200), z.number()]).transform(String);
 const clean = z.string().transform((text) => text.toWellFormed().replaceAll('\u0000', ' '));
-const turn = z.object({ id, speaker: clean.default(''), text: clean });
+/** Left out or null. */
+const missing = <T>(schema: z.ZodType<T>, instead: T) => schema.nullish().transform((given) => given ?? instead);
+const turn = z.object({ id, speaker: missing(clean, ''), text: clean });
 const session = z.object({ id, date: z.string().refine((text) => !Number.isNaN(Date.parse(text)), 'is no date: write it as 2026-03-01 or 2026-03-01T10:00:00Z'), turns: z.array(turn) });
 const conversation = z.object({ id, sessions: z.array(session) });
-const question = z.object({ id, conversation: id, category: id.default('all'), question: clean, evidence: z.array(id) });
+const question = z.object({ id, conversation: id, category: missing(id, 'all'), question: clean, evidence: z.array(id) });
 const setSchema = z.object({ format: z.literal('mainstay-recall/1'), name: z.string().min(1).max(200), conversations: z.array(conversation).min(1), questions: z.array(question).min(1) });
 
 export type RecallSet = z.infer<typeof setSchema>;
 export type Conversation = RecallSet['conversations'][number];
 export type Turn = Conversation['sessions'][number]['turns'][number];
 export type Question = RecallSet['questions'][number];
+
+/** Turns of one conversation may have the ids of another's. */
+export const turnsIn = (set: Pick<RecallSet, 'conversations'>): number => set.conversations.flatMap((one) => one.sessions).reduce((sum, { turns }) => sum + turns.length, 0);
 
 /** What is wrong with a set, for the person who made it. */
 export class BadSet extends Error {}

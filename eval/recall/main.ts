@@ -17,7 +17,7 @@ import { openIndex } from '../../src/memory/milvus.ts';
 import { openAppStore } from '../../src/store/app-store.ts';
 import { openEnginePool } from '../../src/store/engine/pool.ts';
 import { ask } from './ask.ts';
-import { BadSet, readSet, type RecallSet } from './format.ts';
+import { BadSet, readSet, turnsIn, type RecallSet } from './format.ts';
 import { ingest } from './ingest.ts';
 import { tableOf } from './report.ts';
 
@@ -70,7 +70,7 @@ async function evaluate(): Promise<Record<string, unknown>> {
     const found = await ask(set, { store, index, embedder, log, fuser }, turns, progress());
     return {
       set: set.name, embedder: embedder.fingerprint, fuser, ...found,
-      size: { conversations: set.conversations.length, turns: new Set(turns.values()).size, memories: turns.size, sha256: createHash('sha256').update(JSON.stringify(set)).digest('hex') },
+      size: { conversations: set.conversations.length, turns: turnsIn(set), memories: turns.size, sha256: createHash('sha256').update(JSON.stringify(set)).digest('hex') },
       seconds: { ingest: Math.round((ingestedMs - startMs) / 100) / 10, ask: Math.round((monoMs() - ingestedMs) / 100) / 10 },
     };
   } finally {

@@ -25,7 +25,7 @@ const listQuery = z.strictObject({
 });
 const searchQuery = z.strictObject({
   q: z.string().trim().min(1).max(2_000).describe('What is looked for, in words'), user: name.optional().describe('Also what is this user’s; unset: what is the tenant’s alone. Implied by a key that is bound to a user'),
-  agent: name.optional().describe('As this agent finds it; unset: whatever agent it is for'), limit: z.coerce.number().int().min(1).max(50).default(10),
+  agent: name.optional().describe('As this agent finds it; unset: whatever agent it is for'), kind: z.enum(DOCUMENT_KINDS).optional(), limit: z.coerce.number().int().min(1).max(50).default(10),
 });
 
 export function addDocumentRoutes(app: ApiApp, { store, findPassages }: RouteDeps): void {
@@ -65,9 +65,9 @@ export function addDocumentRoutes(app: ApiApp, { store, findPassages }: RouteDep
     config: { needs: 'memories:read' }, schema: { summary: 'Find passages of documents and of tool outputs', tags, querystring: searchQuery, response: answers({ 200: foundPassagesSchema }) },
   }, async (request) => {
     const bearer = bearerOf(request);
-    const { q: query, user: named, agent, limit } = request.query;
+    const { q: query, user: named, agent, kind, limit } = request.query;
     const { tenant, user } = scopeOf(bearer, named);
-    const { passages, semantic, degraded } = await findPassages({ tenant, user: user ?? undefined, agent, query, limit });
+    const { passages, semantic, degraded } = await findPassages({ tenant, user: user ?? undefined, agent, kind, query, limit });
     const data = passages.map(shownPassage);
     await store.withTenant({ tenant, user }, (tx) => audit(tx, { actor: actorOf(bearer), userId: user, action: 'document.read', objectType: 'document', objectId: 'search', allowed: true, details: { ids: data.map(({ id }) => id) } }));
     return { data, semantic, degraded };
@@ -126,7 +126,7 @@ async function shownOf(tx: TenantTx, rows: readonly Document[]): Promise<Shown[]
   const indexed = await indexedChunks(tx, rows.map(({ id }) => id));
   return rows.map((row) => ({
     id: publicId('document', row.id), kind: row.kind, title: row.title, source: row.source, user: row.userId, agent: row.agent, version: row.version, bytes: row.bytes, chunks: row.chunks, indexed: indexed.get(row.id) ?? 0,
-    run: row.runId === null ? null : publicId('run', row.runId), stepSeq: row.stepSeq, tool: row.tool, addedBy: row.addedBy, createdAt: row.createdAt.toISOString(),
+    run: row.runId === null ? null : publicId('run', row.runId), stepSeq: row.stepSeq, path: row.path, tool: row.tool, addedBy: row.addedBy, createdAt: row.createdAt.toISOString(),
     replacedAt: row.closedAt?.toISOString() ?? null, replacedBy: row.replacedBy === null ? null : publicId('document', row.replacedBy),
   }));
 }

@@ -27,9 +27,9 @@ export function addDocumentCommands(program: Command): void {
       printPage(options.json, page, ['document', 'user', 'agent', 'version', 'chunks', 'indexed', 'added (UTC)', 'title'], (one) => [one.id, one.user, one.agent, one.replacedAt === null ? one.version : `${one.version}, replaced`, one.chunks, one.indexed, shortTime(one.createdAt), one.title]);
     });
   withApiOptions(documents.command('search')).description('passages for words or a question, best first').argument('<query>')
-    .option('--user <user>', 'also what is this user’s').option('--agent <agent>', 'as this agent finds it').option('--limit <n>', 'passages at most', wholeNumber)
-    .action(async (q: string, { user, agent, limit, ...options }: SearchWords) => {
-      const found = await apiClient(options).documents.search({ q, user, agent, limit });
+    .option('--user <user>', 'also what is this user’s').option('--agent <agent>', 'as this agent finds it').option('--kind <kind>', 'document or tool_output').option('--limit <n>', 'passages at most', wholeNumber)
+    .action(async (q: string, { user, agent, kind, limit, ...options }: SearchWords) => {
+      const found = await apiClient(options).documents.search({ q, user, agent, kind, limit });
       if (options.json) return printJson(found);
       printTable(['document', 'characters', 'score', 'title', 'text'], found.data.map((one) => [one.document, `${one.start}–${one.end}`, one.score.toFixed(2), one.title, one.text]));
       if (found.degraded) note('The index did not answer: found by words and kept vectors in Postgres.');
@@ -42,7 +42,7 @@ export function addDocumentCommands(program: Command): void {
       if (options.json) return printJson(one);
       printPairs([
         ['document', one.id], ['title', one.title], ['source', one.source], ['of', one.user ?? 'the tenant'], ['for agent', one.agent ?? 'all'], ['version', one.version], ['bytes', one.bytes], ['chunks', `${one.chunks}, ${one.indexed} indexed`],
-        ['answered by', one.tool], ['run', one.run], ['added', `${shortTime(one.createdAt)} by ${one.addedBy}`], ['replaced', one.replacedAt === null ? null : `${shortTime(one.replacedAt)} by ${one.replacedBy}`],
+        ['answered by', one.tool], ['run', one.run === null ? null : `${one.run}, step ${one.stepSeq}, call ${one.path}`], ['added', `${shortTime(one.createdAt)} by ${one.addedBy}`], ['replaced', one.replacedAt === null ? null : `${shortTime(one.replacedAt)} by ${one.replacedBy}`],
       ]);
     });
   withApiOptions(documents.command('remove')).description('remove documents: emptied at once and found no more').argument('<document...>', 'doc_…')

@@ -25,7 +25,7 @@ export function addGateCommands(memories: Command): void {
     .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
     .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the tenant’s present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
     .action(replay);
-  memories.command('retention').description('what is due to be closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--policy <file>', 'what would be due if this were set, as `memories policy set` takes it: only with --tenant').option('--apply', 'close and delete it, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
+  memories.command('retention').description('what is due to be rolled up, closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--policy <file>', 'what would be due if this were set, as `memories policy set` takes it: only with --tenant').option('--apply', 'carry it out, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
     .action(retention);
 }
 
@@ -83,8 +83,8 @@ async function retention({ tenant, policy: file, apply, json }: RetentionWords):
   });
   const data = due.map((one) => ({ ...one, braked: isBraked(one) }));
   if (json) return printJson({ data, ...(done && { done }) });
-  printTable(['tenant', 'memories', 'to close', 'to delete', 'by', ''], data.map((one) => [one.tenant, one.memories, one.closes, one.deletes, one.takes.map(({ rule, days, memories }) => `${rule} ${days}: ${memories}`).join(', '), one.braked ? 'braked: more than one sweep may take' : '']));
-  if (done) printLine(`${done.closed} closed, ${done.deleted} deleted`);
+  printTable(['tenant', 'memories', 'to roll up', 'to close', 'to delete', 'by', ''], data.map((one) => [one.tenant, one.memories, one.rolls, one.closes, one.deletes, one.takes.map(({ rule, days, memories }) => `${rule} ${days}: ${memories}`).join(', '), one.braked ? 'braked: more than one sweep may take' : '']));
+  if (done) printLine(`${done.rolled} rolled up, ${done.closed} closed, ${done.deleted} deleted`);
 }
 
 /** As `memories policy set` takes them. */

@@ -19,6 +19,7 @@ export interface PassageQuery {
   readonly q: string;
   readonly user?: string | undefined;
   readonly agent?: string | undefined;
+  readonly kind?: Document['kind'] | undefined;
   /** 10 unless told, 50 at most. */
   readonly limit?: number | undefined;
 }

@@ -76,7 +76,7 @@ function unsupported(candidate: Candidate, quoted: readonly Quoted[], events: re
   const maybe = [...names.maybe].filter((name) => !isIn(words, name) && !pointedAt().has(name));
   if (maybe.length > 0) { const said = wordsOfRun(); strangers.push(...maybe.filter((name) => !isIn(said, name))); }
   return [
-    ...numbersMissing(claim, quotes, words),
+    ...numbersMissing(claim, quotes, words).filter((number) => !pointedAt().has(number)),
     ...[...datesIn(claim)].filter((date) => !dateIsSaid(date, quotes, quoted)),
     ...strangers,
   ];
@@ -92,7 +92,7 @@ function numbersMissing(claim: string, quotes: string, words: ReadonlySet<string
 }
 const NOTHING = /\b(?:no|none|nobody|without|never|zero)\b/i;
 
-/** Names in the subject and the property of a candidate, which a quote may leave to "she" and "it": where the subject is known or the run
+/** Names and numbers in the subject and the property of a candidate, which a quote may leave to "she" and "it": where the subject is known or the run
  *  names it, and the quote names nobody else it might be about. */
 function subjectNames(candidate: Candidate, quotes: string, events: readonly TranscriptEvent[], live: GateInput['live']): () => ReadonlySet<string> {
   let names: ReadonlySet<string> | undefined;

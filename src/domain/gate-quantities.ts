@@ -13,7 +13,7 @@ const OFTEN = new Map([['hourly', 'hour'], ['daily', 'day'], ['weekly', 'week'],
 
 /** Factor and unit of a length, of time or otherwise. Seconds, days and months never meet: a month is no number of days. */
 const LENGTHS: readonly (readonly [string, number, string])[] = [
-  ['s|secs?|seconds?', 1, 'sec'], ['mins?|minutes?', 60, 'sec'], ['h|hrs?|hours?', 3_600, 'sec'], ['days?', 1, 'day'], ['weeks?', 7, 'day'], ['months?', 1, 'month'], ['quarters?', 3, 'month'], ['years?', 12, 'month'],
+  ['ms|milliseconds?', 0.001, 'sec'], ['s|secs?|seconds?', 1, 'sec'], ['mins?|minutes?', 60, 'sec'], ['h|hrs?|hours?', 3_600, 'sec'], ['days?', 1, 'day'], ['weeks?', 7, 'day'], ['months?', 1, 'month'], ['quarters?', 3, 'month'], ['years?', 12, 'month'],
   ['mm|millimet(?:re|er)s?', 0.001, 'm'], ['cm|centimet(?:re|er)s?', 0.01, 'm'], ['m|met(?:re|er)s?', 1, 'm'], ['km|kilomet(?:re|er)s?', 1_000, 'm'], ['g|grams?', 1, 'g'], ['kgs?|kilos?|kilograms?', 1_000, 'g'],
 ];
 const LENGTH = LENGTHS.map(([words]) => words).join('|');
@@ -74,7 +74,7 @@ function amounts(text: string): string {
 function lengths(text: string): string {
   const out = text.replace(LASTING, (_, number: string, word: string) => {
     const [, factor = 1, unit = ''] = LENGTHS.find(([words]) => new RegExp(`^(?:${words})$`).test(word)) ?? [];
-    return `${Number((Number(number) * factor).toFixed(3))} ${unit}`;
+    return `${Number((Number(number) * factor).toFixed(6))} ${unit}`;
   });
   return out.replace(/\b(\d+(?:\.\d+)?) sec(?: and|,)? (\d+(?:\.\d+)?) sec\b/g, (_, a: string, b: string) => `${Number(a) + Number(b)} sec`);
 }

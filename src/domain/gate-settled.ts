@@ -8,7 +8,7 @@ import type { Candidate } from './memory.ts';
 import type { TranscriptEvent } from './transcript.ts';
 
 const HEDGE = new RegExp(`\\b(?:${[
-  'might', 'maybe', 'perhaps', 'possibly', 'supposedly', 'presumably', 'allegedly', 'reportedly', 'rumou?r(?:ed)?', 'probably', 'i (?:guess|suppose)', 'think(?:ing)? (?:of|about)', 'considering', 'wonder(?:ing)?', 'toying with', 'tempted to',
+  'might', 'maybe', 'perhaps', 'possibly', 'supposedly', 'presumably', 'allegedly', 'reportedly', 'rumou?r(?:ed)?', 'probably', 'i (?:guess|suppose)', 'think(?:ing)? (?:of|about)', 'considering', 'looking (?:at|for|into)', 'wonder(?:ing)?', 'toying with', 'tempted to',
   'not (?:yet |quite )?(?:sure|settled|decided|certain|final|clear|confirmed)', 'unsure', 'undecided', 'would love to', 'hop(?:e|ing) to', 'one day', 'some ?day', 'at some point', 'in theory', 'hypothetically', 'what if', 'let me think',
 ].join('|')})\\b`, 'i');
 /** A question whose answer is yes or no; "can you …?" asks for something and may tell a lot. */

@@ -18,7 +18,7 @@ export const memorySettingsSchema = z.strictObject({
     caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),
     pii: each(PII_CLASSES, z.enum(PII_RULES)),
   })),
-  retention: own(z.strictObject({ halfLifeDays: each(MEMORY_TYPES, days), idleDays: each(MEMORY_TYPES, daysOrNever), closedDays: own(days) })),
+  retention: own(z.strictObject({ halfLifeDays: each(MEMORY_TYPES, days), idleDays: each(MEMORY_TYPES, daysOrNever), rollUpDays: own(daysOrNever), closedDays: own(days) })),
 });
 export type MemorySettings = z.infer<typeof memorySettingsSchema>;
 

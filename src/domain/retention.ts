@@ -12,6 +12,8 @@ export const retentionSchema = z.strictObject({
   halfLifeDays: z.record(z.enum(MEMORY_TYPES), days),
   /** Days without being said again or cited after which it is closed. */
   idleDays: z.record(z.enum(MEMORY_TYPES), daysOrNever),
+  /** Days without either after which outcomes of one owner and subject become one memory. */
+  rollUpDays: daysOrNever,
   /** Days that a closed memory and a replaced document are kept: for looks into the past, and for whoever finds that it was closed in error. */
   closedDays: days,
 });
@@ -21,6 +23,7 @@ export type RetentionRules = z.infer<typeof retentionSchema>;
 export const RETENTION: RetentionRules = {
   halfLifeDays: { preference: 180, fact: 90, decision: 365, constraint: 365, outcome: 30, procedure: 120 },
   idleDays: { preference: 'never', fact: 365, decision: 'never', constraint: 'never', outcome: 180, procedure: 365 },
+  rollUpDays: 90,
   closedDays: 90,
 };
 /** Of a tenant's memories in one sweep, and this many in any case. */
@@ -35,6 +38,8 @@ export interface Retention {
   readonly memories: number;
   /** Live ones that are due to be closed. */
   readonly closes: number;
+  /** Live outcomes that are due to be rolled up. */
+  readonly rolls: number;
   /** Closed ones that are due to be deleted. */
   readonly deletes: number;
   /** Version of the tenant's settings these rules are from; 0: it has none. */
@@ -43,10 +48,10 @@ export interface Retention {
 }
 
 /** Whether a sweep would take more than it may: then it takes nothing, and a person decides. */
-export const isBraked = ({ memories, closes, deletes }: Pick<Retention, 'memories' | 'closes' | 'deletes'>): boolean => closes + deletes > Math.max(BRAKE_FLOOR, BRAKE_SHARE * memories);
+export const isBraked = ({ memories, closes, rolls, deletes }: Pick<Retention, 'memories' | 'closes' | 'rolls' | 'deletes'>): boolean => closes + rolls + deletes > Math.max(BRAKE_FLOOR, BRAKE_SHARE * memories);
 
-/** By rule, leaving out those that take nothing. */
-export function takenBy({ idleDays, closedDays }: RetentionRules, closed: ReadonlyMap<MemoryType, number>, deleted: number): Taken[] {
-  const idle = MEMORY_TYPES.flatMap((type) => { const after = idleDays[type]; return after === 'never' ? [] : [{ rule: `idleDays.${type}`, days: after, memories: closed.get(type) ?? 0 }]; });
-  return [...idle, { rule: 'closedDays', days: closedDays, memories: deleted }].filter(({ memories }) => memories > 0);
+/** By rule, leaving out those that take nothing. `closed`: by type. */
+export function takenBy({ idleDays, rollUpDays, closedDays }: RetentionRules, { closed, rolled, deleted }: { readonly closed: ReadonlyMap<MemoryType, number>; readonly rolled: number; readonly deleted: number }): Taken[] {
+  const rules = [...MEMORY_TYPES.map((type) => [`idleDays.${type}`, idleDays[type], closed.get(type) ?? 0] as const), ['rollUpDays', rollUpDays, rolled] as const, ['closedDays', closedDays, deleted] as const];
+  return rules.flatMap(([rule, after, memories]) => (after === 'never' || memories === 0 ? [] : [{ rule, days: after, memories }]));
 }

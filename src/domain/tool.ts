@@ -1,6 +1,7 @@
 // A tool: something outside that a run may call. Its effect says what a second call with the same arguments would do, and
 // so what the engine may do after a crash.
 import type { z } from 'zod';
+import type { DocumentKind } from './document.ts';
 import type { ToolEffect } from './status.ts';
 import type { FoundPassages } from './wire-documents.ts';
 
@@ -19,7 +20,7 @@ export interface ToolContext {
   searchDocuments(query: string, options?: DocumentSearch): Promise<FoundPassages>;
 }
 
-export interface DocumentSearch { /** 1 to 50 */ readonly limit?: number }
+export interface DocumentSearch { /** 1 to 50 */ readonly limit?: number; /** Unset: of either kind. */ readonly kind?: DocumentKind | undefined }
 
 /** So many calls in so many seconds, of the whole fleet, or of each tenant or user. */
 export interface ToolRate { readonly calls: number; readonly perS: number; readonly per: 'fleet' | 'tenant' | 'user' }
@@ -52,6 +53,8 @@ export interface Tool {
   readonly timeoutMs: number;
   /** Scopes the run's user must hold, all of them, at the moment of the call. */
   readonly scopes: readonly string[];
+  /** Whether long answers are kept as chunks that the run's user and agent find again. */
+  readonly searchable: boolean;
   /** The dataset these arguments read: the run's user must be permitted it, and the access is audited. */
   readonly dataset: ((args: never) => string | undefined) | undefined;
   /** The resource these arguments work on: one run at a time holds it. */

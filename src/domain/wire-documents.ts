@@ -20,7 +20,7 @@ export const newDocumentSchema = z.strictObject({
 export const documentSchema = z.object({
   id: z.string().describe('doc_…'), kind: z.enum(DOCUMENT_KINDS).describe('`tool_output`: what a tool answered in a run'), title: z.string(), source: z.string().nullable(), user: z.string().nullable(), agent: z.string().nullable(),
   version: z.number().int().describe('of its source'), bytes: z.number().int(), chunks: z.number().int(), indexed: z.number().int().describe('chunks that are in the vector index; the others are found by their words'),
-  run: z.string().nullable().describe('run_…: of a tool output'), stepSeq: z.number().int().nullable(), tool: z.string().nullable(), addedBy: z.string(), createdAt: time,
+  run: z.string().nullable().describe('run_…: of a tool output'), stepSeq: z.number().int().nullable(), path: z.string().nullable().describe('of the call within its step'), tool: z.string().nullable(), addedBy: z.string(), createdAt: time,
   replacedAt: time.nullable(), replacedBy: z.string().nullable().describe('doc_…: the next version of its source'),
 });
 export const addedDocumentSchema = documentSchema.extend({ created: z.boolean().describe('false: the same document was there') });
@@ -29,7 +29,7 @@ export const chunkSchema = z.object({
 });
 export const passageSchema = chunkSchema.extend({
   document: z.string().describe('doc_…'), kind: z.enum(DOCUMENT_KINDS), title: z.string(), source: z.string().nullable(), version: z.number().int(), user: z.string().nullable(), agent: z.string().nullable(),
-  run: z.string().nullable(), stepSeq: z.number().int().nullable(), tool: z.string().nullable(), createdAt: time, score: z.number().describe('0 to 1, within this answer'),
+  run: z.string().nullable(), stepSeq: z.number().int().nullable(), path: z.string().nullable(), tool: z.string().nullable(), createdAt: time, score: z.number().describe('0 to 1, within this answer'),
 });
 export const foundPassagesSchema = z.object({
   data: z.array(passageSchema).describe('best first'), semantic: z.boolean().describe('false: searched by words, not by meaning'), degraded: z.boolean().describe('true: the index did not answer and Postgres did'),

@@ -37,7 +37,7 @@ async function findChunks(deps: SearchDeps, request: FindChunks): Promise<FoundP
   const scope = { tenant: request.tenant, user: request.user ?? null };
   const query = searchable(request.query);
   const [vector, text] = await Promise.all([embedQuery(deps, query), store.withTenant(scope, (tx) => queryWords(tx, query))]);
-  const lists = await listsOf(deps, 'run_artifacts', { ...request, vector, text, limit: LIST });
+  const lists = await listsOf(deps, 'run_artifacts', { ...request, type: request.kind, vector, text, limit: LIST });
   const passages = await store.withTenant(scope, async (tx) => {
     const byWords = ranked(await chunksByWords(tx, request, query, LIST, lists === undefined ? undefined : index.generation));
     const dense = lists?.dense ?? (vector === undefined ? [] : nearest(vector, await chunkVectors(tx, request, embedder.fingerprint), LIST));

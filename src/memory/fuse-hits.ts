@@ -27,8 +27,10 @@ export interface FuseOptions {
 
 /** The usual constant of reciprocal rank fusion. */
 const RRF_K = 60;
-/** What a neighbour's score counts for, and what the best of the whole run does. */
-const BESIDE = 0.4;
+/** What a neighbour's score counts for, and what the best of the whole run does. An answer stands behind
+ *  the question it answers, and it is that question whose words are asked again: what stands before counts twice what follows. */
+const BEFORE = 0.4;
+const AFTER = 0.2;
 const RUN = 0.2;
 /** The last of a list still was found. */
 const LEAST = 0.1;
@@ -79,7 +81,7 @@ function withNeighbours(places: readonly Place[]): Map<string, Place> {
 
 function spread(scores: Scores, beside: ReadonlyMap<string, Place>, id: string): number {
   const place = beside.get(id);
-  return (scores.get(id) ?? 0) + BESIDE * ((scores.get(place?.before ?? '') ?? 0) + (scores.get(place?.after ?? '') ?? 0));
+  return (scores.get(id) ?? 0) + BEFORE * (scores.get(place?.before ?? '') ?? 0) + AFTER * (scores.get(place?.after ?? '') ?? 0);
 }
 
 function bestOfRuns(scores: Scores, beside: ReadonlyMap<string, Place>): Map<string, number> {

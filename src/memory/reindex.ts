@@ -36,7 +36,7 @@ async function auditTenant(deps: IndexDeps, table: IndexedTable, tenant: string,
   const ghosts = [...held.keys()].filter((id) => !wanted.has(id));
   const missing = live.filter(({ id, version, indexed }) => indexed && held.get(id) !== version);
   if (repair) {
-    await index.delete(COLLECTION[table], tenant, ghosts);
+    await index.deleteEverywhere(COLLECTION[table], tenant, ghosts); // also in what a reindex under way is filling or has just replaced
     const right = live.filter(({ id, version, indexed }) => !indexed && held.get(id) === version).map(({ id, version }) => ({ tenant, id, version }));
     await inPages(right, (page) => markIndexed(pool, table, index.generation, page));
     await inPages(missing.map(({ id, version }) => ({ tenant, id, version })), (page) => oweAgain(pool, table, page));
@@ -55,15 +55,20 @@ export interface Reindexed { /** Written into the fresh collections. */ readonly
 export async function reindex(deps: IndexDeps, say: (rows: number) => void): Promise<Reindexed> {
   const fresh = await deps.index.rebuild();
   let rows = 0;
+  let writing = Promise.resolve();
   try {
     for (const table of TABLES) {
       for await (const page of pagesOf(deps, table)) {
-        await fresh.insert(COLLECTION[table], page);
-        say(rows += page.length);
+        const before = writing; // two at a time: while the index takes one, the other is made ready for it
+        writing = fresh.insert(COLLECTION[table], page).then(() => say(rows += page.length));
+        writing.catch(() => undefined); // met at the next turn, or below
+        await before;
       }
     }
+    await writing;
     await fresh.flush();
   } catch (error) {
+    await writing.catch(() => undefined);
     await fresh.abandon().catch(() => undefined); // named by its build: the next reindex takes another number and drops it
     throw error;
   }

@@ -1,5 +1,5 @@
 // `mainstay.remember`: the machine that remembers a finished run. extract (one call of a model, none for a trivial run) →
-// judge (the gate, all verdicts in one transaction) → index. A run of its own on the memory pool, unique by (run, gate
+// judge (the gate, all verdicts in one transaction) → index, which also keeps long answers of tools to be searched. A run of its own on the memory pool, unique by (run, gate
 // version), so that it resumes, is fenced and is paid for like any other. Without a valid summary nothing is admitted.
 import { z } from 'zod';
 import { codeOf } from '../domain/errors.ts';
@@ -19,13 +19,14 @@ import type { EnginePool } from '../store/engine/pool.ts';
 import { extractionRequest, readExtraction } from './extraction-request.ts';
 import { indexRows } from './index-rows.ts';
 import { judgeRun, markSummaryMissing, type JudgeDeps, type Support } from './judge-run.ts';
+import { keepOutputs, type OutputDeps } from './keep-outputs.ts';
 import { rawEventsOf } from './run-transcript.ts';
 
 export const REMEMBER = 'mainstay.remember';
 /** One remembering run per finished run and gate version, however often it is asked for. */
 export const rememberKey = (run: string): string => `remember:${run}:${GATE_VERSION}`;
 
-export interface RememberDeps extends JudgeDeps {
+export interface RememberDeps extends JudgeDeps, OutputDeps {
   readonly pool: EnginePool;
   readonly metrics: Pick<Metrics, 'gateVerdicts' | 'memorySupport'>;
   /** Model that summarises and extracts. */
@@ -36,9 +37,9 @@ const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
 /** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings: number }
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number }
 interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction }
-interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
+interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing' }
 
 /** Where the user and the tools said nothing beyond these there is nothing to learn, and no call is made. One word may be a
  *  memory ("vegan"), so nothing else is trivial. */
@@ -62,15 +63,19 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
-  const read = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read;
+  const recorded = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read | Read['events'];
+  const read: Read = isEvents(recorded) ? { events: recorded } : recorded;
   const { events } = read;
   const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
   if (!extraction) {
     countSupport(deps, await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id, events));
-    return step.done({ summary: 'missing' });
+    return step.next('index', { memories: [], verdicts: {}, summary: 'missing' });
   }
   return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...read, extraction });
 }
+
+/** As builds recorded it that knew no settings of tenants: a deploy may come between a record and the end of its step. */
+const isEvents = (recorded: Read | Read['events']): recorded is Read['events'] => Array.isArray(recorded);
 
 /** A second time with half of the transcript: what overflowed or confused the model once may not twice. */
 async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): Promise<Extraction | undefined> {
@@ -103,17 +108,28 @@ function countSupport({ metrics }: RememberDeps, { shown, supported }: Support):
   metrics.memorySupport.inc({ outcome: 'unsupported' }, shown - supported);
 }
 
-/** Indexing that cannot be done now is done by maintenance: the rows themselves say that they are owed. */
 async function index(deps: RememberDeps, step: Step<Input, IndexData>): Promise<Move> {
-  const { verdicts, memories } = step.data;
+  const { verdicts, summary } = step.data;
+  const indexed = await isIndexed(deps, step);
+  const outputs = await step.record('outputs', () => outputsOf(deps, step));
+  return step.done({ ...(summary === undefined ? { verdicts, indexed } : { summary }), outputs });
+}
+
+async function outputsOf(deps: RememberDeps, { run, input }: Step<Input, IndexData>): Promise<number> {
+  const said = await deps.store.withTenant({ tenant: run.tenant }, (tx) => finishedRun(tx, input.run));
+  return said ? keepOutputs(deps, { run: run.id, fence: run.fence }, run.tenant, said.run) : 0;
+}
+
+/** Indexing that cannot be done now is done by maintenance: the rows themselves say that they are owed. */
+async function isIndexed(deps: RememberDeps, step: Step<Input, IndexData>): Promise<boolean> {
   try {
-    await indexRows(deps, 'memories', step.run.tenant, memories);
+    await indexRows(deps, 'memories', step.run.tenant, step.data.memories);
     await indexRows(deps, 'run_summaries', step.run.tenant, [step.input.run]);
-    return step.done({ verdicts, indexed: true });
+    return true;
   } catch (error) {
     const code = codeOf(error);
     if (code !== 'index_unavailable' && code !== 'embedder_failed') throw error;
     deps.log.warn({ run: step.input.run, code }, 'indexing is left to maintenance');
-    return step.done({ verdicts, indexed: false });
+    return false;
   }
 }

@@ -66,7 +66,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
   const guardedTool = (tool: Tool): Tool => ({ ...tool, run: async (args, context) => { held(); return tool.run(args, context); } });
   const user = run.user ?? undefined;
   const origin = run.forkedFrom === null || run.forkedSeq === null ? undefined : { run: run.forkedFrom, seq: run.forkedSeq };
-  const searchDocuments: ToolContext['searchDocuments'] = (query, { limit = 10 } = {}) => recaller.searchDocuments({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, query, limit });
+  const searchDocuments: ToolContext['searchDocuments'] = (query, { limit = 10, kind } = {}) => recaller.searchDocuments({ tenant: run.tenant, user, agent: run.agent, run: run.id, fence: run.fence, query, limit, kind });
   let settled: Promise<unknown> = Promise.resolve();
   const settling = (one: Promise<void>): void => {
     settled = Promise.all([settled, one]);

@@ -33,11 +33,15 @@ export async function addDocument(tx: TenantTx, one: NewDocument): Promise<{ rea
   await tx.db.$executeRawUnsafe(`
     INSERT INTO documents (tenant_id, id, user_id, agent, title, source, hash, source_hash, version, bytes, chunks, added_by) VALUES ($1, $2::uuid, $3, $4, $5, $6, decode($7, 'hex'), decode($8, 'hex'), $9::int, $10::int, $11::int, $12)`,
   tenant, one.id, one.user ?? null, one.agent ?? null, one.title, one.source ?? null, hash, source, (old?.version ?? 0) + 1, Buffer.byteLength(one.text), one.chunks.length, one.addedBy);
+  await addChunks(tx, one);
+  return { id: one.id, created: true };
+}
+
+export async function addChunks(tx: TenantTx, one: Pick<NewDocument, 'id' | 'user' | 'agent' | 'chunks' | 'chunkIds'>): Promise<void> {
   await tx.db.$executeRawUnsafe(`
     INSERT INTO document_chunks (tenant_id, id, document_id, ordinal, user_id, agent, start_at, end_at, text, hash)
     SELECT $1, c.id, $2::uuid, c.ordinal, $3, $4, c.start_at, c.end_at, c.text, decode(c.hash, 'hex') FROM unnest($5::uuid[], $6::int[], $7::int[], $8::int[], $9::text[], $10::text[]) AS c(id, ordinal, start_at, end_at, text, hash)`,
-  tenant, one.id, one.user ?? null, one.agent ?? null, [...one.chunkIds], one.chunks.map(({ ordinal }) => ordinal), one.chunks.map(({ start }) => start), one.chunks.map(({ end }) => end), one.chunks.map(({ text }) => text), one.chunks.map(({ text }) => textHash(text).toString('hex')));
-  return { id: one.id, created: true };
+  tx.scope.tenant, one.id, one.user ?? null, one.agent ?? null, [...one.chunkIds], one.chunks.map(({ ordinal }) => ordinal), one.chunks.map(({ start }) => start), one.chunks.map(({ end }) => end), one.chunks.map(({ text }) => text), one.chunks.map(({ text }) => textHash(text).toString('hex')));
 }
 
 /** Found no more from the commit on; its chunks are owed to the index, which lets go of them. */

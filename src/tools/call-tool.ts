@@ -236,7 +236,7 @@ class ToolCall {
       faultPoint('call-answered');
       const json = storableOutput(result);
       const stored = await keepValue(this.#deps.blobs, place.tenant, json, `the result of ${tool.name}`);
-      await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json) }), errorCode: null, errorMessage: null });
+      await this.#fill({ status: 'succeeded', response: stored, meta: JSON.stringify({ bytes: stored.json === null ? Number(stored.blob?.split(':').at(-1)) : Buffer.byteLength(stored.json), searchable: tool.searchable }), errorCode: null, errorMessage: null });
       faultPoint('result-written');
       await this.#charge?.settle('settled', tool.cost?.of(args as never, result) ?? 0n);
       if (this.#read && tool.cacheMs !== undefined) await this.#deps.cache.put(this.#read, json, tool.cacheMs);

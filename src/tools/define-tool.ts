@@ -28,6 +28,9 @@ export interface ToolOptions<I, O> {
   readonly strict?: boolean;
   readonly scopes?: readonly string[];
   readonly dataset?: (args: I) => string | undefined;
+  /** Keeps long answers to be searched by the run's user and agent; true unless told for a tool that asks for no scope and no dataset, whose answers
+   *  would otherwise outlive a permission. */
+  readonly searchable?: boolean;
   readonly lock?: (args: I) => string | undefined;
   /** At most so many calls in so many whole seconds: of the whole fleet unless `per` says of each tenant or user. No limit unless told. */
   readonly rate?: { readonly calls: number; readonly perS: number; readonly per?: ToolRate['per'] };
@@ -67,6 +70,7 @@ export function defineTool<I, O>(options: ToolOptions<I, O>): Tool {
     strict: options.strict ?? false,
     scopes: options.scopes ?? [],
     dataset: options.dataset,
+    searchable: options.searchable ?? ((options.scopes ?? []).length === 0 && options.dataset === undefined),
     lock: options.lock,
     rate: rateOf(options),
     approval: approvalOf(options),

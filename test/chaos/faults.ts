@@ -86,7 +86,7 @@ const jumpClock = (stand: Stand, random: () => number): Promise<boolean> => onSl
 });
 
 /** Which processes pass a point. */
-const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'occurrence-fired': ['maintenance'] };
+const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'outputs-kept': ['memory'], 'occurrence-fired': ['maintenance'] };
 const atPoint = (stand: Stand, random: () => number): Promise<boolean> => {
   const { point, action } = stand.nextStrike();
   return onSlot(stand, ROLES_OF[point] ?? ['agent'], random, async (slot) => {

@@ -21,7 +21,7 @@ const PASSES: Partial<Record<FaultPoint, number>> = {
   'run-claimed': 1, 'steers-taken': 1, 'model-reserved': 3, 'model-answered': 3, 'model-settled': 3, 'intent-written': 3, 'call-answered': 3, 'result-written': 3, 'step-returned': 7, 'checkpoint-committed': 6, 'run-left': 1,
 };
 /** Not of this loop: other stories kill there. */
-const ELSEWHERE: readonly FaultPoint[] = ['run-submitted', 'budget-wanted', 'batch-joined', 'batch-begun', 'batch-created', 'batch-answered', 'wait-opened', 'child-submitted', 'orphans-found', 'verdicts-stored', 'vectors-written', 'occurrence-fired'];
+const ELSEWHERE: readonly FaultPoint[] = ['run-submitted', 'budget-wanted', 'batch-joined', 'batch-begun', 'batch-created', 'batch-answered', 'wait-opened', 'child-submitted', 'orphans-found', 'verdicts-stored', 'vectors-written', 'outputs-kept', 'occurrence-fired'];
 const CASES = Object.entries(PASSES).flatMap(([point, passes]) => Array.from({ length: passes }, (_, at) => [point as FaultPoint, at + 1] as const));
 
 test('every place of the product is killed at here, or named as another story’s', () => {

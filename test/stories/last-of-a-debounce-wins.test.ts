@@ -10,7 +10,7 @@ import type { Debounce, SubmitResult } from '../../src/run/submit-run.ts';
 import { claimRuns } from '../../src/store/engine/claim.ts';
 import { expireUnstarted } from '../../src/store/engine/sweeps.ts';
 import { Gates, refusal, startControl } from '../support/control.ts';
-import { newWorker } from '../support/run-bench.ts';
+import { HASH, newRun, newWorker } from '../support/run-bench.ts';
 import { useStack } from '../support/stack.ts';
 
 const ran: number[] = [];
@@ -87,6 +87,21 @@ test('a paused run takes it in and stays paused; one that was cancelled or has e
   expect((await expireUnstarted(base.engine.pool, 10)).map((one) => one.id)).toEqual([second.id]);
   expect((await submit(4, debounce)).created).toBe(true);
   expect([(await row(id))?.n, (await row(second.id))?.n]).toEqual([2, 3]);
+});
+
+test('the budget of the last submit is the run’s: raised, taken away and set again', async () => {
+  const { engine } = base;
+  let run = '';
+  const fold = async (budgetMicroUsd: string | null): Promise<unknown> => {
+    run = (await engine.submitDebounced(newRun({ debounceKey: HASH, delayMs: HOUR_MS, budgetMicroUsd }))).id;
+    const [found] = await api.fleet.rows<{ keys: string[]; limit: number | null }>(`SELECT r.budget_keys AS keys, b.limit_micro_usd::int AS limit FROM agent_runs r LEFT JOIN budgets b ON b.tenant_id = r.tenant_id AND b.key = ANY (r.budget_keys) WHERE r.id = $1`, [run]);
+    return found;
+  };
+  expect(await fold('10')).toEqual({ keys: [`run:${run}/total`], limit: 10 });
+  expect(await fold('25')).toEqual({ keys: [`run:${run}/total`], limit: 25 });
+  expect(await fold(null)).toEqual({ keys: [], limit: null });
+  expect(await fold('7')).toEqual({ keys: [`run:${run}/total`], limit: 7 });
+  expect(await api.fleet.rows(`SELECT FROM budgets WHERE subject LIKE 'run:%'`)).toHaveLength(1);
 });
 
 test('a submit that waits for a claim under way makes a new run when it commits, and is in the run when it does not', async () => {

@@ -21,7 +21,7 @@ beforeEach(() => { tenant = `t${++tenants}`; });
 async function memory(type: MemoryType, idleDays: number, closedDays?: number): Promise<string> {
   const id = newId();
   await fleet.rows(`INSERT INTO memories (tenant_id, id, scope, user_id, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, valid_from, valid_to, last_seen_at)
-    VALUES ($1, $2::uuid, 'user', 'ada', $3::memory_type, 'user', $4::text, 'x', $4::text, sha256(convert_to($4::text, 'UTF8')), 'user', 0.9, '[{"event_id":"e1","quote":"x"}]', $2::uuid, 1, now() - interval '900 days', CASE WHEN $6::int IS NOT NULL THEN now() - $6::int * interval '1 day' END, now() - $5::int * interval '1 day')`,
+    VALUES ($1, $2::uuid, 'user', 'ada', $3::memory_type, $4::text, $4::text, 'x', $4::text, sha256(convert_to($4::text, 'UTF8')), 'user', 0.9, '[{"event_id":"e1","quote":"x"}]', $2::uuid, 1, now() - interval '900 days', CASE WHEN $6::int IS NOT NULL THEN now() - $6::int * interval '1 day' END, now() - $5::int * interval '1 day')`,
   [tenant, id, type, `${type} ${id}`, idleDays, closedDays ?? null]);
   return id;
 }
@@ -30,12 +30,12 @@ const index = async (): Promise<void> => { while (await fleet.memory.indexPendin
 
 test('closed by the rule of its type, and by nothing else', async () => {
   for (const type of MEMORY_TYPES) for (const days of [100, 200, 400]) await memory(type, days);
-  expect((await dueRetention(pool, tenant))[0]).toMatchObject({ tenant, memories: 18, closes: 4, deletes: 0 }); // one fact, two outcomes, one procedure
+  expect((await dueRetention(pool, tenant))[0]).toMatchObject({ tenant, memories: 18, closes: 4, rolls: 0, deletes: 0 }); // one fact, two outcomes, one procedure
   await keepRetention(pool, log);
   const left = await live();
   expect(Object.fromEntries(MEMORY_TYPES.map((type) => [type, left.filter((one) => one === type).length]))).toEqual({ preference: 3, fact: 2, decision: 3, constraint: 3, outcome: 1, procedure: 2 });
   expect(await dueRetention(pool, tenant)).toEqual([]);
-  expect(await fleet.rows(`SELECT details FROM audit_events WHERE tenant_id = $1 AND action = 'memory.retention'`, [tenant])).toMatchObject([{ details: { closed: 4, deleted: 0 } }]);
+  expect(await fleet.rows(`SELECT details FROM audit_events WHERE tenant_id = $1 AND action = 'memory.retention'`, [tenant])).toMatchObject([{ details: { closed: 4, rolled: 0, deleted: 0 } }]);
 });
 
 test('deleted once it was closed for long and the index has let go of it', async () => {
@@ -62,7 +62,7 @@ test('more than one sweep may take stops all of it for that tenant alone, until 
   expect((await spawnCli(['memories', 'retention', '--tenant', braked], { env })).out).toContain('braked');
   expect(await live()).toHaveLength(25);
   expect(await spawnCli(['memories', 'retention', '--apply'], { env })).toMatchObject({ code: 1, err: expect.stringContaining('bad_request') });
-  expect((await spawnCli(['memories', 'retention', '--tenant', braked, '--apply'], { env })).out).toContain('25 closed, 0 deleted');
+  expect((await spawnCli(['memories', 'retention', '--tenant', braked, '--apply'], { env })).out).toContain('0 rolled up, 25 closed, 0 deleted');
   expect(await live()).toEqual([]);
   expect(await retain(pool, braked, 'test')).toMatchObject({ closed: 0, deleted: 0 });
 });

@@ -2,6 +2,7 @@
 // holds what Postgres says, and nothing else. What an index holds too much, too little or too old is seen and put right.
 import { expect, test } from '@jest/globals';
 import type { Embedder } from '../../src/domain/embedder.ts';
+import type { Rebuild } from '../../src/domain/vector-index.ts';
 import { makeLog } from '../../src/log.ts';
 import { readConfig } from '../../src/config.ts';
 import { makeEmbedder } from '../../src/memory/embedders/make-embedder.ts';
@@ -60,12 +61,17 @@ test('a fresh index is filled from kept vectors, searches never fail or miss on 
   expect((await auditIndex(deps, false)).map(({ missing, ghosts }) => missing + ghosts)).toEqual([0, 0, 0]);
 });
 
-test('a failure on the way changes nothing and leaves nothing', async () => {
+test.each<[string, (fresh: Rebuild) => Partial<Rebuild>]>([
+  ['at the end', () => ({ flush: () => Promise.reject(new Error('the power went')) })],
+  ['in a page while another is written', (fresh) => ({ insert: async (collection, rows) => { await fresh.insert(collection, rows); if (collection === 'memories') throw new Error('the power went'); } })],
+])('a failure %s changes nothing and leaves nothing', async (_, broken) => {
+  await sql(`INSERT INTO run_summaries (tenant_id, run_id, agent, summary, text) VALUES ('acme', gen_random_uuid(), 'a', '{}', 'The office was asked about.')`);
   const before = await seen('acme');
-  const broken: IndexDeps = { ...deps, index: { ...index, rebuild: async () => ({ ...(await index.rebuild()), flush: () => Promise.reject(new Error('the power went')) }) } };
-  await expect(reindex(broken, () => undefined)).rejects.toThrow('the power went');
+  const half: IndexDeps = { ...deps, index: { ...index, rebuild: async () => { const fresh = await index.rebuild(); return { ...fresh, ...broken(fresh) }; } } };
+  await expect(reindex(half, () => undefined)).rejects.toThrow('the power went');
   expect(await seen('acme')).toEqual(before);
   expect(await (await index.rebuild()).abandon()).toBeUndefined();
+  await sql('DELETE FROM run_summaries');
 });
 
 test('ghosts, lost and stale vectors are counted, then put right, also those of a row whose mark says otherwise', async () => {

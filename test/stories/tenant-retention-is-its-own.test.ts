@@ -42,7 +42,7 @@ beforeEach(async () => { [own, other] = [await newTenant(), await newTenant()]; 
 async function memory({ name }: Tenant, type: MemoryType, idleDays: number, { closedDays, pinned = false }: { closedDays?: number; pinned?: boolean } = {}): Promise<string> {
   const id = newId();
   await fleet.rows(`INSERT INTO memories (tenant_id, id, scope, user_id, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, valid_from, valid_to, last_seen_at, pinned)
-    VALUES ($1, $2::uuid, 'user', 'ada', $3::memory_type, 'user', $4::text, 'x', $4::text, sha256(convert_to($4::text, 'UTF8')), 'user', 0.9, '[{"event_id":"e1","quote":"x"}]', $2::uuid, 1, now() - interval '900 days', CASE WHEN $6::int IS NOT NULL THEN now() - $6::int * interval '1 day' END, now() - $5::int * interval '1 day', $7)`,
+    VALUES ($1, $2::uuid, 'user', 'ada', $3::memory_type, $4::text, $4::text, 'x', $4::text, sha256(convert_to($4::text, 'UTF8')), 'user', 0.9, '[{"event_id":"e1","quote":"x"}]', $2::uuid, 1, now() - interval '900 days', CASE WHEN $6::int IS NOT NULL THEN now() - $6::int * interval '1 day' END, now() - $5::int * interval '1 day', $7)`,
   [name, id, type, `${type} ${id}`, idleDays, closedDays ?? null, pinned]);
   return id;
 }
@@ -58,8 +58,8 @@ test('what a tenant has set closes its memories, and those of no other; what is 
   await keepRetention(pool, log);
   expect(await live(own!)).toEqual([fact, pinned].sort());
   expect(await live(other!)).toEqual([otherOutcome]);
-  expect(await reports(own!)).toEqual([{ closed: 2, deleted: 0, settings: version, took: [{ rule: 'idleDays.preference', days: 50, memories: 1 }, { rule: 'idleDays.outcome', days: 10, memories: 1 }] }]);
-  expect(await reports(other!)).toEqual([{ closed: 1, deleted: 0, settings: 0, took: [{ rule: 'idleDays.fact', days: 365, memories: 1 }] }]);
+  expect(await reports(own!)).toEqual([{ closed: 2, rolled: 0, deleted: 0, settings: version, took: [{ rule: 'idleDays.preference', days: 50, memories: 1 }, { rule: 'idleDays.outcome', days: 10, memories: 1 }] }]);
+  expect(await reports(other!)).toEqual([{ closed: 1, rolled: 0, deleted: 0, settings: 0, took: [{ rule: 'idleDays.fact', days: 365, memories: 1 }] }]);
 });
 
 test('the newest settings count, and null goes back to the rule of everybody', async () => {
@@ -124,7 +124,7 @@ test('what a change would take is shown before it is made; the brake holds for a
   const cli = (...words: string[]) => spawnCli(['memories', 'retention', ...words], { env: { DATABASE_URL: fleet.base.config.DATABASE_URL } });
   expect(await dueRetention(pool, own!.name)).toEqual([]);
   const shown = await cli('--tenant', own!.name, '--policy', file, '--json');
-  expect(JSON.parse(shown.out)).toEqual({ data: [{ tenant: own!.name, memories: 25, closes: 25, deletes: 0, settings: 1, takes: [{ rule: 'idleDays.fact', days: 15, memories: 25 }], braked: true }] });
+  expect(JSON.parse(shown.out)).toEqual({ data: [{ tenant: own!.name, memories: 25, closes: 25, rolls: 0, deletes: 0, settings: 1, takes: [{ rule: 'idleDays.fact', days: 15, memories: 25 }], braked: true }] });
   expect((await own!.client.memories.policy()).version).toBe(0);
   for (const words of [['--policy', file], ['--tenant', own!.name, '--policy', file, '--apply']]) expect(await cli(...words)).toMatchObject({ code: 1, err: expect.stringContaining('bad_request') });
   writeFileSync(file, JSON.stringify({ retention: { idleDays: { fact: 0 } } }));

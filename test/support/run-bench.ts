@@ -76,7 +76,7 @@ export const newRun = (change: Partial<NewRun> = {}): NewRun => ({
 });
 
 export const commitOf = ({ id, holder, fence, inboxRead }: Pick<Subject, 'id' | 'holder' | 'fence' | 'inboxRead'>, change: Partial<Commit>): Commit => ({
-  tenant: TENANT, id, inSession: true, version: 1, fence, claimedBy: holder, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: null, stepMs: 600_000, failedAttempt: false,
+  tenant: TENANT, id, inSession: false, version: 1, fence, claimedBy: holder, stepSeq: 0, step: null, status: 'running', waitReason: null, wakeInMs: null, stepMs: 600_000, failedAttempt: false,
   inboxSeq: inboxRead, event: null, output: null, outputBlob: null, errorCode: null, errorMessage: null, remember: false, sessionState: null, messages: null, ...change,
 });
 export const STEP = { name: 'one', next: 'two', data: '{"n":1}', dataBlob: null, durationMs: 1 };

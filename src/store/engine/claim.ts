@@ -1,7 +1,7 @@
 // The claim: one UPDATE that takes the right to move a run on and mints a new fence. It takes a queued or due run, a
 // waiting one whose time has come, or a running one whose holder is dead or whose step is long past its deadline, and only
-// the head of its session. Runs without limits are claimed by a statement that knows of none; the rest takes permits on the
-// way (permits.ts). The grouped form never fails for one bad run: the unique indexes are met row by row.
+// the head of its session. Fresh runs are claimed by a statement that knows of nothing else, those without limits by one that
+// knows of no limits; the rest takes permits on the way (permits.ts). The grouped form never fails for one bad run: the unique indexes are met row by row.
 import type { Lane } from '../../domain/lane.ts';
 import { PERMIT_TRIES, STEP_GRACE_MS } from '../../domain/tunables.ts';
 import { guarded } from '../../guards.ts';
@@ -79,6 +79,15 @@ const CHECKPOINT = (column: string): string => `(SELECT s.${column} FROM run_ste
 
 /** Spawned while the cancel of its tree was on its way. */
 const ORPHANED = `EXISTS (SELECT FROM agent_runs p WHERE p.tenant_id = u.tenant_id AND p.id = u.parent_id AND p.cancel_requested_at IS NOT NULL)`;
+const SESSION_VERSION = `(SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id)`;
+
+/** A claimed run as it is answered; `other`: what stands in no column of its row. */
+const answerOf = (r: string, other: { readonly data: string; readonly blob: string; readonly session: string; readonly cancel: string; readonly limits: string }): string => `${r}.tenant_id AS tenant, ${r}.id, ${r}.agent, ${r}.version, ${r}.user_id AS "user",
+  ${r}.session_id AS session, ${r}.parent_id AS parent, ${r}.fence, ${r}.step_seq AS "stepSeq", ${r}.next_step AS "nextStep", ${r}.attempt, ${r}.crashes, ${r}.step_claims AS "stepClaims", ${r}.inbox_seq AS "inboxSeq",
+  ${r}.event_seq AS "eventSeq", ${r}.cancel_requested_at IS NOT NULL${other.cancel} AS "cancelRequested", ${r}.input, ${r}.metadata, ${r}.priority, ${r}.model, ${r}.budget_micro_usd AS "budgetMicroUsd", ${r}.lane,
+  (extract(epoch FROM ${r}.deadline_at) * 1000)::float8 AS "deadlineMs", ${r}.forked_from AS "forkedFrom", ${r}.forked_seq AS "forkedSeq", ${r}.parent_path AS "parentPath", ${r}.crashes_alone AS "crashesAlone",
+  ${other.data} AS data, ${other.blob} AS "dataBlob", ${other.session} AS "sessionVersion", (extract(epoch FROM ${r}.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - ${r}.wake_at) * 1000)::float8 AS "queuedMs",
+  ${other.limits} AS limits`;
 
 /** Not all: each column costs every part of the statement something. */
 const RETURNED = ['tenant_id', 'id', 'agent', 'version', 'user_id', 'session_id', 'parent_id', 'parent_path', 'fence', 'step_seq', 'next_step', 'attempt', 'crashes', 'crashes_alone', 'step_claims', 'inbox_seq', 'event_seq', 'cancel_requested_at', 'input', 'metadata',
@@ -95,13 +104,7 @@ u AS ( -- its rows are locked by the pick, as it found them
 ), e AS ( -- where it is the second thing that happens to a run, its row tells it
   INSERT INTO run_events (tenant_id, run_id, seq, type) SELECT tenant_id, id, event_seq, 'run.started' FROM u WHERE is_first AND event_seq <> 2
 )
-SELECT u.tenant_id AS tenant, u.id, u.agent, u.version, u.user_id AS "user", u.session_id AS session, u.parent_id AS parent, u.fence,
-  u.step_seq AS "stepSeq", u.next_step AS "nextStep", u.attempt, u.crashes, u.step_claims AS "stepClaims", u.inbox_seq AS "inboxSeq", u.event_seq AS "eventSeq",
-  u.cancel_requested_at IS NOT NULL OR u.parent_path IS NOT NULL AND ${ORPHANED} AS "cancelRequested", u.input, u.metadata, u.priority, u.model, u.budget_micro_usd AS "budgetMicroUsd", u.lane, (extract(epoch FROM u.deadline_at) * 1000)::float8 AS "deadlineMs",
-  u.forked_from AS "forkedFrom", u.forked_seq AS "forkedSeq", u.parent_path AS "parentPath", u.crashes_alone AS "crashesAlone",
-  ${CHECKPOINT('data')} AS data, ${CHECKPOINT('data_blob')} AS "dataBlob",
-  (SELECT s.version FROM sessions s WHERE s.tenant_id = u.tenant_id AND s.user_id = u.user_id AND s.id = u.session_id) AS "sessionVersion",
-  (extract(epoch FROM u.created_at) * 1000)::float8 AS "createdMs", (extract(epoch FROM now() - u.wake_at) * 1000)::float8 AS "queuedMs", ${permits.answer} AS limits
+SELECT ${answerOf('u', { data: CHECKPOINT('data'), blob: CHECKPOINT('data_blob'), session: SESSION_VERSION, cancel: ` OR u.parent_path IS NOT NULL AND ${ORPHANED}`, limits: permits.answer })}
 FROM u`;
 
 /** What the dead holder of a run had under way when the claim began is not in the claim's snapshot, which is older than the lock it
@@ -120,6 +123,15 @@ SELECT c.t AS tenant, c.i AS id, s.data, s.data_blob AS "dataBlob" FROM c JOIN r
 
 const BY_ID = (more: string, where: string): string => `SELECT r.tenant_id AS t, r.id AS i, r.started_at IS NULL AS is_first${more} FROM unnest($1::text[], $2::uuid[]) AS c(t, i) JOIN agent_runs r ON r.tenant_id = c.t AND r.id = c.i
   WHERE ${RUNNABLE}${where} ORDER BY 1, 2 FOR UPDATE OF r`;
+// Nearly all claims are of a run that nothing has happened to yet: it has no session to be the head of, no parent whose cancel it
+// may have missed, no holder, no checkpoint and no event to number, so that one update without any of that takes it, in the order
+// of the arrays.
+const FRESH_BY_ID = { name: 'claim-fresh', text: `
+UPDATE agent_runs r SET status = 'running', fence = nextval('fence_seq'), claimed_by = $3, step_deadline_at = now() + $5 * interval '1 ms', step_claims = 1, started_at = now(), event_seq = 2
+FROM unnest($1::text[], $2::uuid[]) AS c(t, i)
+WHERE r.tenant_id = c.t AND r.id = c.i AND r.status::text = 'queued' AND r.started_at IS NULL AND r.event_seq = 1 AND r.session_id IS NULL AND r.parent_path IS NULL AND r.step_seq = 0 AND r.wake_at <= now()
+  AND r.agent || '@' || r.version = ANY ($4) AND (r.expires_at IS NULL OR r.expires_at > now()) AND ${UNLIMITED}
+RETURNING ${answerOf('r', { data: 'NULL', blob: 'NULL', session: 'NULL', cancel: '', limits: 'NULL' })}` };
 const UNLIMITED_BY_ID = { name: 'claim', text: TAKE(BY_ID('', ` AND ${UNLIMITED}`), NO_PERMITS) };
 const LIMITED_BY_ID = { name: 'claim-permits', text: TAKE(BY_ID(`, ${LIMITED}`, ''), WITH_PERMITS) };
 // The fallback: runs of a pool whose holder is dead, then due ones, oldest first, whoever else is asking. Two picks, so that the
@@ -133,11 +145,11 @@ const keyOf = ({ tenant, id }: ClaimRequest): string => `${tenant} ${id}`;
 
 /** Claims by id; answers in the order asked, undefined where the run was not to be had. Of two who ask for one run (a rebuilt ready
  *  queue hands out again what is being claimed) the first gets it: it must not be moved twice under one fence. What the
- *  statement for runs without limits leaves is asked once more with permits. */
+ *  statement for fresh runs leaves is asked again, with permits in the end. */
 export async function claimRuns(pool: EnginePool, asked: readonly ClaimRequest[], incarnation: string, machines: readonly string[], stepMs: number): Promise<(ClaimedRun | undefined)[]> {
-  const left = new Map(asked.map((one) => [keyOf(one), one]));
+  const left = new Map(asked.map((one) => [keyOf(one), one] as const).sort(([a], [b]) => (a < b ? -1 : 1))); // rows are locked in one order everywhere
   const claimed = new Map<string, ClaimedRun>();
-  for (const statement of [UNLIMITED_BY_ID, LIMITED_BY_ID]) {
+  for (const statement of [FRESH_BY_ID, UNLIMITED_BY_ID, LIMITED_BY_ID]) {
     const claim = async (some: readonly ClaimRequest[]): Promise<ClaimedRun[]> =>
       (await pool.query<ClaimedRun>({ ...statement, values: [some.map((run) => run.tenant), some.map((run) => run.id), incarnation, machines, stepMs] })).rows;
     if (left.size > 0) for (const row of await oneByOneWhereTheyMeet(claim, [...left.values()])) { left.delete(keyOf(row)); claimed.set(keyOf(row), row); }

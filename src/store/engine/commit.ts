@@ -5,7 +5,7 @@
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
 import { BY_NEWS } from './inbox.ts';
-import { isConnectionError, type EnginePool } from './pool.ts';
+import { asLeanJson, isConnectionError, type EnginePool } from './pool.ts';
 
 export interface Commit {
   readonly tenant: string;
@@ -53,6 +53,9 @@ const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR 
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
+/** What its model calls used and cost. */
+const SUMS = `(input_tokens, output_tokens, cost_micro_usd) = (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0), coalesce(sum(m.output_tokens), 0), coalesce(sum(m.cost_micro_usd), 0)
+      FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)`;
 /** Its step has no next one: that tells it. */
 const TOLD = `(event = 'run.completed' AND advance = 1 AND next IS NULL)`;
 const SESSION = `, w AS (
@@ -90,8 +93,7 @@ WITH c AS MATERIALIZED (
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
     holds_session = r.holds_session AND c.status NOT IN ${ENDED},
     memory_state = CASE WHEN c.status IN ${ENDED} THEN c.memory ELSE r.memory_state END,
-    (input_tokens, output_tokens, cost_micro_usd) = (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0), coalesce(sum(m.output_tokens), 0), coalesce(sum(m.cost_micro_usd), 0)
-      FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)
+    ${SUMS}
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}
   RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
@@ -109,30 +111,42 @@ const COMMIT_ALONE = { name: 'commit', text: COMMIT('') };
 
 /** Between the values of a step in one parameter: JSON text has no control characters, and an array of it would be escaped and parsed twice. */
 const SEPARATOR = '\u001e';
-const CHECKPOINT = `
+const listOf = (parameter: string): string => `string_to_array(${parameter}, '${SEPARATOR}', 'null')::json[]`;
+/** Of steps that succeeded, with nothing else to say than what the step's row tells. `more`: parameters from $12 on. */
+const STEPS = (more: { readonly from: string; readonly as: string; readonly set: string; readonly where: string; readonly events: string }): string => `
 WITH c AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::text[], $7::text[], string_to_array($8, '${SEPARATOR}', 'null')::json[], $9::text[], $10::int[], $11::int[], $12::float8[])
-    AS c(t, i, fence, holder, seq, step, next, data, data_blob, ms, version, step_ms)
+  SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::int[], $6::text[], $7::text[], ${listOf('$8')}, $9::text[], $10::int[], $11::int[], ${more.from})
+    AS c(t, i, fence, holder, seq, step, next, data, data_blob, ms, version, ${more.as})
 ), u AS (
-  UPDATE agent_runs r SET step_seq = r.step_seq + 1, next_step = c.next, version = greatest(r.version, c.version), step_deadline_at = now() + c.step_ms * interval '1 ms', step_claims = 1,
-    attempt = 0, crashes = 0, crashes_alone = 0, ran_alone = false, event_seq = r.event_seq + 1
+  UPDATE agent_runs r SET step_seq = r.step_seq + 1, version = greatest(r.version, c.version), attempt = 0, crashes = 0, crashes_alone = 0, ran_alone = false, ${more.set}
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i
-    AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')} AND ${guarded('pause-parks', 'r.pause_requested_at IS NULL')}
-  RETURNING r.tenant_id, r.id, r.step_seq, r.event_seq, r.cancel_requested_at, c.fence, c.step, c.next, c.data, c.data_blob, c.ms
+    AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}${more.where}
+  RETURNING r.tenant_id, r.id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, c.fence, c.step, c.next, c.data, c.data_blob, c.ms
 ), s AS (
   INSERT INTO run_steps (tenant_id, run_id, seq, event_seq, fence, name, next_step, data, data_blob, duration_ms)
-  SELECT tenant_id, id, step_seq, event_seq, fence, step, next, data, data_blob, ms FROM u
+  SELECT tenant_id, id, step_seq, event_seq${more.events}, fence, step, next, data, data_blob, ms FROM u
 )
-SELECT tenant_id AS tenant, id, 'running' AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
+SELECT tenant_id AS tenant, id, status::text AS status, event_seq AS "eventSeq", cancel_requested_at IS NOT NULL AS "cancelRequested" FROM u`;
+
+const CHECKPOINT = STEPS({ from: '$12::float8[]', as: 'step_ms', set: `next_step = c.next, step_deadline_at = now() + c.step_ms * interval '1 ms', step_claims = 1, event_seq = r.event_seq + 1`,
+  where: ` AND ${guarded('pause-parks', 'r.pause_requested_at IS NULL')}`, events: '' });
+const COMPLETION = STEPS({ from: `${listOf('$12')}, $13::text[], $14::memory_state[]`, as: 'output, output_blob, memory',
+  set: `status = 'completed', wait_reason = NULL, fence = -r.fence, claimed_by = NULL, step_deadline_at = NULL, step_claims = 0, event_seq = r.event_seq + 2, output = coalesce(c.output, r.output), output_blob = coalesce(c.output_blob, r.output_blob),
+    error_code = NULL, error_message = NULL, finished_at = now(), memory_state = c.memory, resume_at = NULL, holds_session = false, ${SUMS}`,
+  where: '', events: ' - 1' });
 
 /** A step is recorded, the same worker goes on, and nothing else is to be said. */
 export const isCheckpoint = ({ status, step, event, errorCode }: Commit): boolean => status === 'running' && step !== null && step.next !== null && event === null && errorCode === null;
 
 interface CommitRow { tenant: string; id: string; status: RunStatus; eventSeq: number; cancelRequested: boolean }
 
+/** The last step of a run without a session succeeded. */
+const isCompletion = ({ status, step, event, inSession, errorCode }: Commit): boolean => status === 'completed' && step !== null && step.next === null && event?.type === 'run.completed' && !inSession && errorCode === null;
+
 /** Commits a group in one round trip; a failed group is repeated one by one. Answers in order. */
 export function commitRunsIfHeld(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
-  return commits.every(isCheckpoint) ? commitGroup(pool, commits, checkpointTogether) : commitGroup(pool, commits);
+  if (commits.every(isCheckpoint)) return commitGroup(pool, commits, checkpointTogether);
+  return commits.every(isCompletion) ? commitGroup(pool, commits, completeTogether) : commitGroup(pool, commits);
 }
 
 async function commitGroup(pool: EnginePool, commits: readonly Commit[], together: (pool: EnginePool, commits: readonly Commit[]) => Promise<(Committed | Error)[]> = commitTogether): Promise<(Committed | Error)[]> {
@@ -155,14 +169,26 @@ async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Pro
 /** By tenant and id: everywhere rows are locked in one order, so that two groups do not stand in each other's way. */
 const inOrder = (commits: readonly Commit[]): Commit[] => [...commits].sort((a, b) => (a.tenant === b.tenant ? (a.id < b.id ? -1 : 1) : a.tenant < b.tenant ? -1 : 1));
 
+type Column = <Value>(of: (one: Commit) => Value) => Value[];
+/** An array of ids or numbers has nothing to be escaped. */
+const plain = (values: readonly (string | number | bigint)[]): string => `{${values.join(',')}}`;
+
+/** The parameters that both statements of steps begin with. */
+const stepsOf = (column: Column): unknown[] => [
+  column(({ tenant }) => tenant), plain(column(({ id }) => id)), plain(column(({ fence }) => fence)), plain(column(({ claimedBy }) => claimedBy)), plain(column(({ stepSeq }) => stepSeq)), column(({ step }) => step?.name), column(({ step }) => step?.next),
+  column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), plain(column(({ step }) => Math.round(step?.durationMs ?? 0))), plain(column(({ version }) => version))];
+
+async function completeTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
+  const sorted = inOrder(commits);
+  const column: Column = (of) => sorted.map(of);
+  const { rows } = await pool.query<CommitRow>({ name: 'completion', text: COMPLETION, values: [...stepsOf(column), column(({ output }) => output ?? 'null').join(SEPARATOR), column(({ outputBlob }) => outputBlob), column(({ remember }) => (remember ? 'due' : 'none'))] });
+  return answersOf(commits, rows).map((answer) => answer ?? FENCED);
+}
+
 async function checkpointTogether(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
   const sorted = inOrder(commits);
-  const column = <Value>(of: (one: Commit) => Value): Value[] => sorted.map(of);
-  const plain = (of: (one: Commit) => string | number | bigint): string => `{${column(of).join(',')}}`; // an array of ids and numbers has nothing to be escaped
-  const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [
-    column(({ tenant }) => tenant), plain(({ id }) => id), plain(({ fence }) => fence), plain(({ claimedBy }) => claimedBy), plain(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
-    column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), plain(({ step }) => Math.round(step?.durationMs ?? 0)), plain(({ version }) => version), plain(({ stepMs }) => stepMs),
-  ] });
+  const column: Column = (of) => sorted.map(of);
+  const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [...stepsOf(column), plain(column(({ stepMs }) => stepMs))] });
   const answers = answersOf(commits, rows);
   const rest = commits.filter((_, at) => answers[at] === undefined);
   const others = await commitGroup(pool, rest);
@@ -206,11 +232,12 @@ async function committedBefore(pool: EnginePool, one: Commit): Promise<Committed
 
 /** JSON columns arrive as text that is JSON already: they are placed, not encoded again. */
 function asJson(one: Commit): string {
-  const plain = JSON.stringify({
+  const plain = asLeanJson({
     t: one.tenant, i: one.id, fence: one.fence.toString(), holder: one.claimedBy, seq: one.stepSeq, step: one.step?.name ?? null, next: one.step?.next ?? null,
     data_blob: one.step?.dataBlob ?? null, ms: Math.round(one.step?.durationMs ?? 0), advance: one.step ? 1 : 0, version: one.version, output_blob: one.outputBlob, status: one.status, reason: one.waitReason, wake: one.wakeInMs, step_ms: one.stepMs,
     failed: one.failedAttempt ? 1 : 0, inbox: one.inboxSeq, event: one.event?.type ?? null, error_code: one.errorCode, error_message: one.errorMessage,
     memory: one.remember ? 'due' : 'none',
   });
-  return `${plain.slice(0, -1)},"data":${one.step?.data ?? 'null'},"event_data":${one.event?.data ?? '{}'},"output":${one.output ?? 'null'},"session_state":${one.sessionState ?? 'null'},"messages":${one.messages ?? 'null'}}`;
+  const json = { data: one.step?.data, event_data: one.event?.data, output: one.output, session_state: one.sessionState, messages: one.messages };
+  return `${plain.slice(0, -1)}${Object.entries(json).map(([name, text]) => (text == null ? '' : `,"${name}":${text}`)).join('')}}`;
 }

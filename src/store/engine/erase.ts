@@ -2,7 +2,9 @@
 // said in it, read by it or found by it goes, and with it whose it was. Runs are emptied in pages, each one transaction that
 // also counts what it did; memories and summaries are emptied first and deleted once their vectors are gone, so that a crash
 // at any point leaves something that says what is still to be done.
+import { EMPTY_MEMORY } from './empty-memory.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
+import { withdraw } from './roll-up.ts';
 
 export const ERASURE_KINDS = ['memory', 'run', 'user', 'tenant'] as const;
 export type ErasureKind = (typeof ERASURE_KINDS)[number];
@@ -22,7 +24,7 @@ export interface Erasure {
 
 /** False: there is nothing of this name, so there is nothing to erase. */
 export async function requestErasure(pool: EnginePool, { tenant, id, kind, subject }: Pick<Erasure, 'tenant' | 'id' | 'kind' | 'subject'>, actor: string): Promise<boolean> {
-  const there = { memory: 'SELECT FROM memories WHERE tenant_id = $1 AND id = $4::uuid', run: 'SELECT FROM agent_runs WHERE tenant_id = $1 AND id = $4::uuid AND visible', user: 'SELECT', tenant: 'SELECT WHERE $4 = $1' }[kind];
+  const there = { memory: 'SELECT FROM memories WHERE tenant_id = $1 AND id = $4::uuid UNION ALL SELECT FROM memory_lineage WHERE tenant_id = $1 AND source_id = $4::uuid', run: 'SELECT FROM agent_runs WHERE tenant_id = $1 AND id = $4::uuid AND visible', user: 'SELECT', tenant: 'SELECT WHERE $4 = $1' }[kind];
   const { rowCount } = await pool.query(`
     WITH e AS (INSERT INTO erasures (tenant_id, id, kind, subject, requested_by) SELECT $1, $2::uuid, $3::erasure_kind, $4::text, $5 WHERE EXISTS (${there}) RETURNING id)
     INSERT INTO audit_events (tenant_id, actor, action, object_type, object_id, allowed, details) SELECT $1, $5, 'erasure.requested', 'erasure', e.id::text, true, json_build_object('kind', $3::text) FROM e`,
@@ -89,18 +91,15 @@ export async function clearBlobs(pool: EnginePool, { tenant, id }: Erasure, blob
   await pool.query(`UPDATE erasures SET blobs = ARRAY(SELECT unnest(blobs) EXCEPT SELECT unnest($3::text[])) WHERE tenant_id = $1 AND id = $2`, [tenant, id, blobs]);
 }
 
-/** Texts whose vectors a cache may hold: what these runs asked of memory, what was remembered of them, and what is remembered of the subject. */
+/** Texts whose vectors a cache may hold: what these runs asked of memory, what was remembered of them, and what is remembered of the subject; roll-ups that hold a line of it too. */
 export async function textsOf(pool: EnginePool, { tenant, kind, subject }: Erasure, runs: readonly string[]): Promise<string[]> {
-  const rest = { memory: 'id = $3::uuid', run: 'false AND $3::text IS NOT NULL', user: 'user_id = $3', tenant: 'false AND $3::text IS NOT NULL' }[kind];
+  const rest = { memory: `id IN (${VERSIONS('$3::uuid')})`, run: 'false AND $3::text IS NOT NULL', user: 'user_id = $3', tenant: 'false AND $3::text IS NOT NULL' }[kind];
   const { rows } = await pool.query<{ text: string }>(`
     SELECT query AS text FROM retrieval_traces WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) UNION SELECT text FROM run_summaries WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])
-    UNION SELECT statement FROM memories WHERE tenant_id = $1 AND (run_id = ANY ($2::uuid[]) OR ${rest})`, [tenant, runs, subject]);
+    UNION SELECT statement FROM memories WHERE tenant_id = $1 AND (run_id = ANY ($2::uuid[]) OR ${rest})
+    UNION SELECT m.statement FROM memory_lineage l JOIN memories m ON m.tenant_id = l.tenant_id AND m.id = l.child_id WHERE l.tenant_id = $1 AND (l.runs && $2::uuid[] OR ${kind === 'memory' ? 'l.source_id = $3::uuid' : 'false'})`, [tenant, runs, subject]);
   return rows.map(({ text }) => text);
 }
-
-/** Emptied: nothing of it can be read or found any more, and its vector is owed a deletion. */
-const EMPTY_MEMORY = `erased_at = now(), valid_to = coalesce(valid_to, now()), superseded_by = NULL, subject = '', attribute = '', value = '', statement = '(erased)', evidence = '[{}]', slot = NULL, user_id = NULL, session_id = NULL,
-  scope = 'agent', agent = coalesce(agent, ''), hash = sha256(id::text::bytea), version = version + 1, indexed_generation = NULL`;
 
 /** Some of its evidence is of these runs. */
 const BORNE_OUT = (memory: string): string => `EXISTS (SELECT FROM json_array_elements(${memory}.evidence) x WHERE (x ->> 'run_id')::uuid = ANY ($2::uuid[]))`;
@@ -143,7 +142,7 @@ const USER: readonly (readonly [string, string])[] = [
 ];
 /** By kind: what is left once the runs are emptied. */
 const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>> = {
-  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`]],
+  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`]],
   run: [],
   user: USER,
   tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(/(subject|owner) = 'user:' \|\| \$2/, `$1 LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
@@ -157,8 +156,16 @@ export function eraseRuns(pool: EnginePool, erasure: Erasure, runs: readonly str
   });
 }
 
-/** Empties what belongs to the subject besides its runs. */
-export const eraseRest = (pool: EnginePool, erasure: Erasure): Promise<void> => counting(pool, erasure, (client) => inOrder(client, REST[erasure.kind], [erasure.tenant, erasure.subject]));
+/** SQL: a memory with the versions that people's corrections made of it; before and after. */
+const VERSIONS = (id: string): string => `WITH RECURSIVE v AS (SELECT ${id} AS id UNION SELECT CASE WHEN l.child_id = v.id THEN l.source_id ELSE l.child_id END FROM v JOIN memory_lineage l ON l.tenant_id = $1 AND v.id IN (l.child_id, l.source_id)
+  WHERE NOT EXISTS (SELECT FROM memories c WHERE c.tenant_id = $1 AND c.id = l.child_id AND c.rolls_up)) SELECT id FROM v`;
+
+/** Empties what belongs to the subject besides its runs, then what roll-ups hold of either: a sweep that was rolling them up has ended by then. */
+export const eraseRest = (pool: EnginePool, erasure: Erasure): Promise<void> => counting(pool, erasure, async (client) => {
+  const versions = erasure.kind === 'memory' ? (await client.query<{ id: string }>(VERSIONS('$2::uuid'), [erasure.tenant, erasure.subject])).rows.map(({ id }) => id) : [];
+  const done = await inOrder(client, REST[erasure.kind], [erasure.tenant, erasure.kind === 'memory' ? versions : erasure.subject]);
+  return [...done, ['rollUps', await withdraw(client, erasure.tenant, versions)]];
+});
 
 type Client = Parameters<Parameters<typeof inTransaction>[1]>[0];
 
@@ -207,7 +214,7 @@ export async function dropEmptied(pool: EnginePool, table: ErasedTable, tenant: 
   });
 }
 
-const SCAN_USER = ['agent_runs', 'messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'tool_calls', 'schedules', 'permissions', 'api_keys', 'documents', 'document_chunks'] as const;
+const SCAN_USER = ['agent_runs', 'messages', 'sessions', 'memories', 'memory_lineage', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'tool_calls', 'schedules', 'permissions', 'api_keys', 'documents', 'document_chunks'] as const;
 
 /** Looks again in every table for what should be gone; a name with a number above 0 is a table that still holds something. */
 export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasure): Promise<Record<string, number>> {
@@ -217,10 +224,11 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     byRun('run_steps', 'data IS NOT NULL OR data_blob IS NOT NULL'), byRun('step_records', 'result IS NOT NULL OR result_blob IS NOT NULL'), byRun('run_events', `data::text <> '{}'`),
     byRun('tool_calls', `request::text <> 'null' OR response IS NOT NULL OR response_blob IS NOT NULL`), byRun('model_calls', 'response IS NOT NULL'), byRun('batch_items', `request::text <> 'null'`),
     byRun('run_feedback', 'true'), byRun('memory_feedback', 'true'), byRun('messages', 'true'), byRun('signals', 'true'), byRun('approvals', 'true'), byRun('memory_candidates', 'true'), byRun('retrieval_traces', 'true'), byRun('run_summaries', 'true'), byRun('memories', 'true'), byRun('documents', 'true'),
+    `SELECT 'memory_lineage' AS store, count(*)::int AS n FROM memory_lineage l WHERE l.tenant_id = $1 AND EXISTS (SELECT FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = ANY (l.runs) AND r.erased_at IS NOT NULL)`,
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
     ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`, `SELECT 'memory_epochs' AS store, count(*)::int AS n FROM memory_epochs WHERE tenant_id = $1 AND owner = 'user:' || $2`] : []),
-    ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`] : []),
-    ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions', 'documents', 'document_chunks'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
+    ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`, `SELECT 'memory_lineage' AS store, count(*)::int AS n FROM memory_lineage WHERE tenant_id = $1 AND source_id = $2::uuid`] : []),
+    ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_lineage', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions', 'documents', 'document_chunks'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
   ];
   const { rows } = await pool.query<{ store: string; n: number }>(`SELECT store, sum(n)::int AS n FROM (${looks.join(' UNION ALL ')}) s WHERE $2::text IS NOT NULL GROUP BY 1 ORDER BY 1`, [tenant, subject]);
   return Object.fromEntries(rows.map(({ store, n }) => [store, n]));

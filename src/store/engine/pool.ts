@@ -80,3 +80,10 @@ export const isUniqueViolation = (error: unknown): boolean => (error as { code?:
 
 /** Two statements locked rows in each other's way and Postgres ended this one: nothing of it was done, it may be tried again. */
 export const isDeadlock = (error: unknown): boolean => (error as { code?: string } | null)?.code === '40P01';
+
+/** Without the members that are null: to a recordset both are the same, and most of a row's are. */
+export function asLeanJson(row: Readonly<Record<string, unknown>>): string {
+  const lean: Record<string, unknown> = {};
+  for (const name in row) if (row[name] !== null) lean[name] = row[name];
+  return JSON.stringify(lean);
+}

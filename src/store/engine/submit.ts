@@ -3,8 +3,7 @@
 // run of its key that has not started, if there is one.
 import type { Lane } from '../../domain/lane.ts';
 import type { RunStatus } from '../../domain/status.ts';
-import type { EnginePool } from './pool.ts';
-import { inTransaction } from './pool.ts';
+import { asLeanJson, inTransaction, type EnginePool } from './pool.ts';
 import { limitsOf } from './sweeps.ts';
 
 export interface NewRun {
@@ -81,7 +80,8 @@ const FOLD = `ON CONFLICT (tenant_id, debounce_key) WHERE debounce_key IS NOT NU
     concurrency_key = excluded.concurrency_key, concurrency_limit = excluded.concurrency_limit,
     request_hash = excluded.request_hash, metadata = excluded.metadata, input = excluded.input, debounced = o.debounced + 1, event_seq = o.event_seq + 1,
     wake_at = CASE WHEN o.status = 'queued' THEN ${MOVED} ELSE o.wake_at END, resume_at = CASE WHEN o.wait_reason = 'paused' THEN ${MOVED} ELSE o.resume_at END,
-    expires_at = ${MOVED} + (excluded.expires_at - excluded.wake_at)`;
+    expires_at = ${MOVED} + (excluded.expires_at - excluded.wake_at),
+    budget_keys = CASE WHEN excluded.budget_micro_usd IS NULL THEN '{}' ELSE ARRAY['run:' || o.id || '/total'] END`;
 
 // A session's counter is raised by as many places as the group has runs for it; a run repeated under its key leaves a gap.
 const PLACED = {
@@ -100,6 +100,9 @@ const UNPLACED = { runs: 'c.*', sessions: '', place: 'NULL', join: '' };
 /** That a run was queued is told by its row. */
 const FOLDED = `, e AS (
   INSERT INTO run_events (tenant_id, run_id, seq, type, data) SELECT tenant_id, id, event_seq, 'run.debounced', json_build_object('count', debounced) FROM r WHERE debounced > 0
+), b AS ( -- a new row's budget is made by its trigger; one for updates too would cost every checkpoint a lock of its row
+  INSERT INTO budgets (tenant_id, subject, limit_micro_usd) SELECT tenant_id, 'run:' || id, budget_micro_usd FROM r WHERE debounced > 0 AND budget_micro_usd IS NOT NULL
+  ON CONFLICT (tenant_id, subject, budget_window) DO UPDATE SET limit_micro_usd = excluded.limit_micro_usd
 )`;
 
 const SUBMIT = (onConflict: string, placed: typeof PLACED, more: string): string => `
@@ -112,7 +115,7 @@ WITH c AS MATERIALIZED (SELECT ${placed.runs} FROM json_to_recordset($1::json) A
   FROM c ${placed.join}
   ORDER BY c.tenant, c."idempotencyKey", c.ord
   ${onConflict}
-  RETURNING o.tenant_id, o.id, o.status, o.wake_at, o.created_at, o.event_seq, o.debounced, o.visible, o.agent, o.concurrency_key, o.concurrency_limit
+  RETURNING o.tenant_id, o.id, o.status, o.wake_at, o.created_at, o.event_seq, o.debounced, o.visible, o.agent, o.concurrency_key, o.concurrency_limit, o.budget_micro_usd
 )${more}
 SELECT r.id, r.status::text AS status, ceil(extract(epoch FROM r.wake_at - now()) * 1000)::float8 AS due, (extract(epoch FROM r.created_at) * 1000)::float8 AS created, coalesce(t.weight, 1)::float8 AS weight,
   CASE WHEN r.visible THEN t.max_running END AS cap, ${limitsOf('r')} AS limits
@@ -190,5 +193,5 @@ export function submitTogether(pool: EnginePool, runs: readonly NewRun[], reject
 
 /** Input and metadata are JSON text already: they are placed, not encoded again. */
 function asJson({ input, metadata, ...run }: NewRun, ord: number): string {
-  return `${JSON.stringify({ ord, ...run }).slice(0, -1)},"input":${input},"metadata":${metadata}}`;
+  return `${asLeanJson({ ord, ...run }).slice(0, -1)},"input":${input},"metadata":${metadata}}`;
 }
