@@ -3,7 +3,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { v7 } from 'uuid';
 import { pause } from '../src/clock.ts';
@@ -215,6 +215,29 @@ describe('generations', () => {
     await expect(one.count('memories', 'gen')).rejects.toMatchObject({ code: 'index_unavailable' });
     expect(await one.count('memories', 'gen')).toBe(0);
     await Promise.all([one.close(), two.close(), again.close()]);
+  });
+
+  test('a deletion everywhere is looked after in every generation, and in collections that are being filled', async () => {
+    const prefix = `${stack.milvusPrefix}_left`;
+    const [old, now] = [await openIndex({ ...base, prefix }), await openIndex({ ...base, prefix, fingerprint: 'test:left:3' })];
+    const [first, second] = [row({ tenant: 'left' }), row({ tenant: 'left' })];
+    await old.upsert('memories', [first]);
+    const rebuild = await now.rebuild();
+    await rebuild.insert('memories', [second]);
+    const original = MilvusClient.prototype.delete;
+    for (const [{ id }, name] of [[first, `${prefix}_memories_${old.generation}_b1`], [second, `${prefix}_memories_${now.generation}_b2`]] as const) {
+      const deaf = jest.spyOn(MilvusClient.prototype, 'delete').mockImplementation(function (this: MilvusClient, call: Parameters<MilvusClient['delete']>[0]) {
+        if (call.collection_name === name) return Promise.resolve({ status: { error_code: 'Success', code: 0, reason: '' } } as never);
+        return Reflect.apply(original, this, [call]);
+      });
+      await expect(now.deleteEverywhere('memories', 'left', [id])).rejects.toMatchObject({ code: 'index_unavailable' });
+      deaf.mockRestore();
+      await now.deleteEverywhere('memories', 'left', [id]);
+    }
+    expect(await old.count('memories', 'left')).toBe(0);
+    await rebuild.cutOver();
+    expect(await now.count('memories', 'left')).toBe(0);
+    await Promise.all([old.close(), now.close()]);
   });
 
   test('fresh collections are filled unseen, take the old ones’ place between two calls, and the old ones are gone', async () => {

@@ -94,6 +94,20 @@ describe('what was left undone', () => {
     expect((await fleet.rows(`SELECT 1 FROM memory_candidates WHERE run_id = $1`, [id])).length).toBeGreaterThan(0);
   });
 
+  test('a remembering that the build before this one began goes on: its record held the events alone', async () => {
+    const { id } = await fleet.talk('talker', 'Our accountant is Vera.', { ...who, user: 'olga', session: 'old' });
+    const [first] = await fleet.rows<{ id: string }>(`SELECT id FROM agent_runs WHERE idempotency_key LIKE 'remember:' || $1 || ':%'`, [id]);
+    await fleet.rows(`UPDATE agent_runs SET memory_state = 'due' WHERE id = $1`, [id]);
+    await fleet.rows(`DELETE FROM memory_candidates WHERE run_id = $1`, [id]);
+    const again = await base.submit({ door: 'internal', agent: 'mainstay.remember', input: { run: id }, tenant: 'acme', user: 'olga', delayMs: 3_600_000 });
+    const copied = await fleet.rows(`INSERT INTO step_records SELECT (jsonb_populate_record(NULL::step_records, to_jsonb(s) || jsonb_build_object('run_id', $2::uuid, 'result', s.result -> 'events'))).* FROM step_records s WHERE s.run_id = $1 AND s.name = 'transcript' RETURNING result`, [first!.id, again.id]);
+    expect(copied).toEqual([{ result: [expect.objectContaining({ role: 'user' }), expect.anything()] }]);
+    await fleet.rows(`UPDATE agent_runs SET wake_at = now(), step_claims = 1 WHERE id = $1`, [again.id]); // as one that was claimed before: its records are looked for
+    expect(await fleet.ended('acme', again.id)).toMatchObject({ status: 'completed', error_code: null });
+    expect((await fleet.run('acme', id)).memory_state).toBe('done');
+    expect((await fleet.rows(`SELECT FROM memory_candidates WHERE run_id = $1`, [id])).length).toBeGreaterThan(0);
+  });
+
   test('a memory that no index holds is indexed by the sweep; a closed one leaves the index', async () => {
     await fleet.talk('talker', 'Our warehouse is in Hamburg.', { ...who, user: 'ines', session: 'i' });
     await fleet.indexed('acme');

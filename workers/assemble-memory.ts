@@ -11,10 +11,12 @@ import { cachedEmbedder } from '../src/memory/embedders/cached.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { makeDocumentService } from '../src/memory/document-service.ts';
 import { makeFindPassages, type FindPassages } from '../src/memory/find-chunks.ts';
+import { makeFindMemories, type FindMemories } from '../src/memory/find-memories.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
+import { makeIndexWatch } from '../src/memory/watch-index.ts';
 import { makeSearchDocuments } from '../src/memory/search-documents.ts';
 import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
@@ -32,14 +34,16 @@ export interface MemoryParts {
   indexPending(limit: number, all?: boolean, tables?: readonly IndexedTable[]): Promise<number>;
   /** Brings chunks of documents, and deletes removed ones. */
   readonly documents: Service;
+  /** Finds out when the index has lost what it is said to hold. */
+  readonly watch: Service;
   /** Carries out requested erasures. */
   eraser(base: Base): Service;
   close(): Promise<void>;
 }
 
-export interface LazySearch { readonly findPassages: FindPassages; close(): Promise<void> }
+export interface LazySearch { readonly findPassages: FindPassages; readonly findMemories: FindMemories; close(): Promise<void> }
 
-/** Search of documents for a process that has no other use of memory: embedder and index are opened by the first search. */
+/** Search of documents and memories for a process that has no other use of memory: embedder and index are opened by the first search. */
 export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Ground, 'pool' | 'blobs' | 'redisPolicy'>, store: AppStore): LazySearch {
   let opened: Promise<{ embedder: Embedder; index: VectorIndex }> | undefined;
   const open = async (): Promise<{ embedder: Embedder; index: VectorIndex }> => {
@@ -47,11 +51,13 @@ export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Groun
     const embedder = cachedEmbedder(own, redis, keys);
     return { embedder, index: await openIndex({ ...indexOptions(config, embedder), openMs: RECALL_TIMEOUT_MS, log }) };
   };
+  const deps = async () => {
+    opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
+    return { store, ...(await opened), log, fuser: config.RECALL_FUSER };
+  };
   return {
-    findPassages: async (request) => {
-      opened ??= open().catch((error: unknown) => { opened = undefined; throw error; });
-      return makeFindPassages({ store, ...(await opened), log, metrics, fuser: config.RECALL_FUSER })(request);
-    },
+    findPassages: async (request) => makeFindPassages({ ...await deps(), metrics })(request),
+    findMemories: async (request, limit) => makeFindMemories(await deps())(request, limit),
     close: async () => {
       const parts = await opened?.catch(() => undefined); // what did not open needs no close
       await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]);
@@ -75,6 +81,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool, 
     embedder,
     recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
     documents: makeDocumentService(parts),
+    watch: makeIndexWatch(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
       return 0; // said by the index itself; the rows stay owed

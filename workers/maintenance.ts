@@ -31,7 +31,7 @@ async function main(): Promise<() => Promise<void>> {
     host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics,
     ready: () => base.engine.pool.query('SELECT 1').then(() => true, () => false),
   });
-  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), memory.documents, hearSubmissions(base), health], base.log);
+  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), memory.documents, memory.watch, hearSubmissions(base), health], base.log);
   return async () => { await stop(); await Promise.allSettled([memory.close(), store.close()]); await base.close(); };
 }
 

@@ -7,6 +7,7 @@ import type { BlobStore } from '../domain/blob.ts';
 import type { JobStates } from '../limits/job-state.ts';
 import type { LiveText } from '../limits/live-text.ts';
 import type { FindPassages } from '../memory/find-chunks.ts';
+import type { FindMemories } from '../memory/find-memories.ts';
 import type { Metrics } from '../metrics.ts';
 import type { BoardQueues } from '../queue/board-queues.ts';
 import type { BulkRuns } from '../run/bulk-runs.ts';
@@ -52,6 +53,7 @@ export interface ApiDeps extends AccessDeps {
   readonly blobs: BlobStore;
   readonly registry: Registry;
   readonly findPassages: FindPassages;
+  readonly findMemories: FindMemories;
   readonly explain: ExplainRun;
   readonly jobs: JobStates;
   readonly liveText: LiveText;

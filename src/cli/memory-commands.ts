@@ -57,6 +57,21 @@ function addMemories(memories: Command): void {
       printPage(options.json, page, ['memory', 'user', 'type', 'conf', 'seen', 'indexed', 'statement'],
         (memory) => [memory.id, memory.user, memory.type, memory.confidence.toFixed(2), memory.seenCount, memory.indexed ? 'yes' : 'not yet', memory.statement]);
     });
+  withApiOptions(memories.command('search')).description('find memories as a recall does: by meaning and by words').argument('<words>')
+    .option('--user <user>', 'also what is this user’s').option('--agent <agent>', 'also what is this agent’s').option('--as-of <time>', 'what held then: ISO date or time').option('--limit <n>', 'at most', wholeNumber)
+    .action(async (q: string, { user, agent, asOf, limit, ...options }: ApiOptions & { readonly user?: string; readonly agent?: string; readonly asOf?: string; readonly limit?: number }) => {
+      const found = await apiClient(options).memories.search({ q, user, agent, asOf, limit });
+      if (options.json) return printJson(found);
+      printTable(['memory', 'user', 'type', 'score', 'statement'], found.data.map((memory) => [memory.id, memory.user, memory.type, memory.score.toFixed(3), memory.statement]));
+    });
+  withApiOptions(memories.command('correct')).description('say what a memory should say; another version takes its place').argument('<memory>', 'mem_…')
+    .option('--statement <text>', 'one sentence').option('--value <text>', 'the value it says').option('--if-version <n>', 'only if this still is its version; without it the present one', wholeNumber)
+    .action(async (id: string, { statement, value, ifVersion, ...options }: ApiOptions & { readonly statement?: string; readonly value?: string; readonly ifVersion?: number }) => {
+      const client = apiClient(options);
+      const memory = await client.memories.correct(id, { statement, value, version: ifVersion ?? (await client.memories.get(id)).version });
+      if (options.json) return printJson(memory);
+      printPairs([['memory', memory.id], ['statement', memory.statement], ['value', memory.value], ['takes the place of', id]]);
+    });
   withApiOptions(memories.command('promote')).description('take a candidate out of quarantine: you say that it is right').argument('<run>', 'run_…').argument('<index>', 'its place among the verdicts of the run', wholeNumber)
     .addOption(new Option('--scope <scope>', 'for more than it was proposed for').choices(MEMORY_SCOPES))
     .action(async (run: string, index: number, { scope, ...options }: ApiOptions & { readonly scope?: (typeof MEMORY_SCOPES)[number] }) => {

@@ -110,6 +110,10 @@ function memoryCalls(http: Http) {
     uses: (id: string, { signal }: Aborting = {}): Promise<wire.Page<wire.MemoryUse>> => http.json(`/v1/memories/${segment(id)}/uses`, { signal }),
     /** What came of runs with memory, beside those that were left without. */
     worth: ({ signal, ...query }: { readonly from?: string | undefined; readonly to?: string | undefined; readonly agent?: string | undefined } & Aborting = {}): Promise<wire.MemoryWorth> => http.json('/v1/memory-worth', { query, signal }),
+    /** Another version takes its place; `version` as the caller has seen it. Throws `memory_changed` when it is another by now. */
+    correct: (id: string, body: wire.CorrectMemoryBody, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}`, { method: 'PATCH', body, signal }),
+    /** Finds memories as a recall of this user and agent does, best first. */
+    search: ({ signal, ...query }: { readonly q: string; readonly user?: string | undefined; readonly agent?: string | undefined; readonly asOf?: string | undefined; readonly limit?: number | undefined } & Aborting): Promise<wire.FoundMemories> => http.json('/v1/memories/search', { query, signal }),
     /** What is pinned is closed by no cap and by no rule of retention. */
     pin: (id: string, pinned: boolean, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}/pin`, { method: 'PUT', body: { pinned }, signal }),
     /** What the tenant has set for its memory, and what holds by it. */

@@ -82,6 +82,9 @@ export const ERRORS = {
   // memory
   summary_missing: { status: 502, on: 'retry', advice: 'The extraction returned no valid summary; nothing of this run enters memory.' },
   not_promotable: { status: 409, on: 'terminal', advice: 'Only a quarantined candidate whose evidence is still there can be promoted, once; the verdicts of its run say where it stands.' },
+  memory_changed: { status: 412, on: 'terminal', advice: 'The memory is another than the version you named: read it again, and correct that one.' },
+  memory_closed: { status: 409, on: 'terminal', advice: 'The memory holds no more: correct the one that took its place.' },
+  memory_exists: { status: 409, on: 'terminal', advice: 'Another memory that holds says this, or has its place: correct or close that one.' },
   embedder_failed: { status: 503, on: 'retry', advice: 'The embedding service failed; indexing goes on by itself when it is back.' },
   embedder_invalid: { status: 500, on: 'terminal', advice: 'Point EMBEDDER_MODEL_DIR to a folder whose files match its manifest.' },
   index_unavailable: { status: 503, on: 'retry', advice: 'Milvus does not answer; recall goes on from Postgres, marked degraded.' },

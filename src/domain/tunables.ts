@@ -257,3 +257,7 @@ export const TOOL_CACHE_ENTRIES = 1_000;
 
 /** Between two looks for memories that outlived their time. */
 export const RETENTION_MS = 3_600_000;
+
+/** Rows of each collection that are looked for in the index so often: a collection that was emptied is filled again from the next look on. */
+export const INDEX_LOOK_MS = 60_000;
+export const INDEX_LOOK_ROWS = 100;

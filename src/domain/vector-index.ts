@@ -60,7 +60,7 @@ export interface VectorIndex {
   upsert(collection: VectorCollection, rows: readonly VectorRow[]): Promise<void>;
   /** Deletes rows of this tenant, in this generation. Ids that are not there are no error. */
   delete(collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<void>;
-  /** Deletes rows of this tenant in every generation: what an erasure needs. */
+  /** Deletes rows of this tenant in every generation and looks that they are gone from each: what an erasure needs. */
   deleteEverywhere(collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<void>;
   search(collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }>;
   /** Versions of those ids that are there: confirms an upsert or a delete. */

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { BUDGET_WINDOWS, MAX_BUDGET_MICRO_USD } from './budget.ts';
 import { policySchema } from './gate-policy.ts';
+import { MAX_STATEMENT } from './memory.ts';
 import { memorySettingsSchema } from './memory-settings.ts';
 import { retentionSchema } from './retention.ts';
 import { MAX_QUOTA, QUOTA_KINDS, QUOTA_PERS, QUOTA_SUBJECTS } from './quota.ts';
@@ -216,6 +217,13 @@ export const memorySchema = z.object({
   validFrom: time, validTo: time.nullable(), supersededBy: z.string().nullable(), lastSeenAt: time, createdAt: time, version: z.number().int(),
   indexed: z.boolean().describe('whether this version is in the vector index'), pinned: z.boolean().describe('closed by no cap and by no rule of retention'), rollsUp: z.boolean().describe('made of older outcomes, which its evidence names'),
 });
+export const correctMemorySchema = z.strictObject({
+  version: z.number().int().min(1).optional().describe('as the caller has seen it; required here or as If-Match'), statement: z.string().trim().min(1).max(MAX_STATEMENT).optional(),
+  value: z.string().trim().min(1).max(500).optional().describe('required where the statement no longer says the old one'), pinned: z.boolean().optional(),
+}).refine(({ statement, value, pinned }) => statement !== undefined || value !== undefined || pinned !== undefined, 'changes nothing: give statement, value or pinned');
+export const foundMemoriesSchema = z.object({
+  data: z.array(memorySchema.extend({ score: z.number() })).describe('best first'), semantic: z.boolean().describe('false: searched by words, not by meaning'), degraded: z.boolean().describe('true: the index did not answer and Postgres did'),
+});
 export const pinSchema = z.strictObject({ pinned: z.boolean() });
 
 export const newMemoryPolicySchema = memorySettingsSchema;
@@ -336,6 +344,8 @@ export type Verdict = z.infer<typeof verdictSchema>;
 export type Promoted = z.infer<typeof promotedSchema>;
 export type RunMemories = z.infer<typeof runMemoriesSchema>;
 export type Memory = z.infer<typeof memorySchema>;
+export type CorrectMemoryBody = z.input<typeof correctMemorySchema>;
+export type FoundMemories = z.infer<typeof foundMemoriesSchema>;
 export type MemoryFeedbackBody = z.input<typeof memoryFeedbackSchema>;
 export type MemoryFeedbackAnswer = z.infer<typeof memoryFeedbackAnswerSchema>;
 export type MemoryPolicy = z.infer<typeof memoryPolicySchema>;

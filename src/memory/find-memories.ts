@@ -7,6 +7,7 @@ import { fold } from '../domain/gate-words.ts';
 import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
 import type { SqlTx } from '../store/app-store.ts';
+import { memoriesById, type Memory } from '../store/read-memories.ts';
 import { memoriesFor, memoryEpoch, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
 import { readMuch } from '../store/statements.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
@@ -93,6 +94,21 @@ export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest,
   if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);
   return { scored, fused };
 }
+
+/** Best first, each as its row is now. */
+export interface FoundMemories { readonly memories: readonly { readonly row: Memory; readonly score: number }[]; readonly semantic: boolean; readonly degraded: boolean }
+/** For a person. Throws only what Postgres throws. */
+export type FindMemories = (request: FindRequest, limit: number) => Promise<FoundMemories>;
+
+export const makeFindMemories = (deps: FindDeps): FindMemories => async (request, limit) => {
+  const searched = await searchIndex(deps, request);
+  const memories = await deps.store.withTenant({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
+    const best = (await rankFound(deps, tx, request, searched)).scored.slice(0, limit);
+    const rows = new Map((await memoriesById(tx, best.map(({ row }) => row.id))).map((row) => [row.id, row]));
+    return best.flatMap(({ row: { id }, score }) => { const row = rows.get(id); return row ? [{ row, score: Math.round(score * 10_000) / 10_000 }] : []; });
+  });
+  return { memories, semantic: searched.semantic, degraded: searched.degraded };
+};
 
 /** Runs of up to five words: a subject is named where it stands as whole words. */
 function runsOfWords(folded: string): string[] {

@@ -66,8 +66,8 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
     generation: session.generation,
     ready: () => ready(session),
     upsert: (collection, rows) => write(session, 'upsert', collection, rows),
-    delete: (collection, tenant, ids) => remove(session, () => [nameOf(session, collection)], tenant, ids),
-    deleteEverywhere: (collection, tenant, ids) => remove(session, () => loadedGenerations(session, collection), tenant, ids),
+    delete: (collection, tenant, ids) => remove(session, [nameOf(session, collection)], tenant, ids),
+    deleteEverywhere: (collection, tenant, ids) => removeEverywhere(session, collection, tenant, ids),
     search: (collection, request) => within('a search', request.timeoutMs, search(session, collection, request)),
     versions: (collection, tenant, ids) => versions(session, collection, tenant, ids),
     ids: (collection, tenant) => allIds(session, collection, tenant),
@@ -117,8 +117,7 @@ async function asked<T>(session: Session, what: string, call: () => Promise<T>):
 /** Makes what is missing, once; a failure is forgotten, so that the next call tries again. */
 function prepare(session: Session): Promise<void> {
   if (session.prepared) return session.prepared;
-  const work = makeReady(session);
-  session.prepared = work;
+  const work = session.prepared = makeReady(session);
   work.catch(() => { if (session.prepared === work) session.prepared = undefined; });
   return work;
 }
@@ -251,8 +250,7 @@ async function loadedGenerations(session: Session, collection: VectorCollection)
 async function dropOtherGenerations(session: Session): Promise<string[]> {
   const dropped: string[] = [];
   for (const collection of VECTOR_COLLECTIONS) {
-    for (const name of await generationsOf(session, collection)) {
-      if (readName(session.options.prefix, collection, name)?.generation === session.generation) continue;
+    for (const name of (await generationsOf(session, collection)).filter((one) => readName(session.options.prefix, collection, one)?.generation !== session.generation)) {
       await drop(session, collection, name);
       dropped.push(name);
     }
@@ -264,9 +262,8 @@ async function dropOtherGenerations(session: Session): Promise<string[]> {
 async function drop(session: Session, collection: VectorCollection, collection_name: string): Promise<void> {
   const { prefix } = session.options;
   const { generation = '' } = readName(prefix, collection, collection_name) ?? {};
-  for (const alias of [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)]) {
-    if (await behind(session.client, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
-  }
+  const aliases = [generationAlias(prefix, collection, generation), shortAlias(prefix, collection)];
+  for (const alias of aliases) if (await behind(session.client, alias) === collection_name) await ask('dropping an alias', () => session.client.dropAlias({ alias, timeout: callMs }));
   await asked(session, 'dropping a collection', () => session.client.dropCollection({ collection_name, timeout: callMs }));
 }
 
@@ -288,9 +285,7 @@ async function rebuild(session: Session): Promise<Rebuild> {
     insert: (collection, rows) => write(fresh, 'insert', collection, rows),
     flush: () => flush(fresh),
     cutOver: async () => {
-      for (const collection of VECTOR_COLLECTIONS) {
-        for (const alias of [aliasOf(session, collection), shortAlias(session.options.prefix, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
-      }
+      for (const collection of VECTOR_COLLECTIONS) for (const alias of [aliasOf(session, collection), shortAlias(session.options.prefix, collection)]) await pointAlias(session, alias, nameOf(fresh, collection));
       for (const collection of VECTOR_COLLECTIONS) {
         for (const old of await buildsOf(session, collection)) if (old !== build) await drop(session, collection, buildOf(session, collection, old));
       }
@@ -315,11 +310,11 @@ async function write(session: Session, how: 'insert' | 'upsert', collection: Vec
   }
 }
 
-async function remove(session: Session, names: () => string[] | Promise<string[]>, tenant: string, ids: readonly string[]): Promise<void> {
+async function remove(session: Session, names: readonly string[], tenant: string, ids: readonly string[]): Promise<void> {
   checkName('tenant', tenant);
   checkIds(ids);
   if (ids.length === 0) return;
-  for (const collection_name of await names()) {
+  for (const collection_name of names) {
     for (const part of chunks(ids)) {
       await asked(session, 'a delete', () => session.client.delete({
         collection_name, filter: 'tenant_id == {tenant} and id in {ids}', exprValues: { tenant, ids: part }, consistency_level: 'Strong', timeout: callMs,
@@ -328,11 +323,20 @@ async function remove(session: Session, names: () => string[] | Promise<string[]
   }
 }
 
-async function versions(session: Session, collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<Map<string, number>> {
+/** Of every generation, fresh collections that are being filled included; each is asked afterwards. */
+async function removeEverywhere(session: Session, collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<void> {
+  const names = ids.length === 0 ? [] : await loadedGenerations(session, collection);
+  await remove(session, names, tenant, ids);
+  const left = (await Promise.all(names.map((name) => these(session, name, tenant, ids)))).flat().length;
+  if (left > 0) throw new MainstayError('index_unavailable', `${left} rows are still there after their deletion.`);
+}
+
+const versions = async (session: Session, collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<Map<string, number>> =>
+  new Map((await these(session, nameOf(session, collection), tenant, ids)).map(({ id, version }) => [id, version]));
+
+async function these(session: Session, collection_name: string, tenant: string, ids: readonly string[]): Promise<VectorVersion[]> {
   checkIds(ids);
-  const found: VectorVersion[] = [];
-  for (const part of chunks(ids)) found.push(...await query(session, collection, tenant, 'id in {ids}', { ids: part }, part.length));
-  return new Map(found.map(({ id, version }) => [id, version]));
+  return (await Promise.all(chunks(ids).map((part) => query(session, collection_name, tenant, 'id in {ids}', { ids: part }, part.length)))).flat();
 }
 
 /** Pages by id: the SDK's iterator returns other rows than there are, and offsets end at 16,384. */
@@ -340,7 +344,7 @@ async function allIds(session: Session, collection: VectorCollection, tenant: st
   const all: VectorVersion[] = [];
   const limit = session.options.pageRows ?? pageRows;
   for (let last = ''; ;) {
-    const page = await query(session, collection, tenant, 'id > {last}', { last }, limit);
+    const page = await query(session, nameOf(session, collection), tenant, 'id > {last}', { last }, limit);
     page.sort((a, b) => (a.id < b.id ? -1 : 1));
     all.push(...page);
     const end = page.at(-1);
@@ -349,14 +353,13 @@ async function allIds(session: Session, collection: VectorCollection, tenant: st
   }
 }
 
-async function query(session: Session, collection: VectorCollection, tenant: string, and: string, values: Record<string, unknown>, limit: number): Promise<VectorVersion[]> {
+async function query(session: Session, collection_name: string, tenant: string, and: string, values: Record<string, unknown>, limit: number): Promise<VectorVersion[]> {
   checkName('tenant', tenant);
   const { data } = await asked(session, 'a query', () => session.client.query({
-    collection_name: nameOf(session, collection), filter: `tenant_id == {tenant} and ${and}`, exprValues: { tenant, ...values },
+    collection_name, filter: `tenant_id == {tenant} and ${and}`, exprValues: { tenant, ...values },
     output_fields: ['id', 'version', 'tenant_id'], limit, params: { iterator: true }, consistency_level, timeout: callMs,
   }));
-  const rows = data as readonly Record<string, unknown>[];
-  return rows.filter((row) => row['tenant_id'] === tenant).map((row) => ({ id: String(row['id']), version: Number(row['version']) }));
+  return (data as readonly Record<string, unknown>[]).filter((row) => row['tenant_id'] === tenant).map((row) => ({ id: String(row['id']), version: Number(row['version']) }));
 }
 
 async function count(session: Session, collection: VectorCollection, tenant: string): Promise<number> {

@@ -36,7 +36,7 @@ async function auditTenant(deps: IndexDeps, table: IndexedTable, tenant: string,
   const ghosts = [...held.keys()].filter((id) => !wanted.has(id));
   const missing = live.filter(({ id, version, indexed }) => indexed && held.get(id) !== version);
   if (repair) {
-    await index.delete(COLLECTION[table], tenant, ghosts);
+    await index.deleteEverywhere(COLLECTION[table], tenant, ghosts); // also in what a reindex under way is filling or has just replaced
     const right = live.filter(({ id, version, indexed }) => !indexed && held.get(id) === version).map(({ id, version }) => ({ tenant, id, version }));
     await inPages(right, (page) => markIndexed(pool, table, index.generation, page));
     await inPages(missing.map(({ id, version }) => ({ tenant, id, version })), (page) => oweAgain(pool, table, page));

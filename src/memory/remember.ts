@@ -37,7 +37,7 @@ const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
 /** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings: number }
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number }
 interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing' }
 
@@ -63,7 +63,8 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
-  const read = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read;
+  const recorded = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read | Read['events'];
+  const read: Read = isEvents(recorded) ? { events: recorded } : recorded;
   const { events } = read;
   const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
   if (!extraction) {
@@ -72,6 +73,9 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   }
   return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...read, extraction });
 }
+
+/** As builds recorded it that knew no settings of tenants: a deploy may come between a record and the end of its step. */
+const isEvents = (recorded: Read | Read['events']): recorded is Read['events'] => Array.isArray(recorded);
 
 /** A second time with half of the transcript: what overflowed or confused the model once may not twice. */
 async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): Promise<Extraction | undefined> {

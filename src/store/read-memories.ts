@@ -34,6 +34,10 @@ export async function getMemory(tx: TenantTx, id: string): Promise<Memory | unde
   return tx.own(await tx.db.memory.findMany({ where: { tenantId: tx.scope.tenant, id } }))[0];
 }
 
+export async function memoriesById(tx: TenantTx, ids: readonly string[]): Promise<Memory[]> {
+  return tx.own(await tx.db.memory.findMany({ where: { tenantId: tx.scope.tenant, id: { in: [...ids] } } }));
+}
+
 /** Every candidate of the run with its verdict, by gate version and place. */
 export async function verdictsOf(tx: TenantTx, run: string): Promise<MemoryCandidate[]> {
   return tx.own(await tx.db.memoryCandidate.findMany({ where: { tenantId: tx.scope.tenant, runId: run }, orderBy: [{ gateVersion: 'asc' }, { index: 'asc' }], take: 1_000 }));

@@ -16,7 +16,6 @@ let tenant = '';
 let tenants = 0;
 beforeEach(() => { tenant = `t${++tenants}`; });
 
-const day = (daysAgo: number): string => new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10);
 const rolled = async () => (await memories(tenant)).filter(({ rolls }) => rolls);
 
 test('those of one owner and subject become one; younger ones, pinned ones, one alone and those of others stay', async () => {
@@ -29,7 +28,8 @@ test('those of one owner and subject become one; younger ones, pinned ones, one 
   await keepRetention(pool, log);
   const [one, ...more] = await rolled();
   expect(more).toEqual([]);
-  expect(one).toMatchObject({ live: true, statement: `3 outcomes of invoice export from ${day(120)} to ${day(100)}: result: went through after a restart; result: failed with error 504 (2 times)` });
+  const [days] = await fleet.rows<{ first: string; last: string }>(`SELECT to_char(min(valid_from) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS first, to_char(max(valid_from) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS last FROM memories WHERE id = ANY ($1)`, [old]);
+  expect(one).toMatchObject({ live: true, statement: `3 outcomes of invoice export from ${days?.first} to ${days?.last}: result: went through after a restart; result: failed with error 504 (2 times)` });
   const all = await memories(tenant);
   expect(all.filter(({ live, rolls }) => live && !rolls).map(({ id }) => id)).toEqual(stay);
   expect(all.filter(({ live }) => !live).map(({ id, by }) => [id, by])).toEqual(old.map((id) => [id, one!.id]));

@@ -29,7 +29,7 @@ export async function memoriesHaveOrigin(rows: Rows): Promise<Look> {
       CASE WHEN NOT EXISTS (SELECT FROM agent_runs k JOIN run_steps s ON s.tenant_id = k.tenant_id AND s.run_id = k.id WHERE k.tenant_id = m.tenant_id AND k.idempotency_key = 'remember:' || m.run_id || ':' || m.gate_version AND s.next_step = 'index') THEN 'has no committed step that judged it' END,
       CASE WHEN NOT m.confidence BETWEEN 0.01 AND 1 THEN 'has the confidence ' || m.confidence END,
       CASE WHEN EXISTS (SELECT FROM json_array_elements(m.evidence) e WHERE coalesce(e ->> 'quote', '') = '' OR coalesce(e ->> 'event_id', '') = '' OR coalesce(e ->> 'run_id', '') = '') THEN 'has evidence without words, event or run' END) AS faults
-    FROM memories m LEFT JOIN agent_runs r ON r.tenant_id = m.tenant_id AND r.id = m.run_id WHERE m.erased_at IS NULL AND NOT m.rolls_up`);
+    FROM memories m LEFT JOIN agent_runs r ON r.tenant_id = m.tenant_id AND r.id = m.run_id WHERE m.erased_at IS NULL AND NOT EXISTS (SELECT FROM memory_lineage l WHERE l.tenant_id = m.tenant_id AND l.child_id = m.id)`);
   return { evidence: found.length, wrong: found.filter(({ faults }) => faults !== '').map(({ id, tenant, faults }) => `memory ${id} of ${tenant} ${faults}`) };
 }
 

@@ -93,7 +93,7 @@ export async function clearBlobs(pool: EnginePool, { tenant, id }: Erasure, blob
 
 /** Texts whose vectors a cache may hold: what these runs asked of memory, what was remembered of them, and what is remembered of the subject; roll-ups that hold a line of it too. */
 export async function textsOf(pool: EnginePool, { tenant, kind, subject }: Erasure, runs: readonly string[]): Promise<string[]> {
-  const rest = { memory: 'id = $3::uuid', run: 'false AND $3::text IS NOT NULL', user: 'user_id = $3', tenant: 'false AND $3::text IS NOT NULL' }[kind];
+  const rest = { memory: `id IN (${VERSIONS('$3::uuid')})`, run: 'false AND $3::text IS NOT NULL', user: 'user_id = $3', tenant: 'false AND $3::text IS NOT NULL' }[kind];
   const { rows } = await pool.query<{ text: string }>(`
     SELECT query AS text FROM retrieval_traces WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) UNION SELECT text FROM run_summaries WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])
     UNION SELECT statement FROM memories WHERE tenant_id = $1 AND (run_id = ANY ($2::uuid[]) OR ${rest})
@@ -142,7 +142,7 @@ const USER: readonly (readonly [string, string])[] = [
 ];
 /** By kind: what is left once the runs are emptied. */
 const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>> = {
-  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`]],
+  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`]],
   run: [],
   user: USER,
   tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(/(subject|owner) = 'user:' \|\| \$2/, `$1 LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
@@ -156,10 +156,15 @@ export function eraseRuns(pool: EnginePool, erasure: Erasure, runs: readonly str
   });
 }
 
+/** SQL: a memory with the versions that people's corrections made of it; before and after. */
+const VERSIONS = (id: string): string => `WITH RECURSIVE v AS (SELECT ${id} AS id UNION SELECT CASE WHEN l.child_id = v.id THEN l.source_id ELSE l.child_id END FROM v JOIN memory_lineage l ON l.tenant_id = $1 AND v.id IN (l.child_id, l.source_id)
+  WHERE NOT EXISTS (SELECT FROM memories c WHERE c.tenant_id = $1 AND c.id = l.child_id AND c.rolls_up)) SELECT id FROM v`;
+
 /** Empties what belongs to the subject besides its runs, then what roll-ups hold of either: a sweep that was rolling them up has ended by then. */
 export const eraseRest = (pool: EnginePool, erasure: Erasure): Promise<void> => counting(pool, erasure, async (client) => {
-  const done = await inOrder(client, REST[erasure.kind], [erasure.tenant, erasure.subject]);
-  return [...done, ['rollUps', await withdraw(client, erasure.tenant, erasure.kind === 'memory' ? [erasure.subject] : [])]];
+  const versions = erasure.kind === 'memory' ? (await client.query<{ id: string }>(VERSIONS('$2::uuid'), [erasure.tenant, erasure.subject])).rows.map(({ id }) => id) : [];
+  const done = await inOrder(client, REST[erasure.kind], [erasure.tenant, erasure.kind === 'memory' ? versions : erasure.subject]);
+  return [...done, ['rollUps', await withdraw(client, erasure.tenant, versions)]];
 });
 
 type Client = Parameters<Parameters<typeof inTransaction>[1]>[0];

@@ -114,6 +114,21 @@ export async function oweAgain(pool: EnginePool, table: IndexedTable, rows: read
     [rows.map((row) => row.tenant), rows.map((row) => row.id)]);
 }
 
+/** Every live row that this generation is said to hold is owed again, a page at a time; answers how many. */
+export async function oweAllAgain(pool: EnginePool, table: IndexedTable, generation: string): Promise<number> {
+  const key = KEY[table];
+  let [owed, after] = [0, { tenant: '', id: '00000000-0000-0000-0000-000000000000' }];
+  for (;;) {
+    const { rows: [last] } = await pool.query<{ tenant: string; id: string; owed: number }>(`
+      WITH page AS MATERIALIZED (SELECT r.tenant_id, r.${key} AS id FROM ${table} r WHERE ${LIVE[table]} AND (r.tenant_id, r.${key}) > ($2, $3::uuid) ORDER BY 1, 2 LIMIT 1000),
+      u AS (UPDATE ${table} m SET indexed_generation = NULL FROM page p WHERE m.tenant_id = p.tenant_id AND m.${key} = p.id AND m.indexed_generation = $1 RETURNING m.tenant_id)
+      SELECT tenant_id AS tenant, id, (SELECT count(*)::int FROM u) AS owed FROM page ORDER BY 1 DESC, 2 DESC LIMIT 1`, [generation, after.tenant, after.id]);
+    if (!last) return owed;
+    owed += last.owed;
+    after = last;
+  }
+}
+
 /** Up to `limit` live rows that this generation is said to hold, of pages at random; all of them where there are no more. */
 export async function sampleIndexed(pool: EnginePool, table: IndexedTable, generation: string, limit: number): Promise<Version[]> {
   const { rows: [size] } = await pool.query<{ percent: number }>(`SELECT least(100, 300.0 * $2::int / greatest(reltuples, 1))::float8 AS percent FROM pg_class WHERE oid = $1::regclass`, [table, limit]);
