@@ -40,7 +40,7 @@ const config = readConfig({
 });
 const ground = await openGround(config, 'costs');
 const memory = await assembleMemory(ground);
-const base = assembleOn(ground, [supportAgent(desk.url), dataAssistant(source.url), reportJob(source.url, config.ARTIFACTS_DIR), memory.machine]);
+const base = assembleOn(ground, [supportAgent(desk.url), dataAssistant(source.url), reportJob(source.url, config.ARTIFACTS_DIR), ...memory.machines]);
 const limits = assembleLimits(base);
 const lane = assembleBatchLane(base, { createMs: 0, waitMs: 200, lookMs: 50, lookMaxMs: 100 });
 stub.batches.plan({ endsAfterMs: 100 });

@@ -1,7 +1,26 @@
 // Ids: uuid v7 in the database, so that they sort by time; prefixed at the edge, so that a reader sees what they name.
+import { randomFillSync } from 'node:crypto';
 import { v7 } from 'uuid';
+import { wallMs } from './clock.ts';
 
-export const newId = (): string => v7();
+/** Drawn for so many ids at a time: for each by itself it costs five times the rest of an id. */
+const drawn = Buffer.alloc(256 * 16);
+let at = drawn.length;
+let msecs = 0;
+let seq = 0;
+
+/** Of one process each sorts after the one before, also within a millisecond: its number there goes on from a random one. */
+export function newId(): string {
+  if (at === drawn.length) {
+    randomFillSync(drawn);
+    at = 0;
+  }
+  const random = drawn.subarray(at, at + 16);
+  at += 16;
+  const nowMs = wallMs();
+  if (nowMs > msecs) [msecs, seq] = [nowMs, random.readUInt32BE() >>> 1];
+  return v7({ random, msecs, seq: seq++ });
+}
 
 const PREFIXES = { run: 'run_', memory: 'mem_', trace: 'trc_', worker: 'wrk_', approval: 'apr_', signal: 'sig_', schedule: 'sch_', erasure: 'era_', document: 'doc_', chunk: 'chk_' } as const;
 export type IdKind = keyof typeof PREFIXES;

@@ -77,7 +77,7 @@ test('a wake-up that goes on with a run whose own never came is replaced: it was
   await offer('run-1');
   (await early.begin())?.();
   await moving.next();
-  await ready.offer({ tenant: 'b', run: 'run-2', order: 1 });
+  await ready.offerMany([{ tenant: 'b', run: 'run-2', order: 1 }]);
   await redis.del(wakeUps.waitKey); // BullMQ has handed out all there are
   void early.adopt(nothing);
   for (;;) if ((await wakeUps.counts()).waiting === 1) return;

@@ -14,26 +14,29 @@ import { makeFindPassages, type FindPassages } from '../src/memory/find-chunks.t
 import { makeFindMemories, type FindMemories } from '../src/memory/find-memories.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
+import { readDocumentMachine } from '../src/memory/read-document.ts';
 import { makeRecall } from '../src/memory/recall.ts';
 import { REMEMBER, rememberKey, rememberMachine } from '../src/memory/remember.ts';
 import { makeIndexWatch } from '../src/memory/watch-index.ts';
 import { makeSearchDocuments } from '../src/memory/search-documents.ts';
+import { READ_DOCUMENT, readKey } from '../src/domain/read-document.ts';
 import { makeEraser } from '../src/run/erase.ts';
 import type { Recaller } from '../src/run/recaller.ts';
 import type { Service } from '../src/service.ts';
 import { openAppStore, type AppStore } from '../src/store/app-store.ts';
+import type { OwedReading } from '../src/store/engine/documents.ts';
 import type { IndexedTable } from '../src/store/engine/index-rows.ts';
 import type { OwedRun } from '../src/store/engine/sweeps.ts';
 import type { Base, Ground } from './assemble.ts';
 
 export interface MemoryParts {
-  readonly machine: Machine;
+  readonly machines: readonly Machine[];
   readonly recaller: Recaller;
   readonly embedder: Embedder;
   /** Brings rows that the index owes, up to `limit` of each table (all of them unless told); `all`: also those of another generation. */
   indexPending(limit: number, all?: boolean, tables?: readonly IndexedTable[]): Promise<number>;
-  /** Brings chunks of documents, and deletes removed ones. */
-  readonly documents: Service;
+  /** Brings chunks of documents, submits the runs that read them, and deletes removed ones. */
+  documents(base: Base): Service;
   /** Finds out when the index has lost what it is said to hold. */
   readonly watch: Service;
   /** Carries out requested erasures. */
@@ -76,11 +79,12 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool, 
   const index = await openIndex({ ...indexOptions(config, embedder), log });
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log });
   const parts = { store, index, embedder, pool, metrics, log, fuser: config.RECALL_FUSER };
+  const remembering = { ...parts, blobs, outputs: { most: config.TOOL_OUTPUTS, bytes: config.TOOL_OUTPUT_BYTES }, model: config.MEMORY_MODEL };
   return {
-    machine: rememberMachine({ ...parts, blobs, outputs: { most: config.TOOL_OUTPUTS, bytes: config.TOOL_OUTPUT_BYTES }, model: config.MEMORY_MODEL }),
+    machines: [rememberMachine(remembering), readDocumentMachine(remembering)],
     embedder,
     recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
-    documents: makeDocumentService(parts),
+    documents: (base) => makeDocumentService({ ...parts, read: (one, part) => read(base, one, part) }),
     watch: makeIndexWatch(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {
       if (codeOf(error) !== 'index_unavailable' && codeOf(error) !== 'embedder_failed') throw error;
@@ -100,3 +104,7 @@ export async function remember({ submit, log }: Base, { tenant, id, user, lane }
     log.warn({ run: id, error: messageOf(error) }, 'remembering was not submitted: maintenance will');
   }
 }
+
+/** Submits the run that reads a part of a document. Safe to call twice. */
+export const read = ({ submit }: Base, { tenant, document, user }: OwedReading, part: number): Promise<unknown> =>
+  submit({ tenant, door: 'internal', agent: READ_DOCUMENT, input: { document, part }, user: user ?? undefined, idempotencyKey: readKey(document, part) });

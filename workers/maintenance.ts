@@ -19,7 +19,7 @@ async function main(): Promise<() => Promise<void>> {
   const config = readConfig();
   const ground = await openGround(config, 'maintenance');
   const memory = await assembleMemory(ground);
-  const base = assembleOn(ground, [...(await loadMachines(config)), memory.machine]);
+  const base = assembleOn(ground, [...(await loadMachines(config)), ...memory.machines]);
   const store = openAppStore({ url: config.DATABASE_APP_URL ?? config.DATABASE_URL, asRole: config.DATABASE_APP_URL === undefined, log: base.log, max: 2 });
   const firing = { ...base, defaultModel: config.MODEL, cancel: makeCancelRun({ store, ...base }) };
   await announceMachines(base.pool, base.registry.all(), config.MODEL);
@@ -31,7 +31,7 @@ async function main(): Promise<() => Promise<void>> {
     host: config.HOST, port: config.HEALTH_PORT, metrics: base.metrics,
     ready: () => base.engine.pool.query('SELECT 1').then(() => true, () => false),
   });
-  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), memory.documents, memory.watch, hearSubmissions(base), health], base.log);
+  const stop = await startAll([maintenance, assembleBatchLane(base), memory.eraser(base), memory.documents(base), memory.watch, hearSubmissions(base), health], base.log);
   return async () => { await stop(); await Promise.allSettled([memory.close(), store.close()]); await base.close(); };
 }
 

@@ -12,7 +12,7 @@ export async function startWorker(pool: 'agent' | 'memory'): Promise<() => Promi
   const config = readConfig();
   const ground = await openGround(config, `${pool}-worker`);
   const memory = await assembleMemory(ground);
-  const base = assembleOn(ground, [...(await loadMachines(config)), memory.machine]);
+  const base = assembleOn(ground, [...(await loadMachines(config)), ...memory.machines]);
   const limits = assembleLimits(base);
   const queue = base.queues.get(pool);
   if (!queue) throw new Error(`no pool ${pool}`);

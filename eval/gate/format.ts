@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { attributeOf, hashOf, subjectOf } from '../../src/domain/gate-identity.ts';
 import type { LiveMemory } from '../../src/domain/gate-input.ts';
 import type { Candidate } from '../../src/domain/memory.ts';
-import { MEMORY_SCOPES, MEMORY_TYPES, SOURCE_ROLES, type MemoryScope, type SourceRole } from '../../src/domain/status.ts';
+import { CLAIMED_ROLES, MEMORY_SCOPES, MEMORY_TYPES, SOURCE_ROLES, type MemoryScope, type SourceRole } from '../../src/domain/status.ts';
 import type { TranscriptEvent } from '../../src/domain/transcript.ts';
 
 export const CLASSES = ['clean', 'unsupported', 'unsure', 'chatter', 'secret', 'injected', 'echo', 'exact', 'paraphrase', 'nearmiss', 'supersede', 'late', 'conflict', 'twin', 'cap'] as const;
@@ -96,7 +96,8 @@ function labelled(run: Draft, rest: string): Labelled {
   const flag = flags.split(' ').filter(Boolean);
   const evidence = quotes.split(' ; ').map((part) => quoteOf(run, part));
   const inferred = flag.includes('inferred');
-  const claimed = flag.find((one) => one === 'agent' || one === 'tool' || one === 'user') ?? run.events.find((event) => event.id === evidence[0]?.event_id)?.role ?? 'user';
+  const saidBy = run.events.find((event) => event.id === evidence[0]?.event_id)?.role;
+  const claimed = CLAIMED_ROLES.find((one) => flag.includes(one)) ?? CLAIMED_ROLES.find((one) => one === saidBy) ?? 'user';
   return {
     class: oneOf(CLASSES, name), right: oneOf(RIGHT, right), target: targetOf(run, target),
     candidate: {

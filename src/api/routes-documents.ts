@@ -34,15 +34,16 @@ export function addDocumentRoutes(app: ApiApp, { store, findPassages }: RouteDep
     schema: { summary: 'Add a document to be searched; the same again is the same one, another text of a source its next version', tags, querystring: noQuery, body: newDocumentSchema, response: answers({ 202: addedDocumentSchema }) },
   }, async (request, reply) => {
     const bearer = bearerOf(request);
-    const { title, text, source, agent, user } = request.body;
+    const { title, text, source, agent, user, extract } = request.body;
     const scope = scopeOf(bearer, user);
-    return store.withTenant(scope, async (tx) => {
-      const { id, created } = await keepDocument(tx, { title, text, source, agent, user: scope.user ?? undefined, addedBy: actorOf(bearer) });
+    const shown = await store.withTenant(scope, async (tx) => {
+      const { id, created } = await keepDocument(tx, { title, text, source, agent, extract, user: scope.user ?? undefined, addedBy: actorOf(bearer) });
       const document = publicId('document', id);
       if (created) await audit(tx, { actor: actorOf(bearer), userId: scope.user, action: 'document.added', objectType: 'document', objectId: document, allowed: true });
-      const [shown] = await shownOf(tx, [await theDocument(tx, document)]);
-      return reply.code(202).header('location', `/v1/documents/${document}`).send({ ...(shown as Shown), created });
+      const [one] = await shownOf(tx, [await theDocument(tx, document)]);
+      return { ...(one as Shown), created };
     });
+    return reply.code(202).header('location', `/v1/documents/${shown.id}`).send(shown); // after the commit: whoever is told finds it
   });
 
   app.get('/v1/documents', {

@@ -10,14 +10,14 @@ import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { withPage } from './memory-commands.ts';
 import { note, printJson, printJsonLine, printLine, printPage, printPairs, printPiece, printTable, shortTime } from './output.ts';
 
-interface AddWords extends ApiOptions { readonly user?: string; readonly agent?: string; readonly title?: string; readonly source?: string }
+interface AddWords extends ApiOptions { readonly extract?: boolean; readonly user?: string; readonly agent?: string; readonly title?: string; readonly source?: string }
 interface ListWords extends ApiOptions, Omit<DocumentQuery, 'include'> { readonly replaced?: boolean }
 interface SearchWords extends ApiOptions, Omit<PassageQuery, 'q'> { readonly limit?: number }
 
 export function addDocumentCommands(program: Command): void {
   const documents = program.command('documents').description('texts that are searched by passages');
   withApiOptions(documents.command('add')).description('add files of text; prints an id for each').argument('<file...>', `text or Markdown in UTF-8, up to ${DOCUMENT_BYTES} bytes each; - for standard input`)
-    .option('--user <user>', 'whose they are; without it the tenant’s').option('--agent <agent>', 'found by this agent alone')
+    .option('--user <user>', 'whose they are; without it the tenant’s').option('--agent <agent>', 'found by this agent alone').option('--extract', 'have facts read out of them for memory, through the gate')
     .option('--title <title>', 'of a single file; its name unless told').option('--source <source>', 'of a single file: URL or name; its path unless told. Another text of the same source takes its place')
     .action(addFiles);
   withPage(withApiOptions(documents.command('list'))).description('documents, newest first')
@@ -51,12 +51,12 @@ export function addDocumentCommands(program: Command): void {
     });
 }
 
-async function addFiles(files: string[], { user, agent, title, source, ...options }: AddWords): Promise<void> {
+async function addFiles(files: string[], { user, agent, title, source, extract, ...options }: AddWords): Promise<void> {
   if (files.length > 1 && (title !== undefined || source !== undefined)) throw new MainstayError('bad_request', '--title and --source are of one file: add the files one by one.');
   const client = apiClient(options);
   for (const file of files) {
     const stdin = file === '-';
-    const added = await client.documents.add({ text: textOf(file), title: title ?? (stdin ? 'standard input' : basename(file)), ...(source === undefined && stdin ? {} : { source: source ?? file }), ...(user === undefined ? {} : { user }), ...(agent === undefined ? {} : { agent }) });
+    const added = await client.documents.add({ text: textOf(file), title: title ?? (stdin ? 'standard input' : basename(file)), ...(source === undefined && stdin ? {} : { source: source ?? file }), ...(user === undefined ? {} : { user }), ...(agent === undefined ? {} : { agent }), ...(extract ? { extract } : {}) });
     if (options.json) printJsonLine(added); else printLine(added.id);
     note(`${file}: ${added.created ? `version ${added.version}, ${added.chunks} chunks` : 'was there'}`);
   }

@@ -16,7 +16,7 @@ export function confidenceOf(candidate: Candidate, found: Provenance, policy: Ga
   const isSpecific = names.sure.size + names.maybe.size + numbersIn(candidate.statement).size + datesIn(candidate.statement).size > 0;
   const parts = {
     evidence: stated ? 1 : found.quoted >= 2 ? 0.8 : 0.6,
-    source: policy.sources[found.source],
+    source: policy.sources[found.source === 'document' ? 'tool' : found.source],
     model: policy.model[candidate.confidence],
     type: policy.types[candidate.type],
     specificity: 0.5 + (isSpecific ? 0.5 : 0), // a value is there: the schema asked for it

@@ -16,7 +16,7 @@ export interface Known {
   readonly neighbours: readonly Neighbour[];
 }
 
-const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, agent: 1 };
+const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, document: 2, agent: 1 };
 
 /** What recall put into the prompt comes back out of the agent: that is no second sighting. The user's own words are one. */
 export function echo(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {

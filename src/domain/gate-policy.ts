@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { PII_CLASSES, PII_FOR_ALL, PII_RULES } from './pii.ts';
-import { MEMORY_TYPES, SOURCE_ROLES } from './status.ts';
+import { CLAIMED_ROLES, MEMORY_TYPES } from './status.ts';
 
 export const share = z.number().min(0).max(1);
 /** How many live memories there may be. */
@@ -28,7 +28,8 @@ export const policySchema = z.strictObject({
   quarantineFrom: share,
   /** Parts of confidence; they add up to 1. */
   weights: z.strictObject({ evidence: share, source: share, model: share, type: share, specificity: share }),
-  sources: z.record(z.enum(SOURCE_ROLES), share),
+  /** A document is trusted as a tool is. */
+  sources: z.record(z.enum(CLAIMED_ROLES), share),
   /** What the model's own word is worth. */
   model: z.strictObject({ high: share, medium: share, low: share }),
   /** How often memories of a type turn out worth keeping, after A-MAC's priors. */

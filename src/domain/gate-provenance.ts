@@ -53,6 +53,7 @@ export function provenance(candidate: Candidate, events: readonly TranscriptEven
 /** A tool's words are the least to be trusted with instructions, the agent's the least to be trusted with facts. */
 function weakest(claimed: SourceRole, roles: readonly SourceRole[]): SourceRole {
   const all = new Set([claimed, ...roles]);
+  if (all.has('document')) return 'document';
   return all.has('tool') ? 'tool' : 'agent';
 }
 

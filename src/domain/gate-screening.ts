@@ -11,6 +11,7 @@ import type { TranscriptEvent } from './transcript.ts';
 const ALLOWED: Readonly<Record<SourceRole, readonly MemoryType[]>> = {
   user: ['preference', 'fact', 'decision', 'constraint', 'outcome', 'procedure'],
   tool: ['fact', 'outcome'],
+  document: ['fact'],
   agent: ['fact', 'outcome', 'decision'],
 };
 export const mayBecome = (source: SourceRole, type: MemoryType): boolean => ALLOWED[source].includes(type);
@@ -43,8 +44,9 @@ export function screening(candidate: Candidate, source: SourceRole, events: read
   const all = [...kept, ...candidate.evidence.map((line) => line.quote)];
   if (all.some(hidesSomething)) return quarantine('HIDDEN_TEXT');
   if (matches(OVERRIDES, all)) return quarantine('INSTRUCTION');
-  if (source === 'tool' && !mayBecome(source, candidate.type)) return quarantine('SOURCE_TYPE');
-  if (source !== 'user' && candidate.scope !== 'user') return quarantine('SOURCE_SCOPE');
+  if ((source === 'tool' || source === 'document') && !mayBecome(source, candidate.type)) return quarantine('SOURCE_TYPE');
+  // a note is for whoever finds its document: that was decided by whoever added it
+  if (source !== 'user' && source !== 'document' && candidate.scope !== 'user') return quarantine('SOURCE_SCOPE');
   if (source === 'user') return undefined;
   // An agent's text may repeat what a tool told it, so both are read with the same suspicion.
   if (matches(ORDERS, all)) return quarantine('INSTRUCTION');

@@ -2,7 +2,7 @@
 // a model proposes them; the memory gate (gate.ts) decides. The provider's grammar drops lengths and ranges, so whatever
 // comes back is checked again with these schemas: a model's word that it obeyed counts for nothing.
 import { z } from 'zod';
-import { MEMORY_SCOPES, MEMORY_TYPES, SOURCE_ROLES } from './status.ts';
+import { CLAIMED_ROLES, MEMORY_SCOPES, MEMORY_TYPES } from './status.ts';
 
 /** Longest statement, in characters; the row's CHECK says the same. */
 export const MAX_STATEMENT = 300;
@@ -33,7 +33,7 @@ export const candidateSchema = z.object({
   valid_from: z.string().max(40).nullish(),
   evidence: z.array(evidenceSchema).min(1).max(MAX_QUOTES),
   /** Whose words these are, as the model claims; the gate looks at the events itself. */
-  source_role: z.enum(SOURCE_ROLES),
+  source_role: z.enum(CLAIMED_ROLES),
   stated_or_inferred: z.enum(['stated', 'inferred']),
   confidence: z.enum(CONFIDENCES),
   scope: z.enum(MEMORY_SCOPES),
@@ -84,7 +84,7 @@ export const extractionJsonSchema: Record<string, unknown> = object({
       event_id: string('Id of the event, such as e12.'),
       quote: string('Words of that event, copied exactly.'),
     }), 'At least one quote.'),
-    source_role: oneOf(SOURCE_ROLES, 'Whose words the evidence is.'),
+    source_role: oneOf(CLAIMED_ROLES, 'Whose words the evidence is.'),
     stated_or_inferred: oneOf(['stated', 'inferred'], 'Whether the source said it or you conclude it.'),
     confidence: oneOf(CONFIDENCES, 'How sure you are.'),
     scope: oneOf(MEMORY_SCOPES, 'Who it is for: this user, every user of this agent, or everyone of the workspace.'),

@@ -37,7 +37,10 @@ export type MemoryType = (typeof MEMORY_TYPES)[number];
 export const MEMORY_SCOPES = ['user', 'agent', 'workspace'] as const;
 export type MemoryScope = (typeof MEMORY_SCOPES)[number];
 
-export const SOURCE_ROLES = ['user', 'tool', 'agent'] as const;
+/** Whose words a model may say a candidate rests on. */
+export const CLAIMED_ROLES = ['user', 'tool', 'agent'] as const;
+/** Whose they are, as the gate finds it. */
+export const SOURCE_ROLES = [...CLAIMED_ROLES, 'document'] as const;
 export type SourceRole = (typeof SOURCE_ROLES)[number];
 
 export const VERDICTS = ['ADMIT', 'REINFORCE', 'SUPERSEDE', 'MERGE', 'REJECT', 'QUARANTINE'] as const;

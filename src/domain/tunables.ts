@@ -36,8 +36,10 @@ export const SUSPECT_GROUP_CRASHES = 1;
 export const SUSPECT_WINDOW_MS = 5_000;
 /** A suspect that finds no worker to be alone in comes again after this. */
 export const SUSPECT_RETRY_MS = 300;
-/** One wake-up serves runs for this long, then completes: long enough to amortise BullMQ's fetch, short enough to stop. */
-export const WAKE_UP_MS = 250;
+/** One wake-up serves runs for this long, then completes: its fetch and its end cost as much as a run does, and a stop ends it sooner. */
+export const WAKE_UP_MS = 1_000;
+/** A run is written into its wake-up when it is still at it after this, and then at most so often. */
+export const SHOW_RUN_MS = 250;
 /** Wake-ups lying in BullMQ at most: more adds nothing, since each worker drains the ready queue. */
 export const WAKE_UP_WINDOW = 64;
 /** A worker with a free place asks Postgres for due runs this often: the bound on what a lost Redis costs. */

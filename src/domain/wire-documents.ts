@@ -15,6 +15,7 @@ export const newDocumentSchema = z.strictObject({
   title: line(DOCUMENT_TITLE), text: text.describe(`Plain text or Markdown, up to ${DOCUMENT_BYTES} bytes of UTF-8`),
   source: line(DOCUMENT_SOURCE).optional().describe('A URL, a path or a name: another text of the same source is its next version and takes its place'),
   user: name.optional().describe('Whose it is; unset: the tenant’s. Implied by a key that is bound to a user'), agent: name.optional().describe('Found by this agent alone'),
+  extract: z.boolean().optional().describe('Facts are read out of it for the memory of whoever it is for, through the gate; false unless told'),
 });
 
 export const documentSchema = z.object({

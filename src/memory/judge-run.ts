@@ -14,9 +14,10 @@ import type { VectorIndex } from '../domain/vector-index.ts';
 import { newId } from '../ids.ts';
 import type { Log } from '../log.ts';
 import type { AppStore, TenantTx } from '../store/app-store.ts';
+import { holdDocument } from '../store/document-notes.ts';
 import { holdRun, type HeldRun } from '../store/hold-run.ts';
 import { takeTurn } from '../store/memory-room.ts';
-import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, markRemembered, markSupported, shownTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type StoredCandidate } from '../store/remember-run.ts';
+import { applyVerdicts, injectedInto, insertSummary, isJudged, liveMemories, markRemembered, markSupported, shownTo, unindexedStatements, waitingCandidates, type FinishedRun, type Judged, type ReadFrom, type StoredCandidate } from '../store/remember-run.ts';
 
 export interface JudgeDeps {
   readonly store: AppStore;
@@ -30,7 +31,9 @@ export interface ToJudge {
   /** The finished run. */
   readonly run: Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
   readonly events: readonly TranscriptEvent[];
-  readonly extraction: Extraction;
+  readonly extraction: Partial<Pick<Extraction, 'summary'>> & Pick<Extraction, 'candidates'>;
+  /** Where the run has read a document: its uuid, and the chunk of each event. Nothing is judged of one that is gone, and the run has no summary. */
+  readonly document?: ReadFrom | undefined;
   /** Version of the tenant's settings that the events were read under; unset: the newest. */
   readonly settings?: number | undefined;
 }
@@ -49,28 +52,28 @@ const SEARCH_MS = 5_000;
 const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
-export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings }: ToJudge): Promise<Judgement> {
+export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings, document }: ToJudge): Promise<Judgement> {
   const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
   const ids = candidates.map(() => newId());
   const neighbours = await nearMemories(deps, tenant, run, candidates, ids);
-  const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION };
+  const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION, document };
   return deps.store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
     const { policy, policyName, room } = await takeTurn(tx, run.user, run.agent, settings);
-    if (await isJudged(tx, run.id, GATE_VERSION)) return { verdicts: [], owed: [], support: { shown: 0, supported: 0 } };
+    if (await isJudged(tx, run.id, GATE_VERSION) || (document && !await holdDocument(tx, document.id))) return { verdicts: [], owed: [], support: { shown: 0, supported: 0 } };
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
       user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
       subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
     });
-    const waiting = readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
+    const waiting = document ? [] : readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
     const input: GateInput = {
       run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
       live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint, room,
     };
     const verdicts = judge(input, policy);
     const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policy, policyName));
-    await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
+    if (extraction.summary) await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
     await markRemembered(tx, run.id, 'done');
     return { verdicts, owed, support: await noteSupport(tx, run.id, events) };
   });

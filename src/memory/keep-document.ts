@@ -3,9 +3,12 @@
 import { chunksOf, type Owned } from '../domain/document.ts';
 import { newId } from '../ids.ts';
 import type { TenantTx } from '../store/app-store.ts';
+import { askForNotes } from '../store/document-notes.ts';
 import { addDocument } from '../store/documents.ts';
 
 export interface DocumentToKeep extends Owned {
+  /** Facts are to be read out of it, through the memory gate. */
+  readonly extract?: boolean | undefined;
   readonly title: string;
   readonly text: string;
   /** `key:<id>` */
@@ -15,5 +18,7 @@ export interface DocumentToKeep extends Owned {
 /** uuid of the document, new or as it was. */
 export async function keepDocument(tx: TenantTx, one: DocumentToKeep): Promise<{ readonly id: string; readonly created: boolean }> {
   const chunks = chunksOf(one.text);
-  return addDocument(tx, { ...one, id: newId(), chunks, chunkIds: chunks.map(() => newId()) });
+  const added = await addDocument(tx, { ...one, id: newId(), chunks, chunkIds: chunks.map(() => newId()) });
+  if (one.extract) await askForNotes(tx, added.id);
+  return added;
 }

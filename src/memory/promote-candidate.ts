@@ -12,7 +12,7 @@ import { newId } from '../ids.ts';
 import type { TenantTx } from '../store/app-store.ts';
 import { takeTurn } from '../store/memory-room.ts';
 import { applyConsequences, finishedRun, liveMemories, markPromoted, quarantinedCandidate } from '../store/remember-run.ts';
-import { rawEventsOf } from './run-transcript.ts';
+import { chunksOfEvents, rawEventsOf } from './run-transcript.ts';
 
 export interface Promotion {
   /** uuid of the run that proposed it, and its place there. */
@@ -42,7 +42,7 @@ export async function promoteCandidate(tx: TenantTx, { run: id, index, by, scope
     live, waiting: [], injected: [], neighbours: [], embedder: '', room,
   }, policy);
   if (verdict.decision === 'REJECT' || verdict.decision === 'QUARANTINE') throw new MainstayError('not_promotable', `The gate refuses it again: ${verdict.stage} ${verdict.reason}.`);
-  await applyConsequences(tx, { run: id, user, session, agent, gateVersion: GATE_VERSION }, [verdict]);
+  await applyConsequences(tx, { run: id, user, session, agent, gateVersion: GATE_VERSION, document: said.part && { id: said.part.document, chunks: chunksOfEvents(said.part) } }, [verdict]);
   if (!await markPromoted(tx, { run: id, index }, by, verdict.memory?.id ?? verdict.target)) throw new MainstayError('not_promotable', 'It was promoted before.');
   return verdict;
 }

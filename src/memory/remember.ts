@@ -5,8 +5,9 @@ import { z } from 'zod';
 import { codeOf } from '../domain/errors.ts';
 import { contentWords } from '../domain/gate-words.ts';
 import { GATE_VERSION } from '../domain/gate.ts';
+import type { Verdict } from '../domain/gate-input.ts';
 import type { Json } from '../domain/json.ts';
-import type { Machine, Move, Step } from '../domain/machine.ts';
+import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
 import { gatePolicyOf } from '../domain/memory-settings.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
@@ -95,12 +96,17 @@ async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<
   const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
   faultPoint('verdicts-stored');
   countSupport(deps, support);
+  return step.next('index', { memories: owed, verdicts: countVerdicts(deps, verdicts) });
+}
+
+/** By decision. */
+export function countVerdicts({ metrics }: RememberDeps, verdicts: readonly Verdict[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { decision, stage, reason } of verdicts) {
     counts[decision] = (counts[decision] ?? 0) + 1;
-    deps.metrics.gateVerdicts.inc({ decision, stage, reason });
+    metrics.gateVerdicts.inc({ decision, stage, reason });
   }
-  return step.next('index', { memories: owed, verdicts: counts });
+  return counts;
 }
 
 function countSupport({ metrics }: RememberDeps, { shown, supported }: Support): void {
@@ -110,7 +116,7 @@ function countSupport({ metrics }: RememberDeps, { shown, supported }: Support):
 
 async function index(deps: RememberDeps, step: Step<Input, IndexData>): Promise<Move> {
   const { verdicts, summary } = step.data;
-  const indexed = await isIndexed(deps, step);
+  const indexed = await isIndexed(deps, step.run, step.data.memories, step.input.run);
   const outputs = await step.record('outputs', () => outputsOf(deps, step));
   return step.done({ ...(summary === undefined ? { verdicts, indexed } : { summary }), outputs });
 }
@@ -121,15 +127,15 @@ async function outputsOf(deps: RememberDeps, { run, input }: Step<Input, IndexDa
 }
 
 /** Indexing that cannot be done now is done by maintenance: the rows themselves say that they are owed. */
-async function isIndexed(deps: RememberDeps, step: Step<Input, IndexData>): Promise<boolean> {
+export async function isIndexed(deps: RememberDeps, { id, tenant }: RunInfo, memories: readonly string[], summaryOf?: string): Promise<boolean> {
   try {
-    await indexRows(deps, 'memories', step.run.tenant, step.data.memories);
-    await indexRows(deps, 'run_summaries', step.run.tenant, [step.input.run]);
+    await indexRows(deps, 'memories', tenant, memories);
+    if (summaryOf !== undefined) await indexRows(deps, 'run_summaries', tenant, [summaryOf]);
     return true;
   } catch (error) {
     const code = codeOf(error);
     if (code !== 'index_unavailable' && code !== 'embedder_failed') throw error;
-    deps.log.warn({ run: step.input.run, code }, 'indexing is left to maintenance');
+    deps.log.warn({ run: id, code }, 'indexing is left to maintenance');
     return false;
   }
 }

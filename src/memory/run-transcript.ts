@@ -2,11 +2,11 @@
 // results, what the agent said. Instructions, recalled memories and schemas were never stored as messages, so they cannot
 // come back as something learnt.
 import type { RawEvent } from '../domain/transcript.ts';
-import type { FinishedRun, SaidCall, SaidMessage } from '../store/remember-run.ts';
+import type { DocumentPart } from '../store/document-notes.ts';
+import type { Said, SaidCall } from '../store/remember-run.ts';
 
-export interface Said { readonly run: FinishedRun; readonly messages: readonly SaidMessage[]; readonly calls: readonly SaidCall[] }
-
-export function rawEventsOf({ run, messages, calls }: Said): RawEvent[] {
+export function rawEventsOf({ run, messages, calls, part }: Said): RawEvent[] {
+  if (part) return eventsOfPart(part);
   const asked = messages.filter((message) => message.role === 'user').map((message) => message.content);
   const answered = messages.filter((message) => message.role === 'assistant').map((message) => message.content);
   // Without a user the input is a service's word, and a service's word teaches no preferences.
@@ -17,6 +17,12 @@ export function rawEventsOf({ run, messages, calls }: Said): RawEvent[] {
     ...(answered.length > 0 ? answered : wordsOf(run.output, 'answer')).map((text): RawEvent => ({ role: 'agent', text, atMs: run.finishedMs })),
   ];
 }
+
+/** Chunks of a document, in order. */
+export const eventsOfPart = ({ chunks, createdMs }: DocumentPart): RawEvent[] => chunks.map(({ text }) => ({ role: 'document', text, atMs: createdMs }));
+
+/** The chunk behind each event the gate may read. */
+export const chunksOfEvents = ({ chunks }: DocumentPart): Record<string, string> => Object.fromEntries(chunks.filter(({ text }) => text.trim() !== '').map(({ id }, at) => [`e${at + 1}`, id]));
 
 /** What a turn said before it called its tools, or what a tool gave back. */
 function callEvents({ tool, response, error, atMs }: SaidCall): RawEvent[] {

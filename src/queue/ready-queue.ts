@@ -93,11 +93,15 @@ export class ReadyQueue {
     return this.#offers.add(run);
   }
 
-  /** Offers many; resolves to how many were not held before. */
+  /** Offers many; resolves to how many were not held before, once their wake-ups are added. */
   async offerMany(runs: readonly Offer[]): Promise<number> {
-    let added = 0;
-    for (let i = 0; i < runs.length; i += READY_OFFER_MAX) added += await this.#offerNow(runs.slice(i, i + READY_OFFER_MAX));
-    return added;
+    let sum = 0;
+    for (let i = 0; i < runs.length; i += READY_OFFER_MAX) {
+      const { added, rung } = await this.#offerNow(runs.slice(i, i + READY_OFFER_MAX));
+      sum += added;
+      await rung;
+    }
+    return sum;
   }
 
   /**
@@ -182,11 +186,11 @@ export class ReadyQueue {
     } while (cursor !== '0');
   }
 
-  async #offerNow(runs: readonly Offer[]): Promise<number> {
+  /** `rung`: its wake-ups are there. A submit need not wait for them: an idle worker looks already. */
+  async #offerNow(runs: readonly Offer[]): Promise<{ added: number; rung: Promise<void> }> {
     const args = runs.flatMap(({ tenant, weight, cap, run, order, limits }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order, limits ?? '']);
     const [wakeUps, added] = (await this.#script('offer', [WAKE_UP_WINDOW, ...args])) as [number, number];
-    await this.#wakeUps.ring(wakeUps);
-    return added;
+    return { added, rung: this.#wakeUps.ring(wakeUps) };
   }
 
   async #takeNow(wants: readonly Want[]): Promise<(Taken | undefined)[]> {

@@ -4,7 +4,7 @@
 // A wake-up that failed holds its place for a second, so that a store that is down is not asked without end.
 import { DelayedError, type Job } from 'bullmq';
 import { pause, wallMs } from '../clock.ts';
-import { WAKE_UP_BACKOFF_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { SHOW_RUN_MS, WAKE_UP_BACKOFF_MS } from '../domain/tunables.ts';
 import type { Service } from '../service.ts';
 import { wakeUpKeeps, wakeUpQueueName } from './bull-queue.ts';
 import { makeBullWorker, type BullWorkerOptions, type InHand } from './bull-worker.ts';
@@ -78,7 +78,7 @@ class ShownState {
     const another = this.#latest?.['run'] !== data['run'];
     this.#latest = data;
     if (another) clearTimeout(this.#timer);
-    if (another || this.#timer === undefined) this.#timer = setTimeout(() => { this.#timer = undefined; this.#write(); }, WAKE_UP_MS).unref();
+    if (another || this.#timer === undefined) this.#timer = setTimeout(() => { this.#timer = undefined; this.#write(); }, SHOW_RUN_MS).unref();
   }
 
   /** The last state is written only over one that was seen: a chain of short runs leaves no trace. */

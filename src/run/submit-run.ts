@@ -1,6 +1,6 @@
 // Submit a run: the one use case behind every door. Checks everything first, so that bad input changes nothing; commits one
 // row; then offers it. Accepted means the row is committed, whether or not Redis is there.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { canonicalJson, storable } from '../domain/json.ts';
 import { isPriced } from '../domain/prices.ts';
@@ -179,7 +179,7 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
-    start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: createHash('sha256').update(fingerprint).digest('hex'),
+    start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: hash('sha256', fingerprint),
     metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...laneOf(request, machine), ...start, ...debounce,
   };
 }
@@ -249,6 +249,5 @@ function debounceOf({ debounce, user, session, idempotencyKey, startAt, delayMs,
   if (multitaskStrategy !== undefined && multitaskStrategy !== 'enqueue') throw refuse('debounce', `Give debounce or multitask_strategy \`${multitaskStrategy}\`: the run waits for more before it stands in its session.`);
   if (!Number.isFinite(windowMs) || windowMs < 1 || windowMs > YEAR_MS) throw refuse('debounce.windowMs', 'debounce.windowMs must be from 1 to a year.');
   if (maxMs !== undefined && (!Number.isFinite(maxMs) || maxMs < windowMs || maxMs > YEAR_MS)) throw refuse('debounce.maxMs', 'debounce.maxMs must be from windowMs to a year.');
-  const hash = createHash('sha256').update(canonicalJson([agent, user ?? null, session ?? null, key])).digest('hex');
-  return { debounceKey: hash, debounceMaxMs: maxMs ?? null, delayMs: windowMs };
+  return { debounceKey: hash('sha256', canonicalJson([agent, user ?? null, session ?? null, key])), debounceMaxMs: maxMs ?? null, delayMs: windowMs };
 }

@@ -4,6 +4,7 @@
 import { documentHash, sourceHash, textHash, type Chunk, type Owned } from '../domain/document.ts';
 import type { Document } from '../generated/prisma/client.ts';
 import type { TenantTx } from './app-store.ts';
+import { closeNotes } from './document-notes.ts';
 import { EMPTY_CHUNK, EMPTY_DOCUMENT } from './empty-documents.ts';
 
 export type { Document };
@@ -46,12 +47,14 @@ export async function addChunks(tx: TenantTx, one: Pick<NewDocument, 'id' | 'use
 
 /** Found no more from the commit on; its chunks are owed to the index, which lets go of them. */
 async function close(tx: TenantTx, id: string, replacedBy: string): Promise<void> {
+  await closeNotes(tx, id);
   await tx.db.$executeRawUnsafe(`UPDATE documents SET closed_at = now(), replaced_by = $3::uuid WHERE tenant_id = $1 AND id = $2::uuid`, tx.scope.tenant, id, replacedBy);
   await tx.db.$executeRawUnsafe(`UPDATE document_chunks SET closed_at = now(), version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND document_id = $2::uuid AND closed_at IS NULL`, tx.scope.tenant, id);
 }
 
-/** Emptied at once. */
+/** Emptied at once, and what was noted of it holds no more. */
 export async function removeDocument(tx: TenantTx, id: string): Promise<void> {
+  await closeNotes(tx, id);
   await tx.db.$executeRawUnsafe(`UPDATE documents SET ${EMPTY_DOCUMENT} WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
   await tx.db.$executeRawUnsafe(`UPDATE document_chunks SET ${EMPTY_CHUNK} WHERE tenant_id = $1 AND document_id = $2::uuid AND erased_at IS NULL`, tx.scope.tenant, id);
 }

@@ -4,8 +4,10 @@
 import type { Basis } from '../domain/gate-basis.ts';
 import type { LiveMemory, NewMemory, Verdict, Waiting } from '../domain/gate-input.ts';
 import { PROMOTABLE } from '../domain/gate-promotion.ts';
+import { READ_DOCUMENT } from '../domain/read-document.ts';
 import type { VerdictDecision } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
+import { partOfDocument, type DocumentPart } from './document-notes.ts';
 import { VISIBLE } from './recall-memories.ts';
 
 export interface FinishedRun {
@@ -25,12 +27,16 @@ export interface SaidCall { readonly tool: string | null; readonly request: unkn
 
 const ms = (column: string): string => `(extract(epoch FROM ${column}) * 1000)::float8`;
 
-/** Undefined: no such run, or it has not ended. */
-export async function finishedRun(tx: TenantTx, id: string): Promise<{ run: FinishedRun; messages: SaidMessage[]; calls: SaidCall[] } | undefined> {
+/** All that was said in a run. `part`: what it read of a document; nothing else was said then. */
+export interface Said { readonly run: FinishedRun; readonly messages: readonly SaidMessage[]; readonly calls: readonly SaidCall[]; readonly part?: DocumentPart }
+
+/** Undefined: no such run, or it has not ended, or what it read is gone. */
+export async function finishedRun(tx: TenantTx, id: string): Promise<Said | undefined> {
   const [run] = await tx.db.$queryRawUnsafe<FinishedRun[]>(
     `SELECT id::text AS id, user_id AS "user", session_id AS session, agent, status::text AS status, input, output, ${ms('created_at')} AS "createdMs", ${ms('finished_at')} AS "finishedMs"
      FROM agent_runs WHERE tenant_id = $1 AND id = $2::uuid AND finished_at IS NOT NULL`, tx.scope.tenant, id);
   if (!run) return undefined;
+  if (run.agent === READ_DOCUMENT) return readingRun(tx, run);
   const messages = await tx.db.$queryRawUnsafe<SaidMessage[]>(
     `SELECT role, content, ${ms('created_at')} AS "atMs" FROM messages WHERE tenant_id = $1 AND run_id = $2::uuid AND user_id IS NOT DISTINCT FROM $3 ORDER BY seq`, tx.scope.tenant, id, run.user);
   const calls = await tx.db.$queryRawUnsafe<SaidCall[]>(
@@ -40,6 +46,13 @@ export async function finishedRun(tx: TenantTx, id: string): Promise<{ run: Fini
          WHERE tenant_id = $1 AND run_id = $2::uuid AND status = 'settled' AND stop_reason = 'tool_use'
      ) said ORDER BY step_seq, path COLLATE "C" LIMIT 500`, tx.scope.tenant, id);
   return { run, messages, calls };
+}
+
+/** A run that has read a document: what was said in it are the document's chunks, as long as they are there. */
+async function readingRun(tx: TenantTx, run: FinishedRun): Promise<Said | undefined> {
+  const { document, part: at } = run.input as { document: string; part: number };
+  const part = await partOfDocument(tx, document, at);
+  return part && { run: { ...run, agent: part.agent ?? READ_DOCUMENT, finishedMs: part.createdMs }, messages: [], calls: [], part };
 }
 
 /** Ids of the memories recall put into the run's prompts. */
@@ -129,7 +142,9 @@ export async function markPromoted(tx: TenantTx, { run, index }: { readonly run:
     tx.scope.tenant, run, index, by, memory) > 0;
 }
 
-export interface Judged { readonly run: string; readonly user: string | null; readonly session: string | null; readonly agent: string; readonly gateVersion: number }
+/** uuid of a document, and that of the chunk behind each event. */
+export interface ReadFrom { readonly id: string; readonly chunks: Readonly<Record<string, string>> }
+export interface Judged { readonly run: string; readonly user: string | null; readonly session: string | null; readonly agent: string; readonly gateVersion: number; readonly document?: ReadFrom | undefined }
 
 /** Every verdict with its consequences, in order. Answers the ids of memories whose vectors are owed now. */
 export async function applyVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[], basis: Basis): Promise<string[]> {
@@ -166,11 +181,11 @@ const evict = (tx: TenantTx, id: string): Promise<number> => tx.db.$executeRawUn
   `UPDATE memories SET valid_to = greatest(valid_from, now()), version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`, tx.scope.tenant, id);
 
 const insertMemory = (tx: TenantTx, judged: Judged, memory: NewMemory, promotes: Verdict['promotes']): Promise<number> => tx.db.$executeRawUnsafe(
-  `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, slot, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, valid_to, superseded_by)
+  `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, slot, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, valid_to, superseded_by, document_id)
    VALUES ($1, $2::uuid, $3::memory_scope, $4, $5, $6::memory_type, $7, $8, $9, $10, decode($11, 'hex'), $12, $13::source_role, $14::float8, $15::json, $16::uuid, $17, $18::int,
-     to_timestamp($19::float8 / 1000), to_timestamp($20::float8 / 1000), $21::uuid)`,
+     to_timestamp($19::float8 / 1000), to_timestamp($20::float8 / 1000), $21::uuid, $22::uuid)`,
   tx.scope.tenant, memory.id, memory.scope, memory.user, memory.agent, memory.type, memory.subject, memory.attribute, memory.value, memory.statement, memory.hash, memory.slot, memory.source, memory.confidence,
-  evidenceOf(judged, memory.evidence, promotes), judged.run, judged.session, judged.gateVersion, memory.validFromMs, memory.validToMs, memory.supersededBy);
+  evidenceOf(judged, memory.evidence, promotes), judged.run, judged.session, judged.gateVersion, memory.validFromMs, memory.validToMs, memory.supersededBy, judged.document?.id ?? null);
 
 /** Evidence kept of one memory: what was said most often is not proven better by the hundredth quote. */
 const MAX_EVIDENCE = 20;
@@ -187,7 +202,7 @@ const reinforce = (tx: TenantTx, judged: Judged, verdict: Verdict, first: boolea
 
 /** Each line names the run it is of: erasure takes away those of its runs. */
 const evidenceOf = (judged: Judged, evidence: Verdict['evidence'], promotes: Verdict['promotes'] = null): string =>
-  JSON.stringify([...evidence.map((line) => ({ run_id: judged.run, ...line })), ...(promotes?.evidence ?? []).map((line) => ({ run_id: promotes?.run, ...line }))]);
+  JSON.stringify([...evidence.map((line) => ({ run_id: judged.run, ...(judged.document ? { document_id: judged.document.id, chunk_id: judged.document.chunks[line.event_id] } : {}), ...line })), ...(promotes?.evidence ?? []).map((line) => ({ run_id: promotes?.run, ...line }))]);
 
 async function insertVerdicts(tx: TenantTx, judged: Judged, verdicts: readonly Verdict[], basis: Basis): Promise<void> {
   const rows = verdicts.map(({ index, decision, stage, reason, confidence, scores, candidate, target, memory }) => ({ index, decision, stage, reason, confidence, scores, candidate, target_id: target, memory_id: memory?.id ?? null }));

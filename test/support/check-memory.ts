@@ -19,16 +19,16 @@ export async function memoryFaults(witness: MemoryWitness): Promise<string[]> {
   return Object.entries(looks).flatMap(([id, { evidence, wrong }]) => (evidence > 0 ? wrong : [...wrong, 'nothing was examined']).map((sentence) => `${id}: ${sentence}`));
 }
 
-/** I13: each memory comes from a run that ended and whose verdicts stand, by a verdict that a committed step of its remembering wrote,
+/** I13: each memory comes from a run that ended and whose verdicts stand (one read from a document from the run that read it, with the chunk), by a verdict that a committed step wrote,
  *  with the words it rests on, whose they are, and how far they are trusted. */
 export async function memoriesHaveOrigin(rows: Rows): Promise<Look> {
   const found = await rows<{ id: string; tenant: string; faults: string }>(`
     SELECT m.tenant_id AS tenant, m.id, concat_ws(', ',
-      CASE WHEN r.id IS NULL THEN 'has no run' WHEN r.finished_at IS NULL THEN 'is of a run that goes on' WHEN r.memory_state <> 'done' THEN 'is of a run whose verdicts do not stand: ' || r.memory_state END,
+      CASE WHEN r.id IS NULL THEN 'has no run' WHEN r.finished_at IS NULL THEN 'is of a run that goes on' WHEN m.document_id IS NULL AND r.memory_state <> 'done' THEN 'is of a run whose verdicts do not stand: ' || r.memory_state END,
       CASE WHEN NOT EXISTS (SELECT FROM memory_candidates c WHERE c.tenant_id = m.tenant_id AND c.run_id = m.run_id AND c.memory_id = m.id AND (c.decision IN ('ADMIT', 'SUPERSEDE') OR c.promoted_at IS NOT NULL)) THEN 'has no verdict that made it' END,
-      CASE WHEN NOT EXISTS (SELECT FROM agent_runs k JOIN run_steps s ON s.tenant_id = k.tenant_id AND s.run_id = k.id WHERE k.tenant_id = m.tenant_id AND k.idempotency_key = 'remember:' || m.run_id || ':' || m.gate_version AND s.next_step = 'index') THEN 'has no committed step that judged it' END,
+      CASE WHEN NOT EXISTS (SELECT FROM agent_runs k JOIN run_steps s ON s.tenant_id = k.tenant_id AND s.run_id = k.id WHERE k.tenant_id = m.tenant_id AND (k.idempotency_key = 'remember:' || m.run_id || ':' || m.gate_version OR (m.document_id IS NOT NULL AND k.id = m.run_id AND k.agent = 'mainstay.read_document' AND k.input ->> 'document' = m.document_id::text)) AND s.next_step = 'index') THEN 'has no committed step that judged it' END,
       CASE WHEN NOT m.confidence BETWEEN 0.01 AND 1 THEN 'has the confidence ' || m.confidence END,
-      CASE WHEN EXISTS (SELECT FROM json_array_elements(m.evidence) e WHERE coalesce(e ->> 'quote', '') = '' OR coalesce(e ->> 'event_id', '') = '' OR coalesce(e ->> 'run_id', '') = '') THEN 'has evidence without words, event or run' END) AS faults
+      CASE WHEN EXISTS (SELECT FROM json_array_elements(m.evidence) e WHERE coalesce(e ->> 'quote', '') = '' OR coalesce(e ->> 'event_id', '') = '' OR coalesce(e ->> 'run_id', '') = '' OR (m.document_id IS NOT NULL AND e ->> 'run_id' = m.run_id::text AND NOT EXISTS (SELECT FROM document_chunks c WHERE c.tenant_id = m.tenant_id AND c.document_id = m.document_id AND c.id::text = e ->> 'chunk_id' AND position(e ->> 'quote' IN c.text) > 0))) THEN 'has evidence without words, event or run' END) AS faults
     FROM memories m LEFT JOIN agent_runs r ON r.tenant_id = m.tenant_id AND r.id = m.run_id WHERE m.erased_at IS NULL AND NOT EXISTS (SELECT FROM memory_lineage l WHERE l.tenant_id = m.tenant_id AND l.child_id = m.id)`);
   return { evidence: found.length, wrong: found.filter(({ faults }) => faults !== '').map(({ id, tenant, faults }) => `memory ${id} of ${tenant} ${faults}`) };
 }

@@ -120,7 +120,7 @@ export async function startMemoryFleet(stack: TestStack, machines: readonly Mach
   const stub = await startModelStub({ scripts });
   const ground = await openGround(configOf(stack, stub, change), 'test');
   const memory = await assembleMemory(ground);
-  const base = assembleOn(ground, [...machines, memory.machine]);
+  const base = assembleOn(ground, [...machines, ...memory.machines]);
   const fleet = new MemoryFleet(base, assembleLimits(base), stub, memory);
   atFileEnd(async () => { await fleet.close(); await memory.close(); });
   await fleet.worker({ onEnded: async (run, status) => { if (status === 'completed' && base.registry.get(run.agent, run.version)?.remembers) await remember(base, run); } });

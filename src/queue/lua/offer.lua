@@ -28,7 +28,7 @@ local added, queued = 0, 0
 for i = 2, #ARGV, 6 do
   local t, w, c, run = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local tenant = tenantOf(t)
-  if tenant.busy == nil then
+  if tenant.busy == nil then -- the first of the group speaks for its tenant
     tenant.busy = call('EXISTS', prefix .. 'q:' .. t) == 1
     local moved = tenant.w ~= tonumber(w) or tenant.cap ~= tonumber(c)
     tenant.w, tenant.cap = tonumber(w), tonumber(c)

@@ -170,11 +170,13 @@ async function commitTogether(pool: EnginePool, commits: readonly Commit[]): Pro
 const inOrder = (commits: readonly Commit[]): Commit[] => [...commits].sort((a, b) => (a.tenant === b.tenant ? (a.id < b.id ? -1 : 1) : a.tenant < b.tenant ? -1 : 1));
 
 type Column = <Value>(of: (one: Commit) => Value) => Value[];
+/** An array of ids or numbers has nothing to be escaped. */
+const plain = (values: readonly (string | number | bigint)[]): string => `{${values.join(',')}}`;
 
 /** The parameters that both statements of steps begin with. */
 const stepsOf = (column: Column): unknown[] => [
-  column(({ tenant }) => tenant), column(({ id }) => id), column(({ fence }) => fence), column(({ claimedBy }) => claimedBy), column(({ stepSeq }) => stepSeq), column(({ step }) => step?.name), column(({ step }) => step?.next),
-  column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), column(({ step }) => Math.round(step?.durationMs ?? 0)), column(({ version }) => version)];
+  column(({ tenant }) => tenant), plain(column(({ id }) => id)), plain(column(({ fence }) => fence)), plain(column(({ claimedBy }) => claimedBy)), plain(column(({ stepSeq }) => stepSeq)), column(({ step }) => step?.name), column(({ step }) => step?.next),
+  column(({ step }) => step?.data ?? 'null').join(SEPARATOR), column(({ step }) => step?.dataBlob), plain(column(({ step }) => Math.round(step?.durationMs ?? 0))), plain(column(({ version }) => version))];
 
 async function completeTogether(pool: EnginePool, commits: readonly Commit[]): Promise<Committed[]> {
   const sorted = inOrder(commits);
@@ -186,7 +188,7 @@ async function completeTogether(pool: EnginePool, commits: readonly Commit[]): P
 async function checkpointTogether(pool: EnginePool, commits: readonly Commit[]): Promise<(Committed | Error)[]> {
   const sorted = inOrder(commits);
   const column: Column = (of) => sorted.map(of);
-  const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [...stepsOf(column), column(({ stepMs }) => stepMs)] });
+  const { rows } = await pool.query<CommitRow>({ name: 'checkpoint', text: CHECKPOINT, values: [...stepsOf(column), plain(column(({ stepMs }) => stepMs))] });
   const answers = answersOf(commits, rows);
   const rest = commits.filter((_, at) => answers[at] === undefined);
   const others = await commitGroup(pool, rest);

@@ -1,6 +1,7 @@
 // Documents over all tenants: emptied for an erasure or when an older version has outlived its time, and deleted once the index has
 // let go of their chunks in every generation.
 import { RETENTION } from '../../domain/retention.ts';
+import { CHUNKS_OF_PART } from '../../domain/read-document.ts';
 import { EMPTY_CHUNK, EMPTY_DOCUMENT } from '../empty-documents.ts';
 import { counting, RUNS, type Erasure, type ErasureKind } from './erase.ts';
 import { TITLED } from './index-rows.ts';
@@ -24,7 +25,7 @@ export async function textsOfDocuments(pool: EnginePool, tenant: string, ids: re
 
 /** Empties them, and counts them in the erasure. */
 export const eraseDocuments = (pool: EnginePool, erasure: Erasure, ids: readonly string[]): Promise<void> => counting(pool, erasure, async (client) => {
-  const documents = await client.query(`UPDATE documents SET ${EMPTY_DOCUMENT} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`, [erasure.tenant, ids]);
+  const documents = await client.query(`UPDATE documents SET ${EMPTY_DOCUMENT}, notes_due = CASE WHEN user_id = $3 OR $4 = 'tenant' THEN NULL ELSE notes_due END WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`, [erasure.tenant, ids, erasure.subject, erasure.kind]); // their readers go with the subject
   const chunks = await client.query(`UPDATE document_chunks SET ${EMPTY_CHUNK} WHERE tenant_id = $1 AND document_id = ANY ($2::uuid[]) AND erased_at IS NULL`, [erasure.tenant, ids]);
   return [['documents', documents.rowCount ?? 0], ['chunks', chunks.rowCount ?? 0]];
 });
@@ -55,5 +56,26 @@ export async function emptiedChunks(pool: EnginePool, limit: number): Promise<Ma
 
 /** Deletes emptied documents that have no chunk any more. */
 export async function dropEmptyDocuments(pool: EnginePool, tenant: string): Promise<void> {
-  await pool.query(`DELETE FROM documents d WHERE tenant_id = $1 AND erased_at IS NOT NULL AND NOT EXISTS (SELECT FROM document_chunks c WHERE c.tenant_id = d.tenant_id AND c.document_id = d.id)`, [tenant]);
+  await pool.query(`DELETE FROM documents d WHERE tenant_id = $1 AND erased_at IS NOT NULL AND notes_due IS NULL AND NOT EXISTS (SELECT FROM document_chunks c WHERE c.tenant_id = d.tenant_id AND c.document_id = d.id)`, [tenant]);
+}
+
+export interface OwedReading { readonly tenant: string; readonly document: string; readonly user: string | null; readonly chunks: number }
+
+/** Documents whose notes were asked for and whose reading runs are owed, oldest first. */
+export async function owedReadings(pool: EnginePool, limit: number): Promise<OwedReading[]> {
+  return (await pool.query<OwedReading>(`SELECT tenant_id AS tenant, id AS document, user_id AS "user", chunks FROM documents WHERE notes_due AND closed_at IS NULL ORDER BY created_at LIMIT $1`, [limit])).rows;
+}
+
+/** Their runs are submitted. */
+export async function readingsSubmitted(pool: EnginePool, { tenant, document }: OwedReading): Promise<void> {
+  await pool.query(`UPDATE documents SET notes_due = false WHERE tenant_id = $1 AND id = $2 AND notes_due`, [tenant, document]);
+}
+
+/** What was read out of removed documents goes with them: an erasure of each run that read one. */
+export async function eraseReaders(pool: EnginePool, limit: number): Promise<void> {
+  await pool.query(`
+    WITH d AS (UPDATE documents SET notes_due = NULL WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM documents WHERE erased_at IS NOT NULL AND notes_due IS NOT NULL LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING tenant_id, id, chunks)
+    INSERT INTO erasures (tenant_id, id, kind, subject, requested_by)
+    SELECT r.tenant_id, gen_random_uuid(), 'run', r.id::text, 'document' FROM d CROSS JOIN LATERAL generate_series(0, d.chunks / ${CHUNKS_OF_PART}) AS p(part)
+    JOIN agent_runs r ON r.tenant_id = d.tenant_id AND r.idempotency_key = 'read:' || d.id || ':' || p.part`, [limit]);
 }

@@ -23,6 +23,7 @@ export function openEnginePool(url: string, asRole: boolean, max: number, log: L
   const pool = new pg.Pool({
     connectionString: url,
     max,
+    min: 2, // a fleet that was idle for long would else connect, and plan its statements anew, before its next run
     types: TYPES,
     connectionTimeoutMillis: 5_000,
     statement_timeout: 15_000,
