@@ -83,8 +83,8 @@ test.each(HOSTILE)('%s', async (text) => {
     const said = await answer.text();
     expect([what, said.includes('Narwhalton')]).toEqual([what, false]);
     const { code, data } = JSON.parse(said) as { code?: string; data?: unknown[] };
-    // A user or an agent may be called anything: nobody of that name has a memory, and nothing of that name is here to be erased.
-    if (answer.status === 200) expect([what, data ?? []]).toEqual([expect.stringMatching(/\?(user|agent)$/), []]);
+    // A user or an agent may be called anything, and anything may be looked for: nobody of that name has a memory, and nothing of that name is here to be erased.
+    if (answer.status === 200) expect([what, data ?? []]).toEqual([expect.stringMatching(/\?(user|agent|q)$/), []]);
     else expect([what, answer.status, Object.keys(ERRORS).includes(code ?? '')]).toEqual([what, answer.status === 404 ? 404 : 400, true]);
   }
   expect(await kept()).toEqual(before);

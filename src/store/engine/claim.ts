@@ -95,10 +95,10 @@ const RETURNED = ['tenant_id', 'id', 'agent', 'version', 'user_id', 'session_id'
 
 const TAKE = (pick: string, permits: Permits): string => `
 WITH c AS MATERIALIZED (${pick}), ${permits.choice}
-u AS ( -- its rows are locked by the pick, as it found them
+u AS ( -- its rows are locked by the pick, as it found them. It begins by the clock: the run before it in its session may have ended while this was planned
   UPDATE agent_runs r SET status = 'running', wait_reason = NULL, fence = nextval('fence_seq'), claimed_by = $3,
     step_deadline_at = now() + $5 * interval '1 ms', step_claims = r.step_claims + 1, crashes = r.crashes + (r.status = 'running')::int, crashes_alone = r.crashes_alone + (r.status = 'running' AND r.ran_alone)::int, ran_alone = false,
-    holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, now()), event_seq = r.event_seq + (r.started_at IS NULL)::int, ${permits.set}
+    holds_session = r.session_id IS NOT NULL, started_at = coalesce(r.started_at, clock_timestamp()), event_seq = r.event_seq + (r.started_at IS NULL)::int, ${permits.set}
   FROM c ${permits.join} WHERE r.tenant_id = c.t AND r.id = c.i ${permits.where}
   RETURNING ${RETURNED.map((column) => `r.${column}`).join(', ')}, c.is_first
 ), e AS ( -- where it is the second thing that happens to a run, its row tells it
