@@ -74,7 +74,7 @@ describe('two workers', () => {
 
   test('a tenant at its limit beside one without', async () => {
     await setTenant(pool, 'acme', { maxRunning: 3 }, 'test');
-    const [limited, free] = await Promise.all([submit('acme', 'quick', 60), submit('globex', 'quick', 60)]);
+    const [limited, free] = await Promise.all([submit('acme', 'quick', 60, { input: { ms: 100 } }), submit('globex', 'quick', 60)]); // long enough for maintenance to ring for a free place
     await allEnd('acme', limited);
     await allEnd('globex', free);
     expect(most(limited)).toBe(3);
@@ -83,7 +83,7 @@ describe('two workers', () => {
   });
 
   test('Redis emptied in the middle: not one more, all end, and no loop of refusals', async () => {
-    const ids = await submit('acme', 'quick', 60, { input: { ms: 30 } });
+    const ids = await submit('acme', 'quick', 60, { input: { ms: 100 } });
     await eventually('some have begun', () => most(ids) === 3);
     const before = await refused();
     await redis.client.flushall();
