@@ -154,7 +154,7 @@ async function restartPostgres({ postgres }: Stand, random: () => number): Promi
 }
 
 /** Statements whose answers are lost, as they go over the wire. */
-const LOST = ['INSERT INTO run_steps', 'COMMIT', 'INSERT INTO tool_calls', 'UPDATE tool_calls', 'nextval(', 'INSERT INTO agent_runs', 'commit', 'claim'] as const;
+const LOST = ['INSERT INTO run_steps', 'COMMIT', 'INSERT INTO tool_calls', 'UPDATE tool_calls', 'nextval(', 'INSERT INTO agent_runs', 'completion', 'claim'] as const;
 
 const loseAnswers = (stand: Stand, random: () => number): Promise<boolean> => {
   const proxies = stand.slots.map(({ postgres }) => postgres);

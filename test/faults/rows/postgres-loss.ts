@@ -43,7 +43,7 @@ export const R18 = defineRow({
 
 /** A statement of the engine, as it shows on the wire: the named commit in its Bind, the others in their text. */
 const LOST_REPLIES: readonly { readonly what: string; readonly pattern: string }[] = [
-  { what: 'checkpoint', pattern: '\u0000checkpoint\u0000' }, { what: 'commit', pattern: '\u0000commit\u0000' }, { what: 'submit', pattern: '\u0000submit\u0000' }, { what: 'intent', pattern: 'INSERT INTO tool_calls' }, { what: 'result', pattern: 'UPDATE tool_calls k SET status' }, { what: 'claim', pattern: '\u0000claim\u0000' },
+  { what: 'checkpoint', pattern: '\u0000checkpoint\u0000' }, { what: 'completion', pattern: '\u0000completion\u0000' }, { what: 'submit', pattern: '\u0000submit\u0000' }, { what: 'intent', pattern: 'INSERT INTO tool_calls' }, { what: 'result', pattern: 'UPDATE tool_calls k SET status' }, { what: 'claim', pattern: '\u0000claim-fresh\u0000' },
 ];
 
 export const R19 = defineRow({
