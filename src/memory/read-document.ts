@@ -3,19 +3,17 @@
 // fenced, resumed and paid for like any other. Each chunk is an event said by the document; whom a note is for follows from whose the
 // document is, never from what the model says. No valid answer of the model, no notes.
 import { z } from 'zod';
-import { GATE_VERSION } from '../domain/gate.ts';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Step } from '../domain/machine.ts';
 import { gatePolicyOf } from '../domain/memory-settings.ts';
 import type { MemoryScope } from '../domain/status.ts';
 import { READ_DOCUMENT } from '../domain/read-document.ts';
 import { eventsOf, fitEvents, type TranscriptEvent } from '../domain/transcript.ts';
-import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import { partOfDocument, type DocumentPart } from '../store/document-notes.ts';
 import { memoryPolicy } from '../store/memory-policies.ts';
 import { documentRequest, readExtraction } from './extraction-request.ts';
 import { judgeRun } from './judge-run.ts';
-import { countVerdicts, isIndexed, type RememberDeps } from './remember.ts';
+import { countVerdicts, isIndexed, memoryMachine, type RememberDeps } from './remember.ts';
 import { chunksOfEvents, eventsOfPart } from './run-transcript.ts';
 
 const input = z.strictObject({ document: z.uuid(), part: z.int().min(0) });
@@ -25,15 +23,14 @@ interface JudgeData extends Read { readonly candidates: readonly unknown[] }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
 
 export function readDocumentMachine(deps: RememberDeps): Machine {
-  return {
-    name: READ_DOCUMENT, version: GATE_VERSION, pool: 'memory', visible: false, description: 'Reads a part of a document and lets the memory gate judge what it proposes.',
-    input, data: undefined, migrates: undefined, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, overBudget: 'ask', interrupted: undefined, model: deps.model, lane: 'realtime', stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
+  return memoryMachine(deps, {
+    name: READ_DOCUMENT, description: 'Reads a part of a document and lets the memory gate judge what it proposes.', input,
     steps: {
       extract: (step: Step<Input>) => extract(deps, step),
       judge: (step: Step<Input, JudgeData>) => judge(deps, step),
       index: async (step: Step<Input, IndexData>) => step.done({ verdicts: step.data.verdicts, indexed: await isIndexed(deps, step.run, step.data.memories) }),
     },
-  };
+  });
 }
 
 async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {

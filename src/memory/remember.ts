@@ -47,16 +47,21 @@ interface IndexData { readonly memories: readonly string[]; readonly verdicts: R
 const SMALL_TALK = contentWords('hello hi hey ok okay yes yeah no nope thanks thank bye goodbye please sorry great good fine cool nice perfect sure right well welcome morning afternoon evening day much lot');
 
 export function rememberMachine(deps: RememberDeps): Machine {
-  return {
-    name: REMEMBER, version: GATE_VERSION, pool: 'memory', visible: false, description: 'Summarises a finished run and lets the memory gate judge what it proposes.',
-    input, data: undefined, migrates: undefined, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, overBudget: 'ask', interrupted: undefined, model: deps.model, lane: 'realtime', stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
+  return memoryMachine(deps, {
+    name: REMEMBER, description: 'Summarises a finished run and lets the memory gate judge what it proposes.', input,
     steps: {
       extract: (step: Step<Input>) => extract(deps, step),
       judge: (step: Step<Input, JudgeData>) => judge(deps, step),
       index: (step: Step<Input, IndexData>) => index(deps, step),
     },
-  };
+  });
 }
+
+/** A machine of the product's own on the memory pool, which begins with `extract`. */
+export const memoryMachine = ({ model }: Pick<RememberDeps, 'model'>, own: Pick<Machine, 'name' | 'description' | 'input' | 'steps'>): Machine => ({
+  ...own, version: GATE_VERSION, pool: 'memory', visible: false, data: undefined, migrates: undefined, start: 'extract', tools: [], remembers: false, locks: undefined, budgetMicroUsd: undefined, overBudget: 'ask', interrupted: undefined,
+  model, lane: 'realtime', stepTimeoutMs: STEP_TIMEOUT_MS, attempts: STEP_ATTEMPTS,
+});
 
 async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const { tenant } = step.run;

@@ -1,18 +1,10 @@
 // What a correction reads and writes in Postgres: the row, held; what else would say the same; and the row that takes its place, with
 // its lineage, so that whoever erases one version erases all of them.
-import type { MemoryScope, MemoryType } from '../domain/status.ts';
+import type { LiveMemory } from '../domain/gate-input.ts';
 import type { TenantTx } from './app-store.ts';
+import { CLOSED, COPY, RUNS_OF } from './memory-sql.ts';
 
-export interface LockedMemory {
-  readonly id: string;
-  readonly scope: MemoryScope;
-  readonly user: string | null;
-  readonly agent: string | null;
-  readonly type: MemoryType;
-  readonly subject: string;
-  readonly attribute: string;
-  readonly value: string;
-  readonly statement: string;
+export interface LockedMemory extends Pick<LiveMemory, 'id' | 'scope' | 'user' | 'agent' | 'type' | 'subject' | 'attribute' | 'value' | 'statement'> {
   readonly version: number;
   readonly live: boolean;
   readonly pinned: boolean;
@@ -38,14 +30,13 @@ export interface Replacement { readonly old: string; readonly id: string; readon
 /** Closes the old row and writes the new one, which a person vouches for. The index is owed both. */
 export async function replaceMemory(tx: TenantTx, { old, id, by, hash, ...rest }: Replacement): Promise<void> {
   const { tenant } = tx.scope;
-  await tx.db.$executeRawUnsafe(`UPDATE memories SET valid_to = greatest(valid_from, now()), superseded_by = $3::uuid, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid`, tenant, old, id);
+  await tx.db.$executeRawUnsafe(`UPDATE memories SET ${CLOSED}, superseded_by = $3::uuid WHERE tenant_id = $1 AND id = $2::uuid`, tenant, old, id);
   const change = { id, ...rest, hash: `\\x${hash}`, source_role: 'user', confidence: 1, valid_to: null, superseded_by: null, version: 1, indexed_generation: null };
-  await tx.db.$executeRawUnsafe(`
-    INSERT INTO memories SELECT (jsonb_populate_record(NULL::memories, to_jsonb(m) || $3::jsonb || jsonb_build_object('valid_from', greatest(m.valid_from, now()), 'last_seen_at', now(), 'created_at', now(),
-      'evidence', m.evidence::jsonb || jsonb_build_array(jsonb_build_object('run_id', m.run_id, 'event_id', 'correction', 'quote', $4::text, 'by', $5::text))))).* FROM memories m WHERE m.tenant_id = $1 AND m.id = $2::uuid`,
+  await tx.db.$executeRawUnsafe(COPY(`'valid_from', greatest(m.valid_from, now()), 'last_seen_at', now(), 'created_at', now(),
+    'evidence', m.evidence::jsonb || jsonb_build_array(jsonb_build_object('run_id', m.run_id, 'event_id', 'correction', 'quote', $4::text, 'by', $5::text))`),
   tenant, old, JSON.stringify(change), rest.statement, by);
   await tx.db.$executeRawUnsafe(`
     INSERT INTO memory_lineage (tenant_id, child_id, source_id, user_id, runs, line, said_at)
-    SELECT m.tenant_id, $3::uuid, m.id, m.user_id, coalesce((SELECT array_agg(DISTINCT (e ->> 'run_id')::uuid) FROM json_array_elements(m.evidence) e WHERE e ->> 'run_id' IS NOT NULL), ARRAY[m.run_id]), '', now()
+    SELECT m.tenant_id, $3::uuid, m.id, m.user_id, ${RUNS_OF}, '', now()
     FROM memories m WHERE m.tenant_id = $1 AND m.id = $2::uuid`, tenant, old, id);
 }

@@ -1,6 +1,7 @@
 // What the reading of a document takes from Postgres, under the app's row-level security.
 import { CHUNKS_OF_PART } from '../domain/read-document.ts';
 import type { TenantTx } from './app-store.ts';
+import { CLOSED } from './memory-sql.ts';
 
 export interface DocumentPart {
   /** uuid */
@@ -34,6 +35,6 @@ export async function askForNotes(tx: TenantTx, document: string): Promise<void>
 /** Notes that rest on this document alone hold no more, from the commit on. */
 export async function closeNotes(tx: TenantTx, document: string): Promise<void> {
   await tx.db.$executeRawUnsafe(`
-    UPDATE memories SET valid_to = greatest(valid_from, now()), version = version + 1, indexed_generation = NULL
+    UPDATE memories SET ${CLOSED}
     WHERE tenant_id = $1 AND document_id = $2::uuid AND valid_to IS NULL AND NOT EXISTS (SELECT FROM json_array_elements(evidence) e WHERE e ->> 'document_id' IS DISTINCT FROM $2::uuid::text)`, tx.scope.tenant, document);
 }

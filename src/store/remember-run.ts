@@ -8,6 +8,7 @@ import { READ_DOCUMENT } from '../domain/read-document.ts';
 import type { VerdictDecision } from '../domain/status.ts';
 import type { TenantTx } from './app-store.ts';
 import { partOfDocument, type DocumentPart } from './document-notes.ts';
+import { CLOSED } from './memory-sql.ts';
 import { VISIBLE } from './recall-memories.ts';
 
 export interface FinishedRun {
@@ -178,7 +179,7 @@ const close = (tx: TenantTx, id: string, by: NewMemory): Promise<number> => tx.d
 
 /** Closed, not deleted: a look into the past finds it, and retention deletes it when its time has come. */
 const evict = (tx: TenantTx, id: string): Promise<number> => tx.db.$executeRawUnsafe(
-  `UPDATE memories SET valid_to = greatest(valid_from, now()), version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`, tx.scope.tenant, id);
+  `UPDATE memories SET ${CLOSED} WHERE tenant_id = $1 AND id = $2::uuid AND valid_to IS NULL`, tx.scope.tenant, id);
 
 const insertMemory = (tx: TenantTx, judged: Judged, memory: NewMemory, promotes: Verdict['promotes']): Promise<number> => tx.db.$executeRawUnsafe(
   `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, slot, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, valid_to, superseded_by, document_id)

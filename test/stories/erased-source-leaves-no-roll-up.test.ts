@@ -24,13 +24,6 @@ async function erased(kind: ErasureKind, subject: string): Promise<Record<string
   return row!.receipt;
 }
 
-/** Rows of any table of the product, as text, that hold these words. */
-async function tablesWith(words: string): Promise<string[]> {
-  const tables = await fleet.rows<{ name: string }>(`SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND table_name NOT LIKE '\\_%' ORDER BY 1`);
-  const found: string[] = [];
-  for (const { name } of tables) if ((await fleet.rows(`SELECT FROM "${name}" t WHERE to_jsonb(t)::text ILIKE '%' || $1 || '%' LIMIT 1`, [words])).length > 0) found.push(name);
-  return found;
-}
 /** Names of cached vectors. */
 async function vectorsCached(): Promise<Set<string>> {
   const found = new Set<string>();
@@ -53,7 +46,7 @@ async function rolledUp(user: string | null = 'ada') {
 }
 
 async function expectGone(roll: string, vector: string): Promise<void> {
-  expect(await tablesWith(CANARY)).toEqual([]);
+  expect(await fleet.tablesWith(CANARY)).toEqual([]);
   expect((await index.versions('memories', tenant, [roll])).size).toBe(0);
   expect(await vectorsCached()).not.toContain(vector);
   await indexed();
@@ -129,5 +122,5 @@ test('a line that another run has borne out as well stays when one of them goes'
   await erased('run', one);
   const [after] = await rolls();
   expect(after).toMatchObject({ id: before!.id, statement: before!.statement });
-  expect((await tablesWith(one)).filter((table) => table.startsWith('memor'))).toEqual([]);
+  expect((await fleet.tablesWith(one)).filter((table) => table.startsWith('memor'))).toEqual([]);
 });

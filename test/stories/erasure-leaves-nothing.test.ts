@@ -54,13 +54,6 @@ async function carriedOut(id: string, over: EraseDeps = deps): Promise<Record<st
   return row!.receipt;
 }
 
-/** Rows of any table of the product, as text, that hold these words. */
-async function tablesWith(words: string): Promise<string[]> {
-  const tables = await fleet.rows<{ name: string }>(`SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND table_name NOT LIKE '\\_%' ORDER BY 1`);
-  const found: string[] = [];
-  for (const { name } of tables) if ((await fleet.rows(`SELECT FROM "${name}" t WHERE to_jsonb(t)::text ILIKE '%' || $1 || '%' LIMIT 1`, [words])).length > 0) found.push(name);
-  return found;
-}
 
 /** Keys of Redis whose name or value holds these words. */
 async function keysWith(words: string): Promise<string[]> {
@@ -90,8 +83,8 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
   expect((await index.ids('run_artifacts', 'acme')).length).toBeGreaterThan(1);
   const bobs = await fleet.rows(`SELECT id, statement FROM memories WHERE user_id = 'bob' ORDER BY id`);
   expect(bobs.length).toBeGreaterThan(2);
-  expect(await tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'documents', 'document_chunks', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
-  expect(await tablesWith('user:adaquill')).toEqual(expect.arrayContaining(['budgets', 'model_calls']));
+  expect(await fleet.tablesWith(`${CANARY} adaquill`)).toEqual(expect.arrayContaining(['agent_runs', 'documents', 'document_chunks', 'memories', 'memory_candidates', 'messages', 'model_calls', 'run_steps', 'run_summaries', 'tool_calls']));
+  expect(await fleet.tablesWith('user:adaquill')).toEqual(expect.arrayContaining(['budgets', 'model_calls']));
   expect((await keysWith('adaquill')).length).toBeGreaterThan(0);
   const before = await index.ids('memories', 'acme');
   const cached = (await keysWith(':embedding:')).length;
@@ -99,10 +92,10 @@ test('a user: nothing of them is left in any table, in Redis or in the index; ot
   const id = await request('user', 'adaquill');
   const receipt = await carriedOut(id);
 
-  expect(await tablesWith(CANARY.concat(' ada'))).toEqual([]);
-  expect(await tablesWith('zuoraadaquill')).toEqual([]);
-  expect(await tablesWith('user:adaquill')).toEqual(['audit_events']);
-  expect(await tablesWith('"adaquill"')).toEqual(['audit_events', 'erasures']); // who asked for what stays
+  expect(await fleet.tablesWith(CANARY.concat(' ada'))).toEqual([]);
+  expect(await fleet.tablesWith('zuoraadaquill')).toEqual([]);
+  expect(await fleet.tablesWith('user:adaquill')).toEqual(['audit_events']);
+  expect(await fleet.tablesWith('"adaquill"')).toEqual(['audit_events', 'erasures']); // who asked for what stays
   expect(await keysWith('adaquill')).toEqual([]);
   const left = await keysWith(':embedding:');
   expect(left.length).toBeLessThan(cached);
@@ -146,7 +139,7 @@ test('a run under way is ended first, and is not remembered', async () => {
   await fleet.until('acme', run, () => fleet.stub.calls().some(({ fault }) => fault === 'stall_with_pings')); // the model is at it: nobody else meets the fault
   await carriedOut(await request('user', 'dora'));
   expect(await fleet.run('acme', run)).toMatchObject({ status: 'cancelled', memory_state: 'none', output: null });
-  expect(await tablesWith(`${CANARY} dora`)).toEqual([]);
+  expect(await fleet.tablesWith(`${CANARY} dora`)).toEqual([]);
 }, 60_000);
 
 test('a store that is away delays it and loses none of it', async () => {

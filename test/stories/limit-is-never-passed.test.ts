@@ -74,7 +74,7 @@ describe('two workers', () => {
 
   test('a tenant at its limit beside one without', async () => {
     await setTenant(pool, 'acme', { maxRunning: 3 }, 'test');
-    const [limited, free] = await Promise.all([submit('acme', 'quick', 60, { input: { ms: 100 } }), submit('globex', 'quick', 60)]); // long enough for maintenance to ring for a free place
+    const [limited, free] = await Promise.all([submit('acme', 'quick', 60, { input: { ms: 100 } }), submit('globex', 'quick', 60)]); // long beside what lies between two runs of a place, or three need not meet
     await allEnd('acme', limited);
     await allEnd('globex', free);
     expect(most(limited)).toBe(3);

@@ -48,6 +48,14 @@ export class Fleet {
     return (await this.#owner.query<Row>(text, [...values])).rows;
   }
 
+  /** Tables of the product that hold these words anywhere in a row, as text. */
+  async tablesWith(words: string): Promise<string[]> {
+    const tables = await this.rows<{ name: string }>(`SELECT table_name AS name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND table_name NOT LIKE '\\_%' ORDER BY 1`);
+    const found: string[] = [];
+    for (const { name } of tables) if ((await this.rows(`SELECT FROM "${name}" t WHERE to_jsonb(t)::text ILIKE '%' || $1 || '%' LIMIT 1`, [words])).length > 0) found.push(name);
+    return found;
+  }
+
   async run(tenant: string, id: string): Promise<TestRun> {
     const { rows } = await this.base.engine.pool.query<TestRun>(`SELECT status::text, output, error_code, error_message, step_seq, crashes, attempt, wait_reason::text, fence::text, started_at, finished_at, cost_micro_usd::text, memory_state::text FROM agent_runs WHERE tenant_id = $1 AND id = $2`, [tenant, id]);
     if (!rows[0]) throw new Error(`no run ${id}`);

@@ -5,6 +5,7 @@ import { retentionOf, type MemoryPolicy } from '../../domain/memory-settings.ts'
 import { RETENTION, takenBy, type Retention, type RetentionRules, type Taken } from '../../domain/retention.ts';
 import { ROLL_UP_FROM } from '../../domain/roll-up.ts';
 import type { MemoryType } from '../../domain/status.ts';
+import { CLOSED } from '../memory-sql.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
 import { rollUp, ROLLS, SCOPE_OF } from './roll-up.ts';
 
@@ -59,7 +60,7 @@ export async function retain(pool: EnginePool, tenant: string, actor: string): P
   const rolled = await rollUp(pool, tenant, rules.rollUpDays);
   const closed = await paged(async () => (await pool.query<{ type: MemoryType }>(`
     WITH m AS (SELECT m.tenant_id, m.id FROM memories m WHERE m.tenant_id = $1 AND ${CLOSES('$2')} ORDER BY m.last_seen_at, m.id LIMIT ${PAGE} FOR UPDATE SKIP LOCKED)
-    UPDATE memories t SET valid_to = greatest(t.valid_from, now()), version = t.version + 1, indexed_generation = NULL FROM m WHERE t.tenant_id = m.tenant_id AND t.id = m.id RETURNING t.type::text AS type`, [tenant, idleOf(rules)])).rows);
+    UPDATE memories t SET ${CLOSED} FROM m WHERE t.tenant_id = m.tenant_id AND t.id = m.id RETURNING t.type::text AS type`, [tenant, idleOf(rules)])).rows);
   const deleted = await paged(() => inTransaction(pool, async (client) => {
     const { rows } = await client.query<{ id: string }>(`SELECT m.id FROM memories m WHERE m.tenant_id = $1 AND ${DELETES('$2')} ORDER BY m.valid_to, m.id LIMIT ${PAGE} FOR UPDATE SKIP LOCKED`, [tenant, rules.closedDays]);
     const ids = rows.map(({ id }) => id);

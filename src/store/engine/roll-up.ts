@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { lineOf, newestFirst, ROLL_UP_FROM, ROLL_UP_LINES, rollUpText, type RollUpLine } from '../../domain/roll-up.ts';
 import type { SourceRole } from '../../domain/status.ts';
 import { newId } from '../../ids.ts';
+import { CLOSED, COPY, RUNS_OF } from '../memory-sql.ts';
 import { EMPTY_MEMORY } from './empty-memory.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
 
@@ -42,7 +43,7 @@ export async function rollUp(pool: EnginePool, tenant: string, days: number | 'n
 async function rollScope(client: Client, tenant: string, { scope, user, agent, subject }: Scope, days: number): Promise<number> {
   const of = [tenant, scope, user, agent, subject];
   const { rows: outcomes } = await client.query<Outcome>(`
-    SELECT m.id AS source, m.attribute, m.value, ${TRUST}, ${ms('m.valid_from')} AS "saidMs", coalesce((SELECT array_agg(DISTINCT (e ->> 'run_id')::uuid) FROM json_array_elements(m.evidence) e WHERE e ->> 'run_id' IS NOT NULL), ARRAY[m.run_id]) AS runs
+    SELECT m.id AS source, m.attribute, m.value, ${TRUST}, ${ms('m.valid_from')} AS "saidMs", ${RUNS_OF} AS runs
     FROM memories m WHERE ${SAME_SCOPE} AND ${ROLLS('$6::int')} ORDER BY m.valid_from, m.id LIMIT ${PAGE} FOR UPDATE SKIP LOCKED`, [...of, days]);
   if (outcomes.length < ROLL_UP_FROM) return 0;
   const { rows: [present] } = await client.query<Trust & { id: string; pinned: boolean }>(`SELECT m.id, m.pinned, ${TRUST} FROM memories m WHERE ${SAME_SCOPE} AND m.rolls_up AND m.valid_to IS NULL FOR UPDATE SKIP LOCKED`, of);
@@ -51,7 +52,7 @@ async function rollScope(client: Client, tenant: string, { scope, user, agent, s
   const trusted: readonly Trust[] = present ? [present, ...outcomes] : outcomes;
   const id = newId();
   const overtaken = [...present ? [present.id] : [], ...outcomes.map(({ source }) => source)];
-  await client.query(`UPDATE memories SET valid_to = greatest(valid_from, now()), superseded_by = $3, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`, [tenant, overtaken, id]);
+  await client.query(`UPDATE memories SET ${CLOSED}, superseded_by = $3 WHERE tenant_id = $1 AND id = ANY ($2::uuid[])`, [tenant, overtaken, id]);
   const made = await copy(client, tenant, overtaken.at(-1) ?? '', {
     ...ofLines(id, subject, lines), confidence: trusted.reduce((sum, { confidence }) => sum + confidence, 0) / trusted.length, source_role: ROLES.find((role) => trusted.some((one) => one.role === role)),
     seen_count: 1, cited_count: 0, valid_to: null, superseded_by: null, pinned: present?.pinned ?? false, rolls_up: true,
@@ -111,7 +112,6 @@ function ofLines(id: string, subject: string, lines: readonly Line[]): Record<st
 
 /** A row like that of `from`, but for these columns. False: there is one that holds for its scope. */
 async function copy(client: Client, tenant: string, from: string, change: Readonly<Record<string, unknown>>, computed = ''): Promise<boolean> {
-  const { rowCount } = await client.query(
-    `INSERT INTO memories SELECT (jsonb_populate_record(NULL::memories, to_jsonb(m) || $3::jsonb || jsonb_build_object(${computed}))).* FROM memories m WHERE m.tenant_id = $1 AND m.id = $2 ON CONFLICT DO NOTHING`, [tenant, from, JSON.stringify(change)]);
+  const { rowCount } = await client.query(`${COPY(computed)} ON CONFLICT DO NOTHING`, [tenant, from, JSON.stringify(change)]);
   return rowCount === 1;
 }
