@@ -28,6 +28,22 @@ test('killed after the effect, before the checkpoint: the effect stays one, the 
   expect(journal.asked).toEqual(['note:before', 'keyed', 'note:after-effect', 'note:after-effect', 'note:after']);
 });
 
+test('killed inside the call of a keyed tool: it is called again under its key, and took effect once', async () => {
+  const journal = await startJournal();
+  atFileEnd(() => journal.close());
+  const worker = await startWorkerProcess(stack);
+  for (const other of fleet.workers) await other.stop(); // only the process may take it
+  const inside = journal.hold('keyed');
+  const { id } = await submit(journal.url, 'write_keyed');
+  await inside;
+  await kill(worker);
+  journal.release();
+  await fleet.worker();
+  expect(await fleet.ended('acme', id)).toMatchObject({ status: 'completed' });
+  expect(journal.asked.filter((asked) => asked === 'keyed')).toHaveLength(2);
+  expect(journal.lines).toHaveLength(1);
+});
+
 test('killed inside the call of an unkeyed tool: the run waits for a person and never calls again', async () => {
   const journal = await startJournal();
   atFileEnd(() => journal.close());
