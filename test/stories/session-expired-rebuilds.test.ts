@@ -4,6 +4,7 @@ import { expect, test } from '@jest/globals';
 import { z } from 'zod';
 import type { Step } from '../../src/domain/machine.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
+import { eventually } from '../support/agent-process.ts';
 import { startFleet } from '../support/fleet.ts';
 import { useStack } from '../support/stack.ts';
 
@@ -40,7 +41,8 @@ const key = (session: string): string => base.keys.session('acme', 'ann', sessio
 
 test('the second run finds the state the first left, from Redis', async () => {
   expect(await say('one', 's')).toEqual({ notes: {}, runs: 0, intent: null, history: [] });
-  expect(JSON.parse((await base.redis.get(key('s'))) ?? '{}')).toMatchObject({ version: 1, scratchpad: { one: true } });
+  const copy = await eventually('the copy in Redis, written after the commit', () => base.redis.get(key('s')).then((text) => text ?? undefined));
+  expect(JSON.parse(copy)).toMatchObject({ version: 1, scratchpad: { one: true } });
   expect(await base.redis.ttl(key('s'))).toBeGreaterThan(3_500);
   expect(await say('two', 's')).toEqual({ notes: { one: true }, runs: 1, intent: 'one', history: ['user: one', 'assistant: heard one'] });
 });

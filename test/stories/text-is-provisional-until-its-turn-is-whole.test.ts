@@ -22,9 +22,9 @@ const client = new Mainstay({ baseUrl: api.url, apiKey: key });
 beforeEach(() => fleet.stub.reset());
 
 const STORY = 'Once upon a time there was a lighthouse keeper who wrote down the weather of every hour of the day, and he never missed one of them.';
-/** `asked`: how many turns had been asked for when a piece came. */
+/** The run is due in a second, so that its follower is there before it. `asked`: how many turns had been asked for when a piece came. */
 async function follow(message: string, name = 'talker'): Promise<{ pieces: LiveText[]; seen: string[]; asked: number[] }> {
-  const { id } = await fleet.base.submit({ tenant: 'acme', door: 'test', agent: name, input: { message } });
+  const { id } = await fleet.base.submit({ tenant: 'acme', door: 'test', agent: name, input: { message }, delayMs: 1_000 });
   const pieces: LiveText[] = [];
   const seen: string[] = [];
   const asked: number[] = [];
