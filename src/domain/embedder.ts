@@ -10,5 +10,7 @@ export interface Embedder {
   readonly semantic: boolean;
   /** One unit-length vector per text, in order. Throws MainstayError embedder_failed. */
   embed(texts: readonly string[], kind: EmbedKind): Promise<number[][]>;
+  /** Where it remembers what it has embedded: forgets these texts, as they were given. */
+  forget?(texts: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,10 +1,11 @@
 // Brings the vector index up to what Postgres says: vectors of live rows in, those of overtaken ones out. Safe to run
 // anywhere and twice: the row is marked last and only in the version that was written; a row that changed meanwhile is owed
-// again, so that neither a stale text nor a closed memory stays behind a mark that says otherwise.
+// again, one that ended or is gone is taken out again, so that neither a stale text nor a closed memory stays behind a mark that says
+// otherwise and nothing that was erased comes back.
 import type { Embedder } from '../domain/embedder.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../domain/vector-index.ts';
 import { faultPoint } from '../fault-points.ts';
-import { keepVectors, markIndexed, owedAmong, owedRows, oweAgain, type IndexedTable, type OwedRow, type Space } from '../store/engine/index-rows.ts';
+import { keepVectors, markIndexed, owedAmong, owedRows, oweAgain, rowsNow, type IndexedTable, type OwedRow, type Space } from '../store/engine/index-rows.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 
 export interface IndexDeps {
@@ -57,13 +58,14 @@ async function removeClosed(deps: IndexDeps, table: IndexedTable, rows: readonly
   for (const tenant of new Set(rows.map((row) => row.tenant))) await deps.index.delete(COLLECTION[table], tenant, rows.filter((row) => row.tenant === tenant).map((row) => row.id));
 }
 
-/** Another writer moved on between our read and our mark: what we wrote is old. Owed again first, so that a crash here loses nothing. */
-async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: readonly Pick<OwedRow, 'tenant' | 'id' | 'version'>[]): Promise<void> {
+/** Another writer moved on between our read and our mark: what we wrote is old. Owed again first, so that a crash here loses nothing. A row
+ *  that an erasure has deleted owes nothing any more: what we brought of it since goes here, its cached vector too. */
+async function settleChanged(deps: IndexDeps, table: IndexedTable, changed: readonly OwedRow[]): Promise<void> {
   await oweAgain(deps.pool, table, changed);
-  for (const tenant of new Set(changed.map((row) => row.tenant))) {
-    const now = await owedAmong(deps.pool, table, spaceOf(deps), tenant, changed.filter((row) => row.tenant === tenant).map((row) => row.id));
-    await removeClosed(deps, table, now.filter((row) => !row.live));
-  }
+  const live = new Set((await rowsNow(deps.pool, table, changed)).filter((row) => row.live).map(({ tenant, id }) => `${tenant} ${id}`));
+  const over = changed.filter(({ tenant, id }) => !live.has(`${tenant} ${id}`));
+  await removeClosed(deps, table, over);
+  await deps.embedder.forget?.(over.map(meaningOf));
 }
 
 /** What the dense vector stands for: the statement alone, so that cosines compare statements. The beginning of a long text says the most. */

@@ -6,6 +6,7 @@ import { startTicketDesk } from '../../examples/ticket-desk.ts';
 import { supportAgent } from '../../examples/support-agent.ts';
 import { canonicalJson } from '../../src/domain/json.ts';
 import { newId } from '../../src/ids.ts';
+import { COLLECTION, indexRows, TABLES } from '../../src/memory/index-rows.ts';
 import { keepDocument } from '../../src/memory/keep-document.ts';
 import { openIndex } from '../../src/memory/milvus.ts';
 import { erase, type EraseDeps } from '../../src/run/erase.ts';
@@ -131,6 +132,7 @@ test('a run: what it learned goes, what another run has borne out loses its word
   expect(await fleet.rows(`SELECT id, run_id, evidence::text LIKE '%' || $1 || '%' AS named FROM memories WHERE user_id = 'cleo'`, [first.id])).toEqual([{ id: shared[0]!.id, run_id: second.id, named: false }]);
   expect(await fleet.rows(`SELECT erased_at IS NOT NULL AS erased, visible FROM agent_runs WHERE id = $1 OR parent_id = $1 OR forked_from = $1`, [first.id])).toEqual(Array(3).fill({ erased: true, visible: false }));
   expect((await fleet.run('acme', second.id)).output).not.toBeNull();
+  expect(await fleet.memory.indexPending(200)).toBe(1); // in the words of the second
 }, 90_000);
 
 test('a run under way is ended first, and is not remembered', async () => {
@@ -155,6 +157,34 @@ test('a store that is away delays it and loses none of it', async () => {
   expect(receipt).toMatchObject({ kind: 'memory', erased: { memories: 1, vectors: 1 } });
   expect(await fleet.rows(`SELECT FROM memories WHERE id = $1`, [memory])).toEqual([]);
   expect((await index.versions('memories', 'acme', [memory])).size).toBe(0);
+}, 60_000);
+
+test('what an indexer had read before an erasure and brings after it is taken out again, with its cached vector', async () => {
+  await talk('gus');
+  await note('gus', 'gus');
+  await fleet.indexed('acme');
+  await fleet.memory.indexPending(200, false, ['document_chunks']);
+  const owed = await Promise.all(TABLES.map(async (table) => {
+    const rows = await fleet.rows<{ id: string }>(`UPDATE ${table} SET indexed_generation = NULL, version = version + 1 WHERE user_id = 'gus' RETURNING ${table === 'run_summaries' ? 'run_id' : 'id'} AS id`);
+    return { table, ids: rows.map(({ id }) => id) };
+  }));
+  expect(owed.map(({ ids }) => ids.length > 0)).toEqual([true, true, true]);
+  const [started, erased] = [TABLES.map(() => Promise.withResolvers<void>()), Promise.withResolvers<void>()];
+  let written = 0;
+  const indexing = owed.map(({ table, ids }, at) => indexRows({
+    pool: base.pool,
+    index: { ...index, upsert: async (collection, rows) => { await index.upsert(collection, rows); written += rows.length; } },
+    embedder: { ...fleet.memory.embedder, embed: async (texts, kind) => { started[at]!.resolve(); await erased.promise; return fleet.memory.embedder.embed(texts, kind); } },
+  }, table, 'acme', ids));
+  await Promise.all(started.map(({ promise }) => promise));
+  await carriedOut(await request('user', 'gus'));
+  const cached = await keysWith(':embedding:');
+  erased.resolve();
+  expect(await Promise.all(indexing)).toEqual([0, 0, 0]);
+  expect(written).toBe(owed.flatMap(({ ids }) => ids).length);
+  for (const { table, ids } of owed) expect((await index.versions(COLLECTION[table], 'acme', ids)).size).toBe(0);
+  expect(await keysWith(':embedding:')).toEqual(expect.arrayContaining(cached));
+  expect(await keysWith(':embedding:')).toHaveLength(cached.length);
 }, 60_000);
 
 test('the tenant: every user of it, and nobody of another', async () => {

@@ -23,6 +23,7 @@ export function cachedEmbedder(embedder: Embedder, redis: Redis, keys: RedisKeys
       }
       return texts.map((text) => [...(vectors.get(text) ?? [])]);
     },
+    forget: (texts) => forgetEmbeddings(redis, keys, embedder.fingerprint, texts),
     close: () => embedder.close(),
   };
 }

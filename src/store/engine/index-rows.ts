@@ -98,7 +98,7 @@ export async function keepVectors(pool: EnginePool, table: IndexedTable, embedde
 type Version = Pick<OwedRow, 'tenant' | 'id' | 'version'>;
 
 /** Marks rows whose version still is the one that was indexed; answers those that have changed meanwhile. */
-export async function markIndexed(pool: EnginePool, table: IndexedTable, generation: string, rows: readonly Version[]): Promise<Version[]> {
+export async function markIndexed<V extends Version>(pool: EnginePool, table: IndexedTable, generation: string, rows: readonly V[]): Promise<V[]> {
   const key = KEY[table];
   const marked = await pool.query<{ tenant: string; id: string }>(
     `UPDATE ${table} m SET indexed_generation = $1 FROM unnest($2::text[], $3::uuid[], $4::int[]) AS c(tenant, id, version)
