@@ -9,7 +9,7 @@ import { makeLog } from '../src/log.ts';
 import { openAppStore, type Scope } from '../src/store/app-store.ts';
 import { audit, listAudit } from '../src/store/audit.ts';
 import { createKey, createTenant, findKey, listKeys, revokeKey, touchKey } from '../src/store/engine/api-keys.ts';
-import { inTransaction, openEnginePool } from '../src/store/engine/pool.ts';
+import { inTransaction, isConnectionError, openEnginePool } from '../src/store/engine/pool.ts';
 import { submitRuns, type NewRun } from '../src/store/engine/submit.ts';
 import { getPermission, putPermission } from '../src/store/permissions.ts';
 import { feed, getRun, listRuns } from '../src/store/read-runs.ts';
@@ -142,6 +142,17 @@ describe('statements written by hand', () => {
     });
     await expect(lost).rejects.toMatchObject({ code: 'unavailable' });
     expect(await countOf({ tenant: 'acme', user: 'ada' })).toBe(1);
+  });
+
+  test('a connection that was found lost before the next statement is an outage too', async () => {
+    const client = await engine.connect();
+    const noticed = new Promise<void>((resolve) => { client.on('error', () => { resolve(); }); });
+    const { rows: [mine] } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    await owner.query('SELECT pg_terminate_backend($1)', [mine?.pid]);
+    await noticed;
+    const error: unknown = await client.query('SELECT 1').catch((reason: unknown) => reason);
+    client.release(true);
+    expect([isConnectionError(error), String(error)]).toEqual([true, expect.stringContaining('not queryable')]);
   });
 });
 

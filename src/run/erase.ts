@@ -17,7 +17,7 @@ import { embedded } from '../memory/index-rows.ts';
 import type { RedisKeys } from '../redis.ts';
 import type { Service } from '../service.ts';
 import { documentsToErase, dropEmptyDocuments, eraseDocuments, textsOfDocuments } from '../store/engine/documents.ts';
-import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, reread, runsToErase, scanFor, sessionsOf, textsOf, usersOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
+import { clearBlobs, dropEmptied, emptiedRows, endRuns, eraseRest, eraseRuns, finishErasure, heldBlobs, openErasures, oweReworded, reread, runsToErase, scanFor, sessionsOf, textsOf, usersOf, type ErasedTable, type Erasure } from '../store/engine/erase.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { leaderLoop } from '../store/leader-loop.ts';
 import { valueKey } from '../values.ts';
@@ -79,6 +79,9 @@ export async function erase(deps: EraseDeps, erasure: Erasure, signal: AbortSign
   await forget(deps, await textsOf(pool, erasure, []));
   await eraseRest(pool, erasure);
   const vectors = await dropVectors(deps, erasure);
+  const { reworded } = await reread(pool, erasure);
+  await deps.index.deleteEverywhere('memories', erasure.tenant, reworded);
+  await oweReworded(pool, erasure, reworded);
   await dropValues(deps, await reread(pool, erasure));
   return receipt(deps, await reread(pool, erasure), vectors);
 }

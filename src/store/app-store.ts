@@ -99,5 +99,5 @@ const OUTAGES = new Set(['P1000', 'P1001', 'P1002', 'P1008', 'P1017', 'P2024', '
 function isOutage(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
   if (typeof code === 'string' && OUTAGES.has(code)) return true;
-  return /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|Connection terminated|timeout exceeded when trying to connect|terminating connection|canceling statement due to|the database system is (starting up|shutting down)/.test(messageOf(error));
+  return /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|Connection terminated|is not queryable|timeout exceeded when trying to connect|terminating connection|canceling statement due to|the database system is (starting up|shutting down)/.test(messageOf(error));
 }

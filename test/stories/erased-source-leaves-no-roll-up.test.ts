@@ -113,9 +113,11 @@ test('a user takes their words out of what everybody shares, and all of their ow
   expect(await fleet.rows(`SELECT FROM memory_lineage WHERE tenant_id = $1`, [tenant])).toEqual([]);
 });
 
-test('a line that another run has borne out as well stays when one of them goes', async () => {
+test('a line that another run has said as well stays when one of them goes', async () => {
   const [one, other] = [await run(tenant, 'ada'), await run(tenant, 'ada')];
-  await outcome(tenant, { value: 'failed twice', runs: [one, other] });
+  const twice = await outcome(tenant, { value: 'failed twice', runs: [one, other] });
+  const candidate = { type: 'outcome', subject: 'invoice export', attribute: 'result', value: 'failed twice', statement: 'It failed twice.', evidence: [{ event_id: 'e1', quote: 'failed twice' }], source_role: 'tool', stated_or_inferred: 'stated', confidence: 'high', scope: 'user' };
+  await fleet.rows(`INSERT INTO memory_candidates (tenant_id, run_id, gate_version, index, user_id, candidate, decision, stage, reason, confidence, scores, target_id) VALUES ($1, $2, 1, 0, 'ada', $3, 'REINFORCE', 'exact_duplicate', 'SAID_AGAIN', 0.8, '{}', $4)`, [tenant, other, JSON.stringify(candidate), twice]);
   await outcome(tenant, { value: 'went through', runs: [other] });
   await retain(base.pool, tenant, 'test');
   const [before] = await rolls();

@@ -132,6 +132,7 @@ test('a run: what it learned goes, what another run has borne out loses its word
   expect(await fleet.rows(`SELECT id, run_id, evidence::text LIKE '%' || $1 || '%' AS named FROM memories WHERE user_id = 'cleo'`, [first.id])).toEqual([{ id: shared[0]!.id, run_id: second.id, named: false }]);
   expect(await fleet.rows(`SELECT erased_at IS NOT NULL AS erased, visible FROM agent_runs WHERE id = $1 OR parent_id = $1 OR forked_from = $1`, [first.id])).toEqual(Array(3).fill({ erased: true, visible: false }));
   expect((await fleet.run('acme', second.id)).output).not.toBeNull();
+  expect(await fleet.memory.indexPending(200)).toBe(1); // in the words of the second
 }, 90_000);
 
 test('a run under way is ended first, and is not remembered', async () => {

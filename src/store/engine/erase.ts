@@ -4,6 +4,7 @@
 // at any point leaves something that says what is still to be done.
 import { EMPTY_MEMORY } from './empty-memory.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
+import { reword } from './reword.ts';
 import { withdraw } from './roll-up.ts';
 
 export const ERASURE_KINDS = ['memory', 'run', 'user', 'tenant'] as const;
@@ -20,6 +21,8 @@ export interface Erasure {
   readonly counts: Readonly<Record<string, number>>;
   /** References to the object store that are still to be looked at. */
   readonly blobs: readonly string[];
+  /** Memories that say something else now, whose words the index may still have. */
+  readonly reworded: readonly string[];
 }
 
 /** False: there is nothing of this name, so there is nothing to erase. */
@@ -32,7 +35,7 @@ export async function requestErasure(pool: EnginePool, { tenant, id, kind, subje
   return rowCount === 1;
 }
 
-const ERASURE = `SELECT tenant_id AS tenant, id, kind::text AS kind, subject, counts, blobs, (extract(epoch FROM requested_at) * 1000)::float8 AS "requestedMs" FROM erasures`;
+const ERASURE = `SELECT tenant_id AS tenant, id, kind::text AS kind, subject, counts, blobs, reworded, (extract(epoch FROM requested_at) * 1000)::float8 AS "requestedMs" FROM erasures`;
 
 /** Unfinished ones, oldest first. */
 export async function openErasures(pool: EnginePool, limit: number): Promise<Erasure[]> {
@@ -96,7 +99,7 @@ export async function textsOf(pool: EnginePool, { tenant, kind, subject }: Erasu
   const rest = { memory: `id IN (${VERSIONS('$3::uuid')})`, run: 'false AND $3::text IS NOT NULL', user: 'user_id = $3', tenant: 'false AND $3::text IS NOT NULL' }[kind];
   const { rows } = await pool.query<{ text: string }>(`
     SELECT query AS text FROM retrieval_traces WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) UNION SELECT text FROM run_summaries WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])
-    UNION SELECT statement FROM memories WHERE tenant_id = $1 AND (run_id = ANY ($2::uuid[]) OR ${rest})
+    UNION SELECT statement FROM memories WHERE tenant_id = $1 AND (run_id = ANY ($2::uuid[]) OR ${BORNE_OUT('memories')} OR ${rest})
     UNION SELECT m.statement FROM memory_lineage l JOIN memories m ON m.tenant_id = l.tenant_id AND m.id = l.child_id WHERE l.tenant_id = $1 AND (l.runs && $2::uuid[] OR ${kind === 'memory' ? 'l.source_id = $3::uuid' : 'false'})`, [tenant, runs, subject]);
   return rows.map(({ text }) => text);
 }
@@ -104,7 +107,7 @@ export async function textsOf(pool: EnginePool, { tenant, kind, subject }: Erasu
 /** Some of its evidence is of these runs. */
 const BORNE_OUT = (memory: string): string => `EXISTS (SELECT FROM json_array_elements(${memory}.evidence) x WHERE (x ->> 'run_id')::uuid = ANY ($2::uuid[]))`;
 
-// In this order, each named by what the receipt calls it. `evidence`: a memory that other runs have borne out as well loses this one's words.
+// In this order, each named by what the receipt calls it. `evidence`: a memory that other runs have borne out as well loses what this one has quoted.
 const EMPTY_RUNS: readonly (readonly [string, string])[] = [
   ['steps', `UPDATE run_steps SET data = NULL, data_blob = NULL WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['records', `UPDATE step_records SET result = NULL, result_blob = NULL, args_hash = '\\x00' WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
@@ -120,7 +123,7 @@ const EMPTY_RUNS: readonly (readonly [string, string])[] = [
   ['verdicts', `DELETE FROM memory_candidates WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['traces', `DELETE FROM retrieval_traces WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[])`],
   ['summaries', `UPDATE run_summaries SET erased_at = now(), summary = '{}', text = '', user_id = NULL, session_id = NULL, version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND run_id = ANY ($2::uuid[]) AND erased_at IS NULL`],
-  ['evidence', `UPDATE memories m SET evidence = k.kept, run_id = coalesce((k.kept -> 0 ->> 'run_id')::uuid, m.run_id)
+  ['evidence', `UPDATE memories m SET evidence = k.kept, run_id = coalesce((k.kept -> 0 ->> 'run_id')::uuid, m.run_id), session_id = CASE WHEN m.run_id <> ALL ($2::uuid[]) THEN m.session_id END
      FROM (SELECT m.id, json_agg(e) FILTER (WHERE (e ->> 'run_id')::uuid <> ALL ($2::uuid[])) AS kept FROM memories m, json_array_elements(m.evidence) e WHERE m.tenant_id = $1 AND m.erased_at IS NULL AND ${BORNE_OUT('m')} GROUP BY m.id) k
      WHERE m.tenant_id = $1 AND m.id = k.id AND k.kept IS NOT NULL`],
   ['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND erased_at IS NULL AND (run_id = ANY ($2::uuid[]) OR ${BORNE_OUT('memories')})`],
@@ -152,9 +155,17 @@ const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>
 export function eraseRuns(pool: EnginePool, erasure: Erasure, runs: readonly string[]): Promise<void> {
   return counting(pool, erasure, async (client) => {
     await client.query(`UPDATE erasures SET blobs = ARRAY(SELECT unnest(blobs) UNION (${BLOBS('run_id = ANY ($2::uuid[])')})) WHERE tenant_id = $1 AND id = $3`, [erasure.tenant, runs, erasure.id]);
-    return inOrder(client, EMPTY_RUNS, [erasure.tenant, runs]);
+    const { memories, lines } = await reword(client, erasure.tenant, runs);
+    await client.query(`UPDATE erasures SET reworded = reworded || $3::uuid[] WHERE tenant_id = $1 AND id = $2`, [erasure.tenant, erasure.id, memories]);
+    return [['reworded', memories.length + lines], ...await inOrder(client, EMPTY_RUNS, [erasure.tenant, runs])];
   });
 }
+
+/** The index has let go of the words these had: it is owed them as they are, whatever it was brought meanwhile. */
+export const oweReworded = (pool: EnginePool, { tenant, id }: Erasure, memories: readonly string[]): Promise<void> => inTransaction(pool, async (client) => {
+  await client.query(`UPDATE memories SET version = version + 1, indexed_generation = NULL WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`, [tenant, memories]);
+  await client.query(`UPDATE erasures SET reworded = ARRAY(SELECT unnest(reworded) EXCEPT SELECT unnest($3::uuid[])) WHERE tenant_id = $1 AND id = $2`, [tenant, id, memories]);
+});
 
 /** SQL: a memory with the versions that people's corrections made of it; before and after. */
 const VERSIONS = (id: string): string => `WITH RECURSIVE v AS (SELECT ${id} AS id UNION SELECT CASE WHEN l.child_id = v.id THEN l.source_id ELSE l.child_id END FROM v JOIN memory_lineage l ON l.tenant_id = $1 AND v.id IN (l.child_id, l.source_id)

@@ -69,7 +69,7 @@ export async function asLeader(pool: EnginePool, lockClass: number, work: () => 
 /** True for errors of the connection or the server, not of the statement: the outcome of a write is then unknown. */
 export function isConnectionError(error: unknown): boolean {
   const code = (error as { code?: unknown } | null)?.code;
-  if (typeof code !== 'string') return /Connection terminated|timeout exceeded when trying to connect|Query read timeout/.test(String((error as Error | null)?.message));
+  if (typeof code !== 'string') return /Connection terminated|is not queryable|timeout exceeded when trying to connect|Query read timeout/.test(String((error as Error | null)?.message));
   return /^(08|53|57P|58)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND'].includes(code);
 }
 

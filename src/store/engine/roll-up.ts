@@ -85,7 +85,8 @@ export async function withdraw(client: Client, tenant: string, memories: readonl
   }
 }
 
-async function remake(client: Client, tenant: string, { id: old, subject, end }: { readonly id: string; readonly subject: string; readonly end: string | null }): Promise<void> {
+/** Puts a row of the lines that are left in the place of a roll-up, whose row is held; where none is left it is emptied. */
+export async function remake(client: Client, tenant: string, { id: old, subject, end }: { readonly id: string; readonly subject: string; readonly end: string | null }): Promise<void> {
   const lines = await linesOf(client, tenant, old);
   if (lines.length > 0) {
     const id = newId();
