@@ -88,11 +88,11 @@ test('a reading that is owed is never begun, and one under way ends without a no
   await submit();
   await fleet.rows(`UPDATE documents SET notes_due = true WHERE user_id = 'cleo'`);
   await eventually('the model is at it', () => Promise.resolve(fleet.stub.calls().some(({ fault }) => fault === 'stall_with_pings')));
-  const [{ id: run }] = await readings(under) as [{ id: string }];
+  const [run] = await readings(under);
   await erased('user', 'cleo');
   await erased('user', 'dora');
   await submit();
-  expect(await fleet.run('acme', run)).toMatchObject({ status: 'cancelled', output: null });
+  expect(await fleet.run('acme', run!.id)).toMatchObject({ status: 'cancelled', output: null });
   expect([await fleet.tablesWith('owedquill'), await fleet.tablesWith('stalledquill'), await named('cleo'), await named('dora')]).toEqual([[], [], [], []]);
 });
 

@@ -14,7 +14,7 @@ const { fleet, run, indexed, find } = await startOutcomes(stack);
 const api = await startApi(stack, [], { config: { REDIS_PREFIX: `${stack.redisPrefix}-api` } });
 const [key, second, bobs] = [await api.makeKey(), await api.makeKey(), await api.makeKey({ user: 'bob' })];
 
-async function procedure(says: string, { type = 'procedure', pinned = false, user = 'ada' as string | null } = {}): Promise<string> {
+async function procedure(says: string, { type = 'procedure', pinned = false, user = 'ada' }: { type?: string; pinned?: boolean; user?: string | null } = {}): Promise<string> {
   const id = newId();
   await fleet.rows(`INSERT INTO memories (tenant_id, id, scope, user_id, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, pinned, valid_from)
     VALUES ('acme', $1::uuid, CASE WHEN $5::text IS NULL THEN 'workspace' ELSE 'user' END::memory_scope, $5, $3::memory_type, 'invoice export', 'how', $2, $2, sha256($1::text::bytea), 'user', 0.8, '[{"event_id":"e1","quote":"q"}]', $1::uuid, 1, $4, now())`, [id, says, type, pinned, user]);
