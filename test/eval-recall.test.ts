@@ -44,6 +44,10 @@ describe('the format', () => {
   test.each<[string, Record<string, unknown>, RegExp]>([
     ['another format', { format: 'locomo' }, /format/],
     ['a day that is none', { conversations: [{ id: 1, sessions: [{ id: 's', date: 'last Friday', turns: [] }] }] }, /2026-03-01/],
+    ['a year that is none', { conversations: [{ id: 1, sessions: [{ id: 's', date: '0000-01-01', turns: [] }] }] }, /2026-03-01/],
+    ['a number for a day', { conversations: [{ id: 1, sessions: [{ id: 's', date: '5', turns: [] }] }] }, /conversations\.0\.sessions\.0\.date/],
+    ['two turns of one id in two sessions', { conversations: [{ id: 1, sessions: ['a', 'b'].map((id) => ({ id, turns: [{ id: 1, text: 'x' }] })) }], questions: [{ id: 1, conversation: 1, question: 'x', evidence: [] }] }, /two turns of conversation 1/],
+    ['a turn without a text', { conversations: [{ id: 1, sessions: [{ id: 's', turns: [{ id: 1 }] }] }] }, /turns\.0\.text/],
     ['evidence that leads nowhere', { questions: [{ id: 'q', conversation: 1, question: 'x', evidence: ['t9'] }] }, /question q .* t9/],
     ['a conversation that is not there', { questions: [{ id: 'q', conversation: 2, question: 'x', evidence: [] }] }, /conversation 2/],
     ['two questions of one id', { questions: [1, 1].map((id) => ({ id, conversation: 1, question: 'x', evidence: [] })) }, /two questions/],

@@ -4,20 +4,40 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { messageOf } from '../../src/domain/errors.ts';
 
-const id = z.union([z.string().min(1).max(200), z.number()]).transform(String);
+const id = z.union([z.string().min(1), z.number()]).transform(String);
 const clean = z.string().transform((text) => text.toWellFormed().replaceAll('\u0000', ' '));
 /** Left out or null. */
 const missing = <T>(schema: z.ZodType<T>, instead: T) => schema.nullish().transform((given) => given ?? instead);
 const turn = z.object({ id, speaker: missing(clean, ''), text: clean });
-const session = z.object({ id, date: z.string().refine((text) => !Number.isNaN(Date.parse(text)), 'is no date: write it as 2026-03-01 or 2026-03-01T10:00:00Z'), turns: z.array(turn) });
-const conversation = z.object({ id, sessions: z.array(session) });
-const question = z.object({ id, conversation: id, category: missing(id, 'all'), question: clean, evidence: z.array(id) });
+const date = z.string().refine((text) => !Number.isNaN(timeOf(text)), 'is no date: write it as 2026-03-01, 2026-03-01T10:00:00Z or 2026-03-01T10:00:00+02:00, or leave it out');
+const session = z.object({ id, date: date.nullish(), turns: z.array(turn) });
+const conversation = z.object({ id, sessions: z.array(session).transform(dated) });
+const category = z.union([z.string(), z.number()]).transform((given) => String(given).trim() || 'all');
+const question = z.object({ id, conversation: id, category: missing(category, 'all'), question: clean, evidence: z.array(id) });
 const setSchema = z.object({ format: z.literal('mainstay-recall/1'), name: z.string().min(1).max(200), conversations: z.array(conversation).min(1), questions: z.array(question).min(1) });
 
 export type RecallSet = z.infer<typeof setSchema>;
 export type Conversation = RecallSet['conversations'][number];
 export type Turn = Conversation['sessions'][number]['turns'][number];
 export type Question = RecallSet['questions'][number];
+
+/** Sessions of no date at all. */
+const NO_DATE = '2000-01-01';
+const ZONE = /(Z|UTC|GMT|[+-]\d\d:?\d\d)$/i;
+
+/** Milliseconds; NaN: no date, or of a year that is none. The same on every machine: a time without a zone is UTC's. `10:00 am on 1 March, 2026` is one too. */
+function timeOf(text: string): number {
+  const given = text.trim().replace(/ on /i, ' ');
+  const zone = ZONE.test(given) || /^\d{4}-\d\d-\d\d$/.test(given) ? '' : /\dT\d/.test(given) ? 'Z' : ' UTC';
+  const ms = /\d{4}/.test(given) ? Date.parse(given + zone) : NaN;
+  return ms >= Date.UTC(1000) && ms < Date.UTC(10_000) ? ms : NaN;
+}
+
+/** Each with a time: its own, that of the session before it, or none at all. */
+function dated<T extends { date?: string | null | undefined }>(sessions: readonly T[]): (Omit<T, 'date'> & { readonly date: string })[] {
+  let last = NO_DATE;
+  return sessions.map((one) => { last = new Date(timeOf(one.date ?? last)).toISOString(); return { ...one, date: last }; });
+}
 
 /** Turns of one conversation may have the ids of another's. */
 export const turnsIn = (set: Pick<RecallSet, 'conversations'>): number => set.conversations.flatMap((one) => one.sessions).reduce((sum, { turns }) => sum + turns.length, 0);

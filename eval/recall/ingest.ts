@@ -1,9 +1,10 @@
 // Brings the turns of a set into the real stores as memories, past the gate: each session is a run, each turn one memory of the
-// conversation's user with its run, its turn and its words as evidence; a long turn is cut into statements that fit. Then the
-// product's own indexer embeds and indexes them.
+// conversation's user with its run and its words as evidence; a long turn is cut into statements that fit. Ids of the set stay here:
+// what the stores see of them are numbers. Then the product's own indexer embeds and indexes them.
 import { createHash } from 'node:crypto';
 import { newId } from '../../src/ids.ts';
-import { indexPending, type IndexDeps } from '../../src/memory/index-rows.ts';
+import { embedded, indexPending, type IndexDeps } from '../../src/memory/index-rows.ts';
+import { embedAhead } from './embed-ahead.ts';
 import type { Conversation, RecallSet, Turn } from './format.ts';
 import { withClient } from '../../src/dev/servers/migrate.ts';
 
@@ -16,6 +17,7 @@ const ROWS = 2_000;
 const INDEXED = 256;
 
 interface Row { id: string; user: string; statement: string; hash: string; run: string; session: string; evidence: unknown; at: string }
+type Run = Conversation['sessions'][number] & { readonly run: string; readonly name: string };
 
 /** Of each memory, the turn it is of. */
 export type Turns = ReadonlyMap<string, string>;
@@ -24,15 +26,17 @@ export const userOf = (conversation: Pick<Conversation, 'id'>): string => `c-${c
 
 export async function ingest(set: RecallSet, databaseUrl: string, deps: IndexDeps, say: (line: string) => void): Promise<Turns> {
   const turns = new Map<string, string>();
+  const statements: string[] = [];
   await withClient(databaseUrl, async (client) => {
     await client.query(`INSERT INTO tenants (id) VALUES ($1) ON CONFLICT DO NOTHING`, [TENANT]);
     for (const conversation of set.conversations) {
-      const runs = conversation.sessions.map((session) => ({ ...session, run: newId() }));
+      const runs = conversation.sessions.map((session, at): Run => ({ ...session, run: newId(), name: `s${at + 1}` }));
       await client.query(
         `INSERT INTO agent_runs (tenant_id, id, agent, version, pool, user_id, session_id, session_seq, status, request_hash, input, next_step, created_at, finished_at)
          SELECT $1, r.run, $2, 1, 'agent', $3, r.id, r.seq, 'completed', '\\x00', '{}', 'done', r.at, r.at FROM json_to_recordset($4::json) AS r(run uuid, id text, seq bigint, at timestamptz)`,
-        [TENANT, AGENT, userOf(conversation), JSON.stringify(runs.map(({ run, id, date }, at) => ({ run, id, seq: at + 1, at: dateOf(date) })))]);
+        [TENANT, AGENT, userOf(conversation), JSON.stringify(runs.map(({ run, name, date }, at) => ({ run, id: name, seq: at + 1, at: date })))]);
       const rows = runs.flatMap((session) => session.turns.flatMap((turn) => rowsOf(conversation, session, turn, turns)));
+      for (const { statement } of rows) statements.push(embedded(statement));
       for (let at = 0; at < rows.length; at += ROWS) {
         await client.query(
           `INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, session_id, gate_version, valid_from, last_seen_at)
@@ -41,8 +45,10 @@ export async function ingest(set: RecallSet, databaseUrl: string, deps: IndexDep
       }
     }
   });
+  const vectorOf = embedAhead(deps.embedder, statements, 'document');
+  const indexing: IndexDeps = { ...deps, embedder: { ...deps.embedder, embed: (texts) => Promise.all(texts.map(vectorOf)) } };
   for (let done = 0, more = -1; more !== 0;) {
-    more = await indexPending(deps, INDEXED);
+    more = await indexPending(indexing, INDEXED);
     done += more;
     say(`indexed ${done} of ${turns.size}`);
   }
@@ -50,19 +56,17 @@ export async function ingest(set: RecallSet, databaseUrl: string, deps: IndexDep
   return turns;
 }
 
-function rowsOf(conversation: Conversation, session: { id: string; date: string; run: string }, turn: Turn, turns: Map<string, string>): Row[] {
+function rowsOf(conversation: Conversation, session: Run, turn: Turn, turns: Map<string, string>): Row[] {
   const who = turn.speaker.trim() === '' ? '' : `${turn.speaker.trim().slice(0, 60).toWellFormed()}: `;
   return piecesOf(turn.text, STATEMENT - who.length).map((text, at) => {
     const id = newId(); // rises, so that turns keep their order
     turns.set(id, turn.id);
     return {
-      id, user: userOf(conversation), statement: who + text, run: session.run, session: session.id, at: dateOf(session.date), evidence: [{ run_id: session.run, event_id: turn.id, quote: text }],
+      id, user: userOf(conversation), statement: who + text, run: session.run, session: session.name, at: session.date, evidence: [{ run_id: session.run, event_id: `e${turns.size}`, quote: text }],
       hash: createHash('sha256').update(JSON.stringify([TENANT, conversation.id, turn.id, at])).digest('hex'),
     };
   });
 }
-
-const dateOf = (date: string): string => new Date(date).toISOString();
 
 /** Whole sentences where they fit, else whole words, else characters; nothing of a blank text. */
 export function piecesOf(text: string, most: number): string[] {

@@ -11,12 +11,12 @@ import { readConfig } from '../../src/config.ts';
 import { startStack } from '../../src/dev/servers/stack.ts';
 import { messageOf } from '../../src/domain/errors.ts';
 import { makeLog } from '../../src/log.ts';
-import { makeEmbedder } from '../../src/memory/embedders/make-embedder.ts';
 import { FUSERS, type Fuser } from '../../src/memory/fuse-hits.ts';
 import { openIndex } from '../../src/memory/milvus.ts';
 import { openAppStore } from '../../src/store/app-store.ts';
 import { openEnginePool } from '../../src/store/engine/pool.ts';
-import { ask } from './ask.ts';
+import { ask, LANES } from './ask.ts';
+import { evalEmbedder } from './embed-ahead.ts';
 import { BadSet, readSet, turnsIn, type RecallSet } from './format.ts';
 import { ingest } from './ingest.ts';
 import { tableOf } from './report.ts';
@@ -58,10 +58,10 @@ async function evaluate(): Promise<Record<string, unknown>> {
     DATABASE_URL: stack.databaseUrl, REDIS_URL: stack.redisUrl, MILVUS_ADDRESS: stack.milvusAddress, MILVUS_DENSE_INDEX: stack.milvusDenseIndex,
   });
   const log = makeLog('warn', 'eval');
-  const embedder = await makeEmbedder(config, log);
+  const embedder = await evalEmbedder(config, log);
   const index = await openIndex({ address: stack.milvusAddress, tls: false, prefix: 'eval', denseIndex: stack.milvusDenseIndex, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
   const pool = openEnginePool(stack.databaseUrl, true, 2, log);
-  const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
+  const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: LANES });
   try {
     const startMs = monoMs();
     const turns = await ingest(set, stack.databaseUrl, { pool, index, embedder }, progress());

@@ -6,7 +6,7 @@ import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { codeOf, messageOf } from '../../domain/errors.ts';
 import { readChecked, type Manifest } from './builtin-manifest.ts';
 
-export interface WorkerInput { readonly dir: string; readonly manifest: Manifest; readonly runtime: 'any' | 'native' | 'wasm' }
+export interface WorkerInput { readonly dir: string; readonly manifest: Manifest; readonly runtime: 'any' | 'native' | 'wasm'; /** Of the native runtime; for one text. */ readonly threads: number }
 export type ToWorker = { readonly kind: 'embed'; readonly id: number; readonly text: string } | { readonly kind: 'stop' };
 export type FromWorker =
   | { readonly kind: 'ready'; readonly runtime: 'native' | 'wasm' }
@@ -25,18 +25,15 @@ interface Runtime {
 
 /** Texts longer than the model's window are cut before tokenizing: no token is longer than this on average. */
 const charsPerToken = 24;
-/** Half of a small machine: the rest moves runs. */
-const threads = 2;
-
 /** Its threads sleep between two operations: by default they spin, which on shared cores doubles what a text costs and triples its wait. */
 const quiet = { session: { intra_op: { allow_spinning: '0' } } };
 
 const post = (message: FromWorker): void => parentPort?.postMessage(message);
 
-async function main({ dir, manifest, runtime: wanted }: WorkerInput): Promise<void> {
+async function main({ dir, manifest, runtime: wanted, threads }: WorkerInput): Promise<void> {
   const tokenizers = await import('@huggingface/tokenizers') as unknown as { Tokenizer: new (json: object, config: object) => Tokenizer };
   const tokenizer = new tokenizers.Tokenizer(JSON.parse((await readChecked(dir, 'tokenizer.json', manifest)).toString()) as object, {});
-  const runtime = await openRuntime(await readChecked(dir, 'model.onnx', manifest), wanted);
+  const runtime = await openRuntime(await readChecked(dir, 'model.onnx', manifest), wanted, threads);
   let work = Promise.resolve(); // one after the other; the end waits for the last
   parentPort?.on('message', (message: ToWorker) => {
     work = work.then(() => (message.kind === 'stop' ? end(runtime) : answer(message, () => embed(runtime, tokenizer, manifest, message.text))));
@@ -56,7 +53,7 @@ async function end(runtime: Runtime): Promise<void> {
   parentPort?.close();
 }
 
-async function openRuntime(model: Buffer, wanted: WorkerInput['runtime']): Promise<Runtime> {
+async function openRuntime(model: Buffer, wanted: WorkerInput['runtime'], threads: number): Promise<Runtime> {
   if (wanted !== 'wasm') {
     try {
       const native = (await import('onnxruntime-node')).default;

@@ -15,8 +15,12 @@ export interface BuiltinOptions {
   readonly log: Log;
   /** Which ONNX Runtime: `any` takes the native one where it loads, else WASM. */
   readonly runtime?: WorkerInput['runtime'];
+  /** That compute one text, where the runtime is native; 2 unless told. */
+  readonly threads?: number;
 }
 
+/** Half of a small machine: the rest moves runs. */
+const textThreads = 2;
 /** A thread that has not read its model by then never will. */
 const startMs = 60_000;
 /** What closing waits for the text in work and for the thread's end; a thread that still runs then ends with the process. */
@@ -90,10 +94,10 @@ function thread(state: State): Promise<Worker> {
 }
 
 async function start(state: State): Promise<Worker> {
-  const { dir, runtime = 'any', log } = state.options;
+  const { dir, runtime = 'any', threads = textThreads, log } = state.options;
   const file = import.meta.url.endsWith('.ts') ? './builtin-worker.ts' : './builtin-worker.js'; // from source, or compiled
   const worker = new Worker(new URL(file, import.meta.url), {
-    workerData: { dir, manifest: state.manifest, runtime } satisfies WorkerInput,
+    workerData: { dir, manifest: state.manifest, runtime, threads } satisfies WorkerInput,
     execArgv: [], // flags of this process (--eval, --input-type) may be none for a thread
   });
   state.worker = worker;
