@@ -5,7 +5,7 @@ import pg from 'pg';
 import { newId } from '../src/ids.ts';
 import { makeLog } from '../src/log.ts';
 import { openAppStore, type SqlTx } from '../src/store/app-store.ts';
-import { memoriesAgain, memoriesFor, memoryEpoch, placesOf } from '../src/store/recall-memories.ts';
+import { memoriesOf, memoryEpoch, namedMemories, placesOf } from '../src/store/recall-memories.ts';
 import { nameOf } from '../src/store/statements.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
 import { useStack } from './support/stack.ts';
@@ -18,8 +18,8 @@ const GENERATION = 'g2';
 const seen = { user: 'u1', agent: 'a' };
 /** Each statement, and what it may use of the memories. */
 const STATEMENTS = {
-  'memories for a query': { send: (tx: SqlTx) => memoriesFor(tx, { ...seen, query: 'where is it', subjects: ['where', 'where is'], ids: [newId()], fullText: false, generation: GENERATION }), may: ['memories_pkey', 'memories_subject', 'memories_generation', 'memories_unindexed'] },
-  'memories again': { send: (tx: SqlTx) => memoriesAgain(tx, seen, [newId()]), may: ['memories_pkey'] },
+  'memories named by a query': { send: (tx: SqlTx) => namedMemories(tx, { ...seen, query: 'where is it', subjects: ['where', 'where is'], fullText: false, generation: GENERATION }), may: ['memories_subject', 'memories_generation', 'memories_unindexed'] },
+  'memories by id': { send: (tx: SqlTx) => memoriesOf(tx, seen, [newId()]), may: ['memories_pkey'] },
   'neighbours': { send: (tx: SqlTx) => placesOf(tx, seen, [newId()]), may: ['memories_pkey', 'memories_run'] },
   'epoch': { send: (tx: SqlTx) => memoryEpoch(tx, seen), may: ['memory_epochs_pkey'] },
 } as const;
