@@ -8,6 +8,7 @@ import { openAppStore, type SqlTx } from '../src/store/app-store.ts';
 import { memoriesOf, memoryEpoch, namedMemories, placesOf } from '../src/store/recall-memories.ts';
 import { nameOf } from '../src/store/statements.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
+import { eventually } from './support/agent-process.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -61,6 +62,21 @@ describe('on full tables', () => {
     expect(nodes.filter((node) => node['Index Name']?.startsWith('memor')).length).toBeGreaterThan(0);
     expect(faultsOf(name, nodes)).toEqual([]);
   });
+});
+
+test('full text finds by the index of the words, not by reading the tenant’s memories', async () => {
+  await fill();
+  const scans = async (): Promise<{ words: number; rows: number }> => withClient(stack.databaseUrl, async (client) => (await client.query<{ words: number; rows: number }>(`
+    SELECT (SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'memories_words') AS words, (SELECT (seq_tup_read + idx_tup_fetch)::int FROM pg_stat_user_tables WHERE relname = 'memories') AS rows`)).rows[0]!);
+  const before = await scans();
+  await store.withStatements({ tenant: 't1', user: 'u1' }, async (tx) => {
+    const named = await namedMemories(tx, { ...seen, query: 'Which one is 4711?', subjects: [], fullText: true, generation: GENERATION });
+    const found = await memoriesOf(tx, seen, named.map(({ id }) => id));
+    expect(found.map(({ statement }) => statement)).toEqual(['The thing 4711']);
+  });
+  await store.withStatements({ tenant: 't1' }, (tx) => tx.db.$queryRawUnsafe('SELECT pg_stat_force_next_flush()::text'));
+  const after = await eventually('it is counted', async () => { const now = await scans(); return now.words > before.words && now; });
+  expect(after.rows - before.rows).toBeLessThan(1_000);
 });
 
 let filled: Promise<void> | undefined;

@@ -7,7 +7,7 @@ import { memoryFeedbackAnswerSchema, memoryFeedbackSchema, memoryUsesSchema, nam
 import { parseId, publicId } from '../ids.ts';
 import type { TenantTx } from '../store/app-store.ts';
 import { audit } from '../store/audit.ts';
-import { outcomesOf, sayOfMemory, sayOfRun, usesOf } from '../store/feedback.ts';
+import { closeFailed, outcomesOf, sayOfMemory, sayOfRun, usesOf } from '../store/feedback.ts';
 import { getMemory, type Memory } from '../store/read-memories.ts';
 import { actorOf, bearerOf, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
@@ -56,6 +56,9 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
     return store.withTenant(scopeOf(bearer), async (tx) => {
       const run = await theRun(tx, runIdOf(request.params.run));
       await sayOfRun(tx, { run: run.id, actor: actorOf(bearer), satisfied, resolved, handlingMs });
+      for (const { id, user, uses } of await closeFailed(tx, run.id)) {
+        await audit(tx, { actor: actorOf(bearer), userId: user, action: 'memory.failed', objectType: 'memory', objectId: publicId('memory', id), allowed: true, details: { uses: uses.n, successes: uses.yes } });
+      }
       return { run: publicId('run', run.id) };
     });
   });

@@ -8,6 +8,11 @@ export type MemoryFeedback = (typeof MEMORY_FEEDBACK)[number];
 /** A tenth of the doubt that is left goes with each word of praise. */
 export const praised = (confidence: number): number => Math.round((confidence + (1 - confidence) / 10) * 1_000) / 1_000;
 
+/** Uses of a procedure of which it is known what came of them, the newest: fewer say little, and older ones may be of another time. */
+export const TRIED_USES = 10;
+/** It has failed when it was tried so often and came to something in less than two of five. */
+export const hasFailed = ({ n, yes }: Rate): boolean => n >= TRIED_USES && yes / n < 0.4;
+
 /** Whether a run goes without memory, by its id: the same whenever it is asked. `share`: 0 to 0.5 of all runs. */
 export function isHeldOut(run: string, share: number): boolean {
   return share > 0 && createHash('sha256').update(`holdout ${run}`).digest().readUInt32BE(0) / 2 ** 32 < share;

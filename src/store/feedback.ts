@@ -1,6 +1,7 @@
 // Feedback on memories and runs, under the app's row-level security: once for each who says it; a second word replaces the first.
-import { praised, type MemoryFeedback, type Outcomes } from '../domain/feedback.ts';
+import { hasFailed, praised, TRIED_USES, type MemoryFeedback, type Outcomes, type Rate } from '../domain/feedback.ts';
 import type { TenantTx } from './app-store.ts';
+import { CLOSED } from './memory-sql.ts';
 
 /** No run in particular. */
 const NO_RUN = '00000000-0000-0000-0000-000000000000';
@@ -41,6 +42,31 @@ export async function sayOfRun(tx: TenantTx, { run, actor, satisfied, resolved, 
     INSERT INTO run_feedback AS f (tenant_id, run_id, actor, satisfied, resolved, handling_ms) VALUES ($1, $2::uuid, $3, $4::boolean, $5::boolean, $6::bigint)
     ON CONFLICT (tenant_id, run_id, actor) DO UPDATE SET satisfied = coalesce(excluded.satisfied, f.satisfied), resolved = coalesce(excluded.resolved, f.resolved), handling_ms = coalesce(excluded.handling_ms, f.handling_ms), created_at = now()`,
   tx.scope.tenant, run, actor, satisfied ?? null, resolved ?? null, handlingMs ?? null);
+}
+
+export interface Failed { readonly id: string; readonly user: string | null; readonly uses: Rate }
+
+/**
+ * Closes the procedures this run has cited that have failed by now; answers them. Within the scope of a user only the user's own: that scope
+ * does not see what came of others' runs. What is pinned stays.
+ */
+export async function closeFailed(tx: TenantTx, run: string): Promise<Failed[]> {
+  const { tenant, user } = tx.scope;
+  // Held before it is counted: of two words at once the second counts the first.
+  const cited = await tx.db.$queryRawUnsafe<{ id: string; user: string | null }[]>(`
+    SELECT id::text AS id, user_id AS "user" FROM memories WHERE tenant_id = $1 AND type = 'procedure' AND valid_to IS NULL AND NOT pinned AND ($3::text IS NULL OR scope = 'user')
+      AND id IN (SELECT unnest(cited) FROM retrieval_traces WHERE tenant_id = $1 AND run_id = $2::uuid) ORDER BY id FOR UPDATE`, tenant, run, user ?? null);
+  const failed: Failed[] = [];
+  for (const one of cited) {
+    const [uses] = await tx.db.$queryRawUnsafe<Rate[]>(`
+      SELECT count(*)::int AS n, coalesce(sum(share), 0)::float8 AS yes FROM (
+        SELECT avg(coalesce(f.resolved, f.satisfied)::int) AS share FROM retrieval_traces t JOIN run_feedback f ON f.tenant_id = t.tenant_id AND f.run_id = t.run_id AND coalesce(f.resolved, f.satisfied) IS NOT NULL
+        WHERE t.tenant_id = $1 AND t.injected @> ARRAY[$2::uuid] AND $2::uuid = ANY (t.cited) GROUP BY t.run_id ORDER BY max(t.created_at) DESC, t.run_id LIMIT ${TRIED_USES}) u`, tenant, one.id);
+    if (!uses || !hasFailed(uses)) continue;
+    await tx.db.$executeRawUnsafe(`UPDATE memories SET ${CLOSED} WHERE tenant_id = $1 AND id = $2::uuid`, tenant, one.id);
+    failed.push({ ...one, uses });
+  }
+  return failed;
 }
 
 /** Outcomes of the runs that recalled in [from, to), with memory and without. A run counts once, by the mean of what was said of it. */

@@ -80,15 +80,17 @@ const BY_ID = 'ORDER BY memories.tenant_id, memories.id';
 /** By key, and by words where the index does not hold them: what can be asked before the index has answered. */
 export async function namedMemories(tx: SqlTx, ask: NamingQuery): Promise<NamedRow[]> {
   const [visible, scope] = seenBy(tx, ask);
-  // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
+  // Each part by the index that was made for it; one condition for all would read every memory of the tenant. What held then has no index of words.
   const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $7::text IS NOT NULL` : ['IS NULL', '< $7', '> $7'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
+  const byWords = ask.fullText && ask.asOfMs === undefined ? `SELECT id, rank FROM mainstay.memories_by_words((SELECT words FROM q), $2, $3, ${BY_WORDS}) WHERE $7::text IS NOT NULL`
+    : `SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}`;
   return tx.db.$queryRawUnsafe<NamedRow[]>(`
     WITH q AS MATERIALIZED (SELECT ${anyWordOf('$6')} AS words),
     by_key AS MATERIALIZED (
       SELECT id FROM (${[`scope = 'workspace' AND user_id IS NULL`, `scope = 'user' AND user_id = $2`, `scope = 'agent' AND user_id IS NULL`].map((of) => byKey(visible, of)).join(' UNION ALL ')}) k
       ORDER BY (${WISHES}) DESC, last_seen_at DESC, id LIMIT ${BY_KEY}
     ), by_words AS MATERIALIZED (
-      SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}
+      ${byWords}
     )
     SELECT id::text AS id, true AS slot, 0::float8 AS words FROM by_key UNION ALL SELECT id::text, false, rank::float8 FROM by_words`,
   ...scope, ask.subjects, ask.query, ask.generation);

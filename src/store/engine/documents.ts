@@ -66,16 +66,20 @@ export async function owedReadings(pool: EnginePool, limit: number): Promise<Owe
   return (await pool.query<OwedReading>(`SELECT tenant_id AS tenant, id AS document, user_id AS "user", chunks FROM documents WHERE notes_due AND closed_at IS NULL ORDER BY created_at LIMIT $1`, [limit])).rows;
 }
 
-/** Their runs are submitted. */
-export async function readingsSubmitted(pool: EnginePool, { tenant, document }: OwedReading): Promise<void> {
+/** SQL: an erasure of each run that read one of the documents `d`. */
+const ERASE_READERS = `INSERT INTO erasures (tenant_id, id, kind, subject, requested_by)
+    SELECT r.tenant_id, gen_random_uuid(), 'run', r.id::text, 'document' FROM d CROSS JOIN LATERAL generate_series(0, d.chunks / ${CHUNKS_OF_PART}) AS p(part)
+    JOIN agent_runs r ON r.tenant_id = d.tenant_id AND r.idempotency_key = 'read:' || d.id || ':' || p.part`;
+
+/** Their runs are submitted. Those of a document that was removed meanwhile came too late to be erased with it, and are erased now. */
+export async function readingsSubmitted(pool: EnginePool, { tenant, document, chunks }: OwedReading): Promise<void> {
   await pool.query(`UPDATE documents SET notes_due = false WHERE tenant_id = $1 AND id = $2 AND notes_due`, [tenant, document]);
+  await pool.query(`WITH d AS (SELECT $1::text AS tenant_id, $2::uuid AS id, $3::int AS chunks WHERE NOT EXISTS (SELECT FROM documents WHERE tenant_id = $1 AND id = $2::uuid AND erased_at IS NULL)) ${ERASE_READERS}`, [tenant, document, chunks]);
 }
 
-/** What was read out of removed documents goes with them: an erasure of each run that read one. */
+/** What was read out of removed documents goes with them. */
 export async function eraseReaders(pool: EnginePool, limit: number): Promise<void> {
   await pool.query(`
     WITH d AS (UPDATE documents SET notes_due = NULL WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM documents WHERE erased_at IS NOT NULL AND notes_due IS NOT NULL LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING tenant_id, id, chunks)
-    INSERT INTO erasures (tenant_id, id, kind, subject, requested_by)
-    SELECT r.tenant_id, gen_random_uuid(), 'run', r.id::text, 'document' FROM d CROSS JOIN LATERAL generate_series(0, d.chunks / ${CHUNKS_OF_PART}) AS p(part)
-    JOIN agent_runs r ON r.tenant_id = d.tenant_id AND r.idempotency_key = 'read:' || d.id || ':' || p.part`, [limit]);
+    ${ERASE_READERS}`, [limit]);
 }
