@@ -134,6 +134,20 @@ describe('statements written by hand', () => {
     expect(await kept()).toEqual([{ id: '1' }, { id: '2' }]);
   });
 
+  test('whose end is sent behind them are kept or not as ever, and none comes later', async () => {
+    const add = `INSERT INTO audit_events (tenant_id, actor, action, object_type, object_id, allowed) VALUES ($1, 'test', 'with its end', 'o', $2, true)`;
+    const adding = (...tenants: string[]): Promise<number[]> => store.withStatements({ tenant: 'initech' }, ({ db, sendEnd }) => {
+      const added = Promise.all(tenants.map((tenant, at) => db.$executeRawUnsafe(add, tenant, String(at))));
+      sendEnd();
+      return added;
+    });
+    expect(await adding('initech', 'initech')).toEqual([1, 1]);
+    await expect(adding('initech', 'globex')).rejects.toThrow(/row-level security/);
+    await expect(store.withStatements({ tenant: 'initech' }, ({ db, sendEnd }) => { sendEnd(); return db.$executeRawUnsafe(add, 'initech', '9'); })).rejects.toThrow('behind the end');
+    expect((await owner.query(`SELECT object_id AS id FROM audit_events WHERE action = 'with its end' ORDER BY 1`)).rows).toEqual([{ id: '0' }, { id: '1' }]);
+    expect(await countOf({ tenant: 'acme', user: 'ada' })).toBe(1);
+  });
+
   test('end with an outage where their connection is lost, and the next ones have another', async () => {
     const lost = store.withStatements({ tenant: 'initech' }, async ({ db }) => {
       const [mine] = await db.$queryRawUnsafe<{ pid: number }[]>('SELECT pg_backend_pid() AS pid');

@@ -31,8 +31,9 @@ beforeEach(() => {
   wakeUps = new WakeUps({ redis, keys, pool: 'agents', log });
   ready = new ReadyQueue({ redis, wakeUps, keys, pool: 'agents' });
   moving = signalList<Moving>();
-  early = new EarlyTake(ready, (taken, show) => new Promise<Settle>((resolve, reject) => {
-    moving.push({ taken, show, leave: () => resolve({ ...taken, realMs: 5 }), fail: () => reject(new Error('its claim failed')) });
+  early = new EarlyTake(ready, (taken, show) => ({
+    moved: new Promise<Settle>((resolve, reject) => { moving.push({ taken, show, leave: () => resolve({ ...taken, realMs: 5 }), fail: () => reject(new Error('its claim failed')) }); }),
+    left: new Promise(() => undefined),
   }));
 });
 
@@ -47,10 +48,10 @@ test('a run is moved before there is a wake-up, which goes on with it and shows 
   expect(taken.run).toBe('run-1');
   show({ run: 'run-1', step: 'first' });
   const shown: unknown[] = [];
-  const settle = early.adopt((data) => shown.push(data));
+  const adopted = early.adopt((data) => shown.push(data));
   show({ run: 'run-1', step: 'second' });
   leave();
-  expect(await settle).toMatchObject({ run: 'run-1', realMs: 5 });
+  expect(await adopted?.moved).toMatchObject({ run: 'run-1', realMs: 5 });
   expect(shown).toEqual([{ run: 'run-1', step: 'first' }, { run: 'run-1', step: 'second' }]);
   expect(early.adopt(nothing)).toBeUndefined();
 });
@@ -87,9 +88,9 @@ test('one that fails tells the wake-up, and is in nobody\'s way', async () => {
   await offer('run-1');
   await early.begin();
   const first = await moving.next();
-  const settle = early.adopt(nothing);
+  const adopted = early.adopt(nothing);
   first.fail();
-  await expect(settle).rejects.toThrow('its claim failed');
+  await expect(adopted?.moved).rejects.toThrow('its claim failed');
   await ready.offer({ tenant: 'b', run: 'run-2', order: 1 });
   (await early.begin())?.();
   (await moving.next()).fail();

@@ -121,6 +121,14 @@ test('a memory that is not indexed yet is found by its words', async () => {
   expect((await find('wifi password')).ids[0]).toBe(fresh);
 });
 
+test('a standing wish of the user is found whatever is asked, and a memory whose subject is named by its key alone', async () => {
+  const [wish, named, other] = await plant([{ user: 'ada', type: 'preference', subject: 'user', statement: 'Please never phone before noon.' }, { user: 'ada', subject: 'zq 7', statement: 'It is painted blue.' }, { user: 'ada', subject: 'zq 8', statement: 'It is painted red.' }]);
+  await indexAll();
+  const quiet: FindDeps = { ...deps, index: { ...index, search: () => Promise.resolve({ dense: [], sparse: [] }) } };
+  const { ids } = await find('Which colour has zq 7?', {}, quiet);
+  expect([ids.includes(wish!), ids.includes(named!), ids.includes(other!)]).toEqual([true, true, false]);
+});
+
 describe('fusion', () => {
   const hit = (id: string, score: number, rank: number) => ({ id, score, rank });
   const options = { floor: 0, limit: 100, denseShare: 0.6 } as const;

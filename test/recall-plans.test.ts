@@ -5,9 +5,10 @@ import pg from 'pg';
 import { newId } from '../src/ids.ts';
 import { makeLog } from '../src/log.ts';
 import { openAppStore, type SqlTx } from '../src/store/app-store.ts';
-import { memoriesAgain, memoriesFor, memoryEpoch, placesOf } from '../src/store/recall-memories.ts';
+import { memoriesOf, memoryEpoch, namedMemories, placesOf } from '../src/store/recall-memories.ts';
 import { nameOf } from '../src/store/statements.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
+import { eventually } from './support/agent-process.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -18,8 +19,8 @@ const GENERATION = 'g2';
 const seen = { user: 'u1', agent: 'a' };
 /** Each statement, and what it may use of the memories. */
 const STATEMENTS = {
-  'memories for a query': { send: (tx: SqlTx) => memoriesFor(tx, { ...seen, query: 'where is it', subjects: ['where', 'where is'], ids: [newId()], fullText: false, generation: GENERATION }), may: ['memories_pkey', 'memories_subject', 'memories_generation', 'memories_unindexed'] },
-  'memories again': { send: (tx: SqlTx) => memoriesAgain(tx, seen, [newId()]), may: ['memories_pkey'] },
+  'memories named by a query': { send: (tx: SqlTx) => namedMemories(tx, { ...seen, query: 'where is it', subjects: ['where', 'where is'], fullText: false, generation: GENERATION }), may: ['memories_subject', 'memories_generation', 'memories_unindexed'] },
+  'memories by id': { send: (tx: SqlTx) => memoriesOf(tx, seen, [newId()]), may: ['memories_pkey'] },
   'neighbours': { send: (tx: SqlTx) => placesOf(tx, seen, [newId()]), may: ['memories_pkey', 'memories_run'] },
   'epoch': { send: (tx: SqlTx) => memoryEpoch(tx, seen), may: ['memory_epochs_pkey'] },
 } as const;
@@ -61,6 +62,21 @@ describe('on full tables', () => {
     expect(nodes.filter((node) => node['Index Name']?.startsWith('memor')).length).toBeGreaterThan(0);
     expect(faultsOf(name, nodes)).toEqual([]);
   });
+});
+
+test('full text finds by the index of the words, not by reading the tenant’s memories', async () => {
+  await fill();
+  const scans = async (): Promise<{ words: number; rows: number }> => withClient(stack.databaseUrl, async (client) => (await client.query<{ words: number; rows: number }>(`
+    SELECT (SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'memories_words') AS words, (SELECT (seq_tup_read + idx_tup_fetch)::int FROM pg_stat_user_tables WHERE relname = 'memories') AS rows`)).rows[0]!);
+  const before = await scans();
+  await store.withStatements({ tenant: 't1', user: 'u1' }, async (tx) => {
+    const named = await namedMemories(tx, { ...seen, query: 'Which one is 4711?', subjects: [], fullText: true, generation: GENERATION });
+    const found = await memoriesOf(tx, seen, named.map(({ id }) => id));
+    expect(found.map(({ statement }) => statement)).toEqual(['The thing 4711']);
+  });
+  await store.withStatements({ tenant: 't1' }, (tx) => tx.db.$queryRawUnsafe('SELECT pg_stat_force_next_flush()::text'));
+  const after = await eventually('it is counted', async () => { const now = await scans(); return now.words > before.words && now; });
+  expect(after.rows - before.rows).toBeLessThan(1_000);
 });
 
 let filled: Promise<void> | undefined;

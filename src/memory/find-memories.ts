@@ -8,7 +8,7 @@ import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
 import type { SqlTx } from '../store/app-store.ts';
 import { memoriesById, type Memory } from '../store/read-memories.ts';
-import { memoriesFor, memoryEpoch, placesOf, queryWords, vectorsFor } from '../store/recall-memories.ts';
+import { memoriesOf, memoryEpoch, namedMemories, placesOf, queryWords, vectorsFor, type NamedRow, type NamingQuery, type RecalledRow } from '../store/recall-memories.ts';
 import { readMuch } from '../store/statements.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
 import { keepHits, knownHits, placeOf, rankKnown, type KnownDeps, type KnownHits } from './known-hits.ts';
@@ -36,6 +36,8 @@ export interface Searched {
   readonly query: string;
   readonly vector: number[] | undefined;
   readonly lists: { readonly dense: readonly Hit[]; readonly sparse: readonly Hit[] } | undefined;
+  /** What the query names, and what the index does not hold yet; undefined: as yet unasked. */
+  readonly named?: readonly NamedRow[] | undefined;
   /** The embedder tells meaning and has answered. */
   readonly semantic: boolean;
   /** The index should have answered and did not. */
@@ -66,20 +68,37 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   const semantic = deps.embedder.semantic;
   const embedding = embedQuery(deps, query); // begun at once: whoever knows nothing yet needs it
   // The epoch is read before anything else: what is found later is at least as new.
-  const [epoch, words] = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) =>
-    Promise.all([deps.cache && memoryEpoch(tx, request), request.asOfMs === undefined ? queryWords(tx, query) : '']));
+  const [epoch, words] = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) => {
+    const asked = Promise.all([deps.cache && memoryEpoch(tx, request), request.asOfMs === undefined ? queryWords(tx, query) : '']);
+    tx.sendEnd();
+    return asked;
+  });
   const known = epoch === undefined ? undefined : await knownHits(deps, placeOf(deps, request, query, epoch));
   if (epoch !== undefined) deps.metrics?.recallCache.inc({ outcome: known ? 'hit' : 'miss' });
   if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, waitedMs: 0, known };
   const askedMs = monoMs();
+  const naming = request.asOfMs === undefined ? nameMemories(deps, request, query) : undefined;
+  naming?.catch(() => undefined); // met below
   const vector = await embedding;
-  if (request.asOfMs !== undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
+  if (naming === undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
   const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST });
-  return { query, vector, lists, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs: monoMs() - askedMs };
+  const waitedMs = monoMs() - askedMs;
+  return { query, vector, lists, named: lists && await naming, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs };
 }
 
+/** In a transaction of its own, while the embedder and the index are at work. */
+const nameMemories = (deps: FindDeps, request: FindRequest, query: string): Promise<NamedRow[]> =>
+  deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) => {
+    const asked = namedMemories(tx, namingOf(deps, request, query, false));
+    tx.sendEnd();
+    return asked;
+  });
+
+const namingOf = ({ index }: FindDeps, { user, agent, asOfMs }: FindRequest, query: string, fullText: boolean): NamingQuery =>
+  ({ user, agent, asOfMs, query, subjects: runsOfWords(fold(query)), fullText, generation: index.generation });
+
 /** Reads what was found, best first; everything in it is of this scope and holds. */
-export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest, { query, vector, lists, semantic, degraded, epoch, known }: Searched): Promise<Ranked> {
+export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest, { query, vector, lists, semantic, degraded, epoch, known, ...searched }: Searched): Promise<Ranked> {
   const { user, agent, asOfMs } = request;
   const scope = { user, agent, asOfMs };
   if (known) return { scored: await rankKnown(tx, scope, known), fused: [] };
@@ -89,10 +108,17 @@ export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest,
   const fusion = fusionOf(deps);
   const places = fusion.fuser === 'context' ? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]) : [];
   const fused = fuseHits(dense, sparse, { ...fusion, places, limit: LIST }).slice(0, RANKED);
-  const rows = await memoriesFor(tx, { ...scope, query, subjects: runsOfWords(fold(query)), ids: fused.map((hit) => hit.id), fullText: lists === undefined, generation: deps.index.generation });
-  const scored = scoreRows(rows, fused);
+  const named = searched.named ?? await namedMemories(tx, namingOf(deps, request, query, lists === undefined));
+  const rows = await memoriesOf(tx, scope, [...new Set([...fused, ...named].map(({ id }) => id))]);
+  const scored = scoreRows(withNames(rows, named), fused);
   if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);
   return { scored, fused };
+}
+
+function withNames(rows: readonly Omit<RecalledRow, 'slot' | 'words'>[], named: readonly NamedRow[]): RecalledRow[] {
+  const slots = new Set(named.filter(({ slot }) => slot).map(({ id }) => id));
+  const words = new Map(named.filter(({ slot }) => !slot).map((row) => [row.id, row.words]));
+  return rows.map((row) => ({ ...row, slot: slots.has(row.id), words: words.get(row.id) ?? 0 }));
 }
 
 /** Best first, each as its row is now. */

@@ -56,13 +56,16 @@ function byDeviation(near: readonly Hit[], sparse: readonly Hit[], { fuser, floo
   const base = near.length < limit ? floor : Math.max(floor, near.at(-1)?.score ?? floor);
   const meaning = new Map(near.map((hit) => [hit.id, Math.max(0, hit.score - base)]));
   const words = scoresOf(sparse);
-  const ids = [...new Set([...near, ...sparse, ...beside.values()].map(({ id }) => id))].filter((id) => spread(meaning, beside, id) + spread(words, beside, id) > 0 || meaning.has(id));
-  const parts = [[meaning, 1], [words, 1]].map(([scores]) => deviations(ids.map((id) => spread(scores as Scores, beside, id))));
-  const runs = beside.size === 0 ? [] : [bestOfRuns(words, beside), bestOfRuns(meaning, beside)].map((best) => deviations(ids.map((id) => best.get(beside.get(id)?.run ?? '') ?? 0)));
-  const sums = ids.map((_, at) => parts.reduce((sum, part) => sum + (part[at] ?? 0), 0) + RUN * runs.reduce((sum, part) => sum + (part[at] ?? 0), 0));
+  const found = [...new Set([...near, ...sparse, ...beside.values()].map(({ id }) => id))].map((id) => {
+    const place = beside.get(id);
+    return { id, run: place?.run ?? '', meaning: spread(meaning, place, id), words: spread(words, place, id) };
+  }).filter((one) => one.meaning + one.words > 0 || meaning.has(one.id));
+  const parts = [deviations(found.map((one) => one.meaning)), deviations(found.map((one) => one.words))];
+  const runs = beside.size === 0 ? [] : [bestOfRuns(words, beside), bestOfRuns(meaning, beside)].map((best) => deviations(found.map(({ run }) => best.get(run) ?? 0)));
+  const sums = found.map((_, at) => parts.reduce((sum, part) => sum + (part[at] ?? 0), 0) + RUN * runs.reduce((sum, part) => sum + (part[at] ?? 0), 0));
   const least = Math.min(...sums);
   const width = Math.max(...sums) - least;
-  return new Map(ids.map((id, at) => [id, width > 0 ? LEAST + (1 - LEAST) * (((sums[at] ?? 0) - least) / width) : 1]));
+  return new Map(found.map(({ id }, at) => [id, width > 0 ? LEAST + (1 - LEAST) * (((sums[at] ?? 0) - least) / width) : 1]));
 }
 
 /** The places of the hits and of what stands beside them, as far as these know: who stands beside a neighbour and is no hit has no score to give. */
@@ -79,8 +82,7 @@ function withNeighbours(places: readonly Place[]): Map<string, Place> {
   return all;
 }
 
-function spread(scores: Scores, beside: ReadonlyMap<string, Place>, id: string): number {
-  const place = beside.get(id);
+function spread(scores: Scores, place: Place | undefined, id: string): number {
   return (scores.get(id) ?? 0) + BEFORE * (scores.get(place?.before ?? '') ?? 0) + AFTER * (scores.get(place?.after ?? '') ?? 0);
 }
 

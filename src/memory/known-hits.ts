@@ -6,7 +6,7 @@ import type { Embedder } from '../domain/embedder.ts';
 import type { VectorIndex } from '../domain/vector-index.ts';
 import type { RecallCache, RecallPlace } from '../limits/recall-cache.ts';
 import type { SqlTx } from '../store/app-store.ts';
-import { memoriesAgain, type RecallScope } from '../store/recall-memories.ts';
+import { memoriesOf, type RecallScope } from '../store/recall-memories.ts';
 import { DEFAULT_FUSER, type Fuser } from './fuse-hits.ts';
 import { bestFirst, scoreOf, type Scored } from './rank-memories.ts';
 
@@ -55,6 +55,6 @@ export function placeOf({ index, embedder, fuser = DEFAULT_FUSER }: KnownDeps, {
 /** Those that are still seen, best first. */
 export async function rankKnown(tx: SqlTx, scope: RecallScope, { hits }: KnownHits): Promise<Scored[]> {
   const byId = new Map(hits.map((hit) => [hit.id, hit]));
-  const rows = await memoriesAgain(tx, scope, [...byId.keys()]);
+  const rows = await memoriesOf(tx, scope, [...byId.keys()]);
   return bestFirst(rows.flatMap((row) => { const hit = byId.get(row.id); return hit ? [scoreOf({ ...row, slot: hit.slot, words: hit.words }, hit)] : []; }));
 }

@@ -56,10 +56,12 @@ async function recall(deps: RecallDeps, request: RecallRequest): Promise<Recall>
   const { packed, found } = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, async (tx) => {
     const [, ranked] = await Promise.all([holdRun(tx, request), rankFound(deps, tx, request, searched)]); // sent in this order, at once
     const block = packBlock(heldOut ? ranked.scored.filter(({ row }) => row.type === 'constraint') : ranked.scored, deps.budgetTokens ?? RECALL_TOKENS);
-    await writeTrace(tx, {
+    const written = writeTrace(tx, {
       id: trace, run: request.run, user: request.user, stepSeq: request.stepSeq, query, embedder: deps.embedder.fingerprint, semantic, degraded,
       candidates: JSON.stringify(tracedOf(ranked, block)), injected: block.memories.map((memory) => memory.id), tokens: block.tokens, heldOut, durationMs: monoMs() - startMs,
     });
+    tx.sendEnd();
+    await written;
     return { packed: block, found: ranked.scored.length > 0 };
   });
   const tookMs = monoMs() - startMs;

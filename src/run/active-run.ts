@@ -12,6 +12,8 @@ export interface Active {
   /** Aborts its calls of the model: another message takes its place. */
   readonly interrupt: AbortController;
   readonly taken: Taken | undefined; readonly sinceMs: number;
+  /** Called when all that is left to do is its last commit. */
+  readonly leave: () => void;
   /** By the take and by renewals. */
   chargedMs: number;
   /** Until when its slot time is counted. */

@@ -5,15 +5,17 @@ import type { ReadyQueue, Settle, Taken } from '../queue/ready-queue.ts';
 
 export type Show = (data: Record<string, unknown>) => void;
 
-interface Early { readonly moved: Promise<Settle | undefined>; show: Show | undefined; shown: Record<string, unknown> | undefined; isAlone: boolean }
+/** A run on its way through a place. `moved`: how to settle it once its last commit is answered; undefined = settled already. `left`: it needs its place no more. */
+export interface Moving { readonly moved: Promise<Settle | undefined>; readonly left: Promise<undefined> }
+
+interface Early extends Moving { show: Show | undefined; shown: Record<string, unknown> | undefined; isAlone: boolean }
 
 export class EarlyTake {
   readonly #ready: ReadyQueue;
-  readonly #move: (taken: Taken, show: Show) => Promise<Settle | undefined>;
+  readonly #move: (taken: Taken, show: Show) => Moving;
   #early: Early | undefined;
 
-  /** `move` answers how to settle the run once it has left its place; undefined = settled already. */
-  constructor(ready: ReadyQueue, move: (taken: Taken, show: Show) => Promise<Settle | undefined>) {
+  constructor(ready: ReadyQueue, move: (taken: Taken, show: Show) => Moving) {
     this.#ready = ready;
     this.#move = move;
   }
@@ -22,7 +24,8 @@ export class EarlyTake {
   async begin(): Promise<(() => void) | undefined> {
     if (this.#early) return undefined;
     const taken = this.#ready.takeAtOnce().catch(() => undefined); // the wake-up takes again, and hears why
-    const early: Early = { moved: taken.then((one) => one && this.#move(one, (data) => { early.shown = data; early.show?.(data); })), show: undefined, shown: undefined, isAlone: false };
+    const moving = taken.then((one) => one && this.#move(one, (data) => { early.shown = data; early.show?.(data); }));
+    const early: Early = { moved: moving.then((one) => one?.moved), left: moving.then((one) => one?.left), show: undefined, shown: undefined, isAlone: false };
     this.#early = early;
     void early.moved.then((settle) => {
       if (this.#early !== early) return undefined;
@@ -33,14 +36,14 @@ export class EarlyTake {
     return () => { early.isAlone = true; };
   }
 
-  /** For a wake-up, which goes on with the run under way: `show` is told where it is from now on. Rejects as `move` does. */
-  adopt(show: Show): Promise<Settle | undefined> | undefined {
+  /** For a wake-up, which goes on with the run under way: `show` is told where it is from now on. */
+  adopt(show: Show): Moving | undefined {
     const early = this.#early;
     this.#early = undefined;
     if (!early) return undefined;
     early.show = show;
     if (early.shown) show(early.shown);
     if (early.isAlone) void this.#ready.ring().catch(() => undefined); // this wake-up may have been another run's; maintenance rings as well
-    return early.moved;
+    return early;
   }
 }

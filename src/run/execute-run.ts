@@ -30,7 +30,7 @@ import type { ModelDeps } from './call-model.ts';
 import type { Registry } from './registry.ts';
 import type { Recaller } from './recaller.ts';
 import { stepCalls, type CallDeps, type InboxRead } from './step-calls.ts';
-import { whenAborted, type Outcome } from './step-outcome.ts';
+import { checkedData, whenAborted, type Outcome } from './step-outcome.ts';
 import { Exit, StepScope, type StepCalls } from './step-scope.ts';
 import type { SubmitRun } from './submit-run.ts';
 
@@ -66,6 +66,8 @@ export interface Hold {
   alive(): boolean;
   /** A step has been committed and the run goes on. */
   checkpoint(): void;
+  /** All that is left to do here is to commit that the run ends, waits or goes back. */
+  leave(): void;
   /** Shows people where the run is. */
   show(data: Record<string, unknown>): void;
 }
@@ -288,7 +290,10 @@ class Execution {
     // A checkpoint and the settlement of its turn go side by side: should only the first be there after a crash, the next claim
     // books the call at its reserve. Whatever else ends the claim comes after the settlement.
     const settled = this.#calls?.settled();
-    if (change.status !== 'running') await settled;
+    if (change.status !== 'running') {
+      await settled;
+      this.#hold.leave();
+    }
     const [answer] = await Promise.all([this.#send(commit), settled]);
     if (answer.fenced) return this.#fenced('commit');
     if (answer.cancelRequested && answer.status === 'running') {
@@ -388,12 +393,4 @@ class Execution {
     const { tenant, id, fence } = this.#run;
     this.#deps.endLog.info({ tenant, run: id, fence: fence.toString(), agent: this.#run.agent, status, steps: this.#seq + 1, machine: this.#machine?.name }, 'run ended');
   }
-}
-
-/** Data for a step as the machine's schema reads it. Throws `data_invalid`. */
-function checkedData(machine: Machine, step: string, data: unknown): unknown {
-  const parsed = machine.data?.safeParse(data);
-  if (!parsed) return data ?? null;
-  if (parsed.success) return parsed.data;
-  throw new MainstayError('data_invalid', `The data for step "${step}" does not match the schema of ${machine.name}: ${parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || '(whole)'}: ${issue.message}`).join('; ')}`);
 }

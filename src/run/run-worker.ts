@@ -6,7 +6,7 @@ import type { Redis } from 'ioredis';
 import { follow, monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { isTerminal } from '../domain/status.ts';
-import { CANCEL_POLL_MS, CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, STAND_BACK_MS, WAKE_UP_MS } from '../domain/tunables.ts';
+import { CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, STAND_BACK_MS, WAKE_UP_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
@@ -16,10 +16,10 @@ import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Claimer } from '../store/engine/engine.ts';
 import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
 import { readyRun, type Ready } from '../store/engine/sweeps.ts';
-import { cancelledRuns } from '../store/engine/workers.ts';
 import { tellRuns, type Active } from './active-run.ts';
-import { EarlyTake, type Show } from './early-take.ts';
+import { EarlyTake, type Moving, type Show } from './early-take.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
+import { hearCancels, pollCancels } from './hear-cancels.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
 import { offerFollowUps } from './offer-follow-ups.ts';
@@ -83,7 +83,7 @@ export class RunWorker implements Service {
     const { engine, pool, worker, leaseMs, log } = deps;
     const ring = (): void => { void deps.queue.ready.ring().catch(() => undefined); }; // maintenance rings every second
     this.#suspects = new Suspects(ring);
-    this.#early = new EarlyTake(deps.queue.ready, (taken, show) => this.#moveOrGiveBack(taken, show));
+    this.#early = new EarlyTake(deps.queue.ready, (taken, show) => this.#move((leave) => this.#moveOrGiveBack(taken, show, leave)));
     this.#liveness = new Liveness({
       engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
       onCancelled: (runs) => { for (const told of runs) tellRuns(this.#active, told); },
@@ -99,10 +99,10 @@ export class RunWorker implements Service {
   get ready(): boolean { return !this.#stopping.signal.aborted && this.#liveness.lease !== undefined; }
 
   async start(): Promise<void> {
-    const { pool, concurrency, redisUrl, keys, log } = this.#deps;
+    const { engine, pool, concurrency, redisUrl, subscriber, keys, log } = this.#deps;
     await this.#liveness.start();
-    this.#loops = [this.#polling(), this.#hearing()];
-    await within(this.#listen().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
+    this.#loops = [this.#polling(), pollCancels(engine.pool, () => this.#liveness.lease?.incarnation, this.#active, this.#stopping.signal)];
+    await within(hearCancels(subscriber, keys, this.#active).catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
     this.#wakeUps = makeWakeUpWorker({
       pool, concurrency, url: redisUrl, keys, log, drainMs: this.#deps.drainMs,
       onFetch: () => (this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs ? this.#early.begin() : Promise.resolve(undefined)),
@@ -204,57 +204,66 @@ export class RunWorker implements Service {
   }
 
   /** A run in hand. What cannot be moved here any more goes back, and is settled. */
-  async #moveOrGiveBack(taken: Taken, show: Show): Promise<Settle | undefined> {
+  async #moveOrGiveBack(taken: Taken, show: Show, leave?: () => void): Promise<Settle | undefined> {
     const lease = this.ready ? this.#liveness.lease : undefined;
-    if (lease) return this.#moveTaken(lease, taken, show);
+    if (lease) return this.#moveTaken(lease, taken, show, leave);
     await this.#deps.queue.ready.settle({ ...taken, realMs: 0 });
     await this.#offerAgain([{ tenant: taken.tenant, id: taken.run }]);
     return undefined;
   }
 
-  /** A cancel that Redis has not told is found here, within a second of its commit. */
-  async #hearing(): Promise<void> {
-    while (!this.#stopping.signal.aborted || this.#active.size > 0) {
-      await pause(CANCEL_POLL_MS, this.#stopping.signal.aborted ? undefined : this.#stopping.signal);
-      const { lease } = this.#liveness;
-      if (!lease || this.#active.size === 0) continue;
-      const runs = await cancelledRuns(this.#deps.engine.pool, lease.incarnation).catch(() => []); // the next renewal says that Postgres is away
-      for (const told of runs) tellRuns(this.#active, told);
-    }
-  }
-
   /** One wake-up: settle the last run, take the next, for at most WAKE_UP_MS. */
   async #serve(wakeUp: WakeUp): Promise<void> {
     const endMs = monoMs() + WAKE_UP_MS;
+    const { ready } = this.#deps.queue;
     const show: Show = (data) => wakeUp.show(data);
-    let settle = await this.#early.adopt(show);
-    if (settle) this.#servedMs = monoMs();
-    while (!wakeUp.signal.aborted && this.ready && monoMs() < endMs) {
+    let moving = this.#early.adopt(show);
+    let settle: Settle | undefined;
+    let beside: Promise<void> | undefined; // the last commit of the run before
+    while (moving || (!wakeUp.signal.aborted && this.ready && monoMs() < endMs)) {
+      if (moving) {
+        const { moved, left }: Moving = moving;
+        moving = undefined;
+        this.#servedMs = monoMs();
+        settle = await Promise.race([moved, left]);
+        if (settle) continue;
+        await beside;
+        beside = moved.then((one) => one && ready.settle(one)).catch(() => undefined); // its slot runs out
+        continue;
+      }
       await this.#suspects.whenOpen(endMs - monoMs());
       if (monoMs() < this.#standBackUntilMs) { await pause(Math.min(endMs, this.#standBackUntilMs) - monoMs(), wakeUp.signal); continue; }
       const { lease } = this.#liveness;
       if (!lease || !this.#suspects.open) continue;
-      const taken = await this.#deps.queue.ready.take(settle);
+      const taken = await ready.take(settle);
       settle = undefined;
-      this.#servedMs = monoMs();
-      if (!taken) return;
-      settle = await this.#moveTaken(lease, taken, show);
+      if (taken) moving = this.#move((leave) => this.#moveTaken(lease, taken, show, leave));
+      else if (beside) { await beside; beside = undefined; } // what there is may have waited for the slot of the run before
+      else break;
     }
-    if (settle) await this.#deps.queue.ready.settle(settle);
+    if (settle) await ready.settle(settle);
+    await beside;
   }
 
-  async #moveTaken(lease: Lease, taken: Taken, show: Show): Promise<Settle> {
+  /** A full worker gives a run's place away when it leaves. */
+  #move(move: (leave: () => void) => Moving['moved']): Moving {
+    const { promise: left, resolve } = Promise.withResolvers<undefined>();
+    return { moved: move(() => { if (this.#active.size >= this.#deps.concurrency) resolve(undefined); }), left };
+  }
+
+  /** `leave`: called when all that is left to do is the run's last commit. */
+  async #moveTaken(lease: Lease, taken: Taken, show: Show, leave = (): void => undefined): Promise<Settle> {
     const startedMs = monoMs();
     const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
     this.#deps.metrics.claims.inc({ outcome: run ? 'claimed' : 'refused' });
-    if (!run) return this.#moveInstead(lease, taken, show);
-    const chargedMs = await this.#run(lease, run, taken, show);
+    if (!run) return this.#moveInstead(lease, taken, show, leave);
+    const chargedMs = await this.#run(lease, run, taken, show, leave);
     if (++this.#claims % FALLBACK_EVERY === 0) await this.#claimDue(1).catch(() => undefined);
     return { ...taken, chargedMs, realMs: monoMs() - startedMs };
   }
 
   /** The claim was refused. Where a dead worker's run holds the permit it lacks, that one is moved in its place. */
-  async #moveInstead(lease: Lease, refused: Taken, show: Show): Promise<Settle> {
+  async #moveInstead(lease: Lease, refused: Taken, show: Show, leave: () => void): Promise<Settle> {
     const { ready } = this.#deps.queue;
     const { keepSlot, instead, standBack } = await answerRefusal(this.#deps.engine.pool, this.#deps.queue, refused, this.#machines).catch(() => UNANSWERED);
     if (standBack) this.#standBackUntilMs = monoMs() + STAND_BACK_MS;
@@ -264,7 +273,7 @@ export class RunWorker implements Service {
       const run = await this.#unlessLost(this.#claimerOf(lease).claim(taken.tenant, taken.run));
       if (!run) continue;
       await Promise.all([ready.settle(settle), this.#holdSlots(taken)]).catch(() => undefined); // the run in hand must be moved, whatever Redis says
-      const chargedMs = await this.#run(lease, run, taken, show);
+      const chargedMs = await this.#run(lease, run, taken, show, leave);
       return { ...taken, chargedMs, realMs: monoMs() - startedMs };
     }
     return settle;
@@ -273,10 +282,10 @@ export class RunWorker implements Service {
   #holdSlots({ tenant, run, limits }: Taken): Promise<void> { return this.#deps.queue.ready.holdSlots(tenant, [{ run, leftMs: this.#deps.leaseMs, limits }]); }
 
   /** Answers what the run was charged for, in ms. */
-  async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show): Promise<number> {
+  async #run(lease: Lease, run: ClaimedRun, taken: Taken | undefined, show: Show, leave = (): void => undefined): Promise<number> {
     const { log, metrics } = this.#deps;
     const sinceMs = monoMs();
-    const active: Active = { run, lease, stop: new AbortController(), interrupt: new AbortController(), taken, sinceMs, chargedMs: taken?.chargedMs ?? 0, countedMs: sinceMs };
+    const active: Active = { run, lease, stop: new AbortController(), interrupt: new AbortController(), taken, sinceMs, chargedMs: taken?.chargedMs ?? 0, countedMs: sinceMs, leave };
     this.#active.add(active);
     if (run.crashes > 0) metrics.reclaims.inc({ reason: 'crash' });
     metrics.queueWaitSeconds.observe({ pool: this.#deps.pool }, Math.max(0, run.queuedMs) / 1_000);
@@ -320,7 +329,7 @@ export class RunWorker implements Service {
   }
 
   /** Admits the run (a suspect only where it harms no other) and moves it on. */
-  async #execute({ lease, run, stop, interrupt }: Active, show: Show): Promise<Ended> {
+  async #execute({ lease, run, stop, interrupt, leave }: Active, show: Show): Promise<Ended> {
     const key = claimKey(run);
     const ends = run.cancelRequested || run.crashesAlone >= CRASH_LIMIT; // no step of it will run
     const admission = await this.#suspects.admit({ id: key, crashes: ends ? 0 : run.crashes, stepClaims: run.stepClaims });
@@ -336,7 +345,7 @@ export class RunWorker implements Service {
       if ((admission.alone || admission.waited) && !(await setAloneIfHeld(pool, held, admission.alone, this.#stepMs))) return { status: 'fenced', wakeInMs: null };
       if (window) void this.#openAfter(run, held, admission, window.signal);
       return await executeRun(this.#deps, run, {
-        incarnation: lease.incarnation, signal: stop.signal, interrupt: interrupt.signal, show, alive: () => lease.alive,
+        incarnation: lease.incarnation, signal: stop.signal, interrupt: interrupt.signal, show, leave, alive: () => lease.alive,
         draining: () => this.#stopping.signal.aborted || this.#suspects.makesWay(key),
         checkpoint: () => { if (this.#suspects.clear(key)) window?.abort(); },
       });
@@ -380,12 +389,6 @@ export class RunWorker implements Service {
     } catch (error) {
       this.#deps.log.warn({ run: run.id, error: messageOf(error) }, 'follow-ups left to maintenance');
     }
-  }
-
-  async #listen(): Promise<void> {
-    const { subscriber, keys } = this.#deps;
-    subscriber.on('message', (_channel, told) => tellRuns(this.#active, told));
-    await subscriber.subscribe(keys.cancelChannel);
   }
 
   #idled(): Promise<void> { return this.#active.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve)); }

@@ -7,7 +7,7 @@ import pg from 'pg';
 import { MainstayError, isMainstayError, messageOf } from '../domain/errors.ts';
 import { PrismaClient, type Prisma } from '../generated/prisma/client.ts';
 import type { Log } from '../log.ts';
-import { inStatements, nameOf, type Statements } from './statements.ts';
+import { inStatements, nameOf, type SendEnd, type Statements } from './statements.ts';
 
 /** Whose rows a transaction may see. `user` undefined: every user of the tenant; null: only what belongs to no user. */
 export interface Scope {
@@ -25,13 +25,16 @@ export interface TenantTx {
 /** What a function needs that sends only SQL of its own, and names the tenant in it. */
 export interface SqlTx { readonly db: Statements; readonly scope: Scope }
 
+/** One whose end may be sent before its last answers are there. */
+export interface StatementsTx extends SqlTx { readonly sendEnd: SendEnd }
+
 interface OwnedRow { readonly tenantId: string; readonly userId?: string | null }
 
 export interface AppStore {
   /** One transaction within `scope`. Throws `unavailable` when Postgres does not answer. */
   withTenant<T>(scope: Scope, work: (tx: TenantTx) => Promise<T>): Promise<T>;
   /** The same for SQL alone, at a fraction of the cost: see `inStatements`. */
-  withStatements<T>(scope: Scope, work: (tx: SqlTx) => Promise<T>): Promise<T>;
+  withStatements<T>(scope: Scope, work: (tx: StatementsTx) => Promise<T>): Promise<T>;
   /** Rejects unless Postgres answers. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -69,7 +72,7 @@ export function openAppStore({ url, asRole, log, max = 10 }: AppStoreOptions): A
       await db.$executeRaw`SELECT set_config('app.tenant_id', ${tenant}, true), set_config('app.user_id', ${user}, true)`;
       return work({ db, scope, own: (rows) => rows.map((row) => owned(scope, row)) });
     })),
-    withStatements: (scope, work) => within(scope, (tenant, user) => inStatements(pool, tenant, user, (db) => work({ db, scope }))),
+    withStatements: (scope, work) => within(scope, (tenant, user) => inStatements(pool, tenant, user, (db, sendEnd) => work({ db, scope, sendEnd }))),
     ping: async () => { await prisma.$queryRaw`SELECT 1`; },
     close: async () => { await prisma.$disconnect(); await pool.end(); },
   };

@@ -26,6 +26,9 @@ export interface RecalledRow {
   readonly words: number;
 }
 
+/** What is found without the index: `slot` and `words` as in a row of recall. An id may come once by its key and once by its words. */
+export type NamedRow = Pick<RecalledRow, 'id' | 'slot' | 'words'>;
+
 /** Whose memories, and as of when. */
 export interface RecallScope {
   readonly user: string | undefined;
@@ -34,12 +37,10 @@ export interface RecallScope {
   readonly asOfMs?: number | undefined;
 }
 
-export interface RecallQuery extends RecallScope {
+export interface NamingQuery extends RecallScope {
   readonly query: string;
   /** Subjects the query may name: its runs of words. */
   readonly subjects: readonly string[];
-  /** Ids the index found. */
-  readonly ids: readonly string[];
   /** True: there is no answer of the index and full text stands in for it. */
   readonly fullText: boolean;
   /** Generation of the index: rows it does not hold yet are found by their words. */
@@ -76,26 +77,27 @@ const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, 
 /** The key's own order: a plan kept from when the table was small would else look them up by another index. */
 const BY_ID = 'ORDER BY memories.tenant_id, memories.id';
 
-export async function memoriesFor(tx: SqlTx, ask: RecallQuery): Promise<RecalledRow[]> {
+/** By key, and by words where the index does not hold them: what can be asked before the index has answered. */
+export async function namedMemories(tx: SqlTx, ask: NamingQuery): Promise<NamedRow[]> {
   const [visible, scope] = seenBy(tx, ask);
-  // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
-  const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $8::text IS NOT NULL` : ['IS NULL', '< $8', '> $8'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
-  return tx.db.$queryRawUnsafe<RecalledRow[]>(`
+  // Each part by the index that was made for it; one condition for all would read every memory of the tenant. What held then has no index of words.
+  const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $7::text IS NOT NULL` : ['IS NULL', '< $7', '> $7'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
+  const byWords = ask.fullText && ask.asOfMs === undefined ? `SELECT id, rank FROM mainstay.memories_by_words((SELECT words FROM q), $2, $3, ${BY_WORDS}) WHERE $7::text IS NOT NULL`
+    : `SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}`;
+  return tx.db.$queryRawUnsafe<NamedRow[]>(`
     WITH q AS MATERIALIZED (SELECT ${anyWordOf('$6')} AS words),
     by_key AS MATERIALIZED (
       SELECT id FROM (${[`scope = 'workspace' AND user_id IS NULL`, `scope = 'user' AND user_id = $2`, `scope = 'agent' AND user_id IS NULL`].map((of) => byKey(visible, of)).join(' UNION ALL ')}) k
       ORDER BY (${WISHES}) DESC, last_seen_at DESC, id LIMIT ${BY_KEY}
     ), by_words AS MATERIALIZED (
-      SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}
-    ), found AS MATERIALIZED (SELECT id FROM by_key UNION SELECT id FROM by_words UNION SELECT unnest($7::uuid[]))
-    SELECT ${ROW},
-      id IN (SELECT id FROM by_key) AS slot, coalesce((SELECT rank FROM by_words w WHERE w.id = memories.id), 0)::float8 AS words
-    FROM memories WHERE ${visible} AND id = ANY (ARRAY(SELECT id FROM found)) ${BY_ID}`,
-  ...scope, ask.subjects, ask.query, [...ask.ids], ask.generation);
+      ${byWords}
+    )
+    SELECT id::text AS id, true AS slot, 0::float8 AS words FROM by_key UNION ALL SELECT id::text, false, rank::float8 FROM by_words`,
+  ...scope, ask.subjects, ask.query, ask.generation);
 }
 
 /** Those of these memories that are seen, whatever was found before. */
-export async function memoriesAgain(tx: SqlTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
+export async function memoriesOf(tx: SqlTx, scope: RecallScope, ids: readonly string[]): Promise<Omit<RecalledRow, 'slot' | 'words'>[]> {
   const [visible, values] = seenBy(tx, scope);
   return tx.db.$queryRawUnsafe<Omit<RecalledRow, 'slot' | 'words'>[]>(`SELECT ${ROW} FROM memories WHERE ${visible} AND id = ANY ($5::uuid[]) ${BY_ID}`, ...values, [...ids]);
 }

@@ -22,18 +22,30 @@ export async function readMuch(db: Statements): Promise<void> {
   await db.$executeRawUnsafe('SELECT set_config(name, reset_val, true) FROM pg_settings WHERE name = ANY ($1::text[])', Object.keys(PLANS));
 }
 
+/** Sends the end of the transaction behind what was sent so far, without waiting for its answers: a statement that comes later is an error. */
+export type SendEnd = () => void;
+
 /** One transaction for `tenant` and `user`, both as row-level security reads them. A connection that met an error is closed, not reused. */
-export async function inStatements<T>(pool: pg.Pool, tenant: string, user: string, work: (db: Statements) => Promise<T>): Promise<T> {
+export async function inStatements<T>(pool: pg.Pool, tenant: string, user: string, work: (db: Statements, sendEnd: SendEnd) => Promise<T>): Promise<T> {
   const client = await pool.connect();
+  let end: Promise<pg.QueryResult> | undefined;
+  const sendEnd = (): Promise<pg.QueryResult> => {
+    if (end === undefined) { end = client.query('COMMIT'); end.catch(() => undefined); } // met below
+    return end;
+  };
+  const next = (sql: string, values: unknown[]): Promise<pg.QueryResult> => {
+    if (end !== undefined) throw new Error('a statement was sent behind the end of its transaction');
+    return send(client, sql, values);
+  };
   try {
     const opened = Promise.all([client.query('BEGIN'), send(client, OPEN, [tenant, user])]);
     opened.catch(() => undefined); // met below, after what was sent behind it
     const result = await work({
-      $queryRawUnsafe: async <R>(sql: string, ...values: unknown[]) => (await send(client, sql, values)).rows as R,
-      $executeRawUnsafe: async (sql, ...values) => (await send(client, sql, values)).rowCount ?? 0,
-    });
+      $queryRawUnsafe: async <R>(sql: string, ...values: unknown[]) => (await next(sql, values)).rows as R,
+      $executeRawUnsafe: async (sql, ...values) => (await next(sql, values)).rowCount ?? 0,
+    }, () => { void sendEnd(); });
     await opened;
-    const { command } = await client.query('COMMIT');
+    const { command } = await sendEnd();
     if (command !== 'COMMIT') throw new Error('a statement of this transaction had failed'); // and whoever sent it has said nothing
     client.release();
     return result;

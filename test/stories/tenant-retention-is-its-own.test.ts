@@ -13,7 +13,7 @@ import { keepRetention } from '../../src/run/keep-retention.ts';
 import { createKey, createTenant } from '../../src/store/engine/api-keys.ts';
 import { dueRetention, retain } from '../../src/store/engine/retention.ts';
 import { takeTurn } from '../../src/store/memory-room.ts';
-import { memoriesAgain } from '../../src/store/recall-memories.ts';
+import { memoriesOf } from '../../src/store/recall-memories.ts';
 import { startDocuments } from '../support/documents.ts';
 import { spawnCli } from '../support/spawn-cli.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
@@ -99,7 +99,7 @@ test('half-lives decide of strength in recall and of who goes over a cap', async
     await other!.client.memories.setPolicy({ gate: { caps: { user: 2 } } });
     const [decision, fact] = [await memory(tenant, 'decision', 30), await memory(tenant, 'fact', 30)];
     await store.withTenant({ tenant: tenant.name, user: 'ada' }, async (tx) => {
-      const [row] = await memoriesAgain(tx, { user: 'ada', agent: 'a' }, [decision]);
+      const [row] = await memoriesOf(tx, { user: 'ada', agent: 'a' }, [decision]);
       strengths.push(strengthOf({ ...row!, confidence: 1 }));
     });
     const { room } = await store.withTenant({ tenant: tenant.name }, (tx) => takeTurn(tx, 'ada', 'a'));

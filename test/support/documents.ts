@@ -1,4 +1,5 @@
 // The API with what its documents need: `index` brings what the index is owed, as the maintenance process does.
+import { pause } from '../../src/clock.ts';
 import type { Config } from '../../src/config.ts';
 import type { AddedDocument, Document, FoundPassages, NewDocumentBody } from '../../src/domain/wire-documents.ts';
 import type { Page } from '../../src/domain/wire.ts';
@@ -21,7 +22,11 @@ export async function startDocuments(stack: TestStack, config: Partial<Record<ke
   atFileEnd(() => memory.close());
   const all = await api.makeKey();
   const answer = async <Body>(wanted: number, ...[method, path, options]: Parameters<TestApi['call']>): Promise<Body> => {
-    const { status, body } = await api.call<Body>(method, path, options);
+    let { status, body } = await api.call<Body>(method, path, options);
+    for (let tries = 0; status === 503 && tries < 5; tries++) { // a store that is busy: sent again, as its problem advises
+      await pause(2_000);
+      ({ status, body } = await api.call<Body>(method, path, options));
+    }
     if (status !== wanted) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(body)}`);
     return body;
   };

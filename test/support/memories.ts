@@ -1,5 +1,6 @@
 // Memories written past the gate, each with a run and evidence of its own or of a given run, as the gate would have left them.
 import { createHash } from 'node:crypto';
+import type { MemoryType } from '../../src/domain/status.ts';
 import { newId } from '../../src/ids.ts';
 
 export interface Planted {
@@ -7,6 +8,7 @@ export interface Planted {
   readonly statement: string;
   readonly run?: string;
   readonly subject?: string;
+  readonly type?: MemoryType;
   /** ISO dates */
   readonly from?: string;
   readonly to?: string | null;
@@ -16,8 +18,8 @@ export interface Planted {
 export async function plantMemories(rows: (sql: string, values: unknown[]) => Promise<unknown>, tenant: string, memories: readonly Planted[]): Promise<string[]> {
   const ids = memories.map(() => newId());
   await rows(`INSERT INTO memories (tenant_id, id, scope, user_id, agent, type, subject, attribute, value, statement, hash, source_role, confidence, evidence, run_id, gate_version, valid_from, valid_to)
-    SELECT $1, m.id, CASE WHEN m."user" IS NULL THEN 'workspace' ELSE 'user' END::memory_scope, m."user", NULL, 'fact', coalesce(m.subject, ''), '', '', m.statement, decode(m.hash, 'hex'), 'user', 0.8, '[{"event_id":"e1","quote":"planted"}]', m.run, 1,
-      coalesce(m."from", now()), m."to" FROM json_to_recordset($2::json) AS m(id uuid, "user" text, statement text, hash text, run uuid, subject text, "from" timestamptz, "to" timestamptz)`,
+    SELECT $1, m.id, CASE WHEN m."user" IS NULL THEN 'workspace' ELSE 'user' END::memory_scope, m."user", NULL, coalesce(m.type, 'fact')::memory_type, coalesce(m.subject, ''), '', '', m.statement, decode(m.hash, 'hex'), 'user', 0.8, '[{"event_id":"e1","quote":"planted"}]', m.run, 1,
+      coalesce(m."from", now()), m."to" FROM json_to_recordset($2::json) AS m(id uuid, "user" text, statement text, hash text, run uuid, subject text, type text, "from" timestamptz, "to" timestamptz)`,
   [tenant, JSON.stringify(memories.map((memory, at) => ({ run: newId(), ...memory, user: memory.user ?? null, id: ids[at], hash: createHash('sha256').update(ids[at]!).digest('hex') })))]);
   return ids;
 }
