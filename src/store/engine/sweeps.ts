@@ -51,11 +51,11 @@ export async function latestDue(pool: EnginePool, runPool: string, limit: number
   return rows;
 }
 
-/** Those of the runs that are due still. */
+/** Those of the runs that are due still; by their ids, whatever the index of due runs would promise. */
 export async function stillDue(pool: EnginePool, runs: readonly Pick<Ready, 'tenant' | 'id'>[]): Promise<Ready[]> {
   const { rows } = await pool.query<Ready>({ name: 'still-due', text: `
     SELECT ${READY} FROM unnest($1::text[], $2::uuid[]) AS c(tenant, id) JOIN agent_runs r ON r.tenant_id = c.tenant AND r.id = c.id LEFT JOIN tenants t ON t.id = r.tenant_id
-    WHERE r.status IN ('queued', 'waiting') AND r.wake_at <= now() AND ${IS_HEAD} AND ${HAS_WORKER}`, values: [runs.map(({ tenant }) => tenant), runs.map(({ id }) => id)] });
+    WHERE r.status::text IN ('queued', 'waiting') AND now() - r.wake_at >= '0' AND ${IS_HEAD} AND ${HAS_WORKER}`, values: [runs.map(({ tenant }) => tenant), runs.map(({ id }) => id)] });
   return rows;
 }
 
