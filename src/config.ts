@@ -49,7 +49,7 @@ export const configSchema = z.object({
   HOST: z.string().default('127.0.0.1').describe('Address the API and the workers’ health servers listen on.'),
   PORT: int(0, 65535).default(7400).describe('Port of the API.'),
   HEALTH_PORT: int(0, 65535).default(0).describe('Port of a worker’s /healthz, /readyz and /metrics; 0 picks a free one.'),
-  CONCURRENCY: int(1, 1000).default(10).describe('Runs a worker moves at the same time.'),
+  CONCURRENCY: int(1, 1000).default(10).describe('Runs whose steps a worker runs at the same time; the last commit of one goes on beside the next.'),
   LEASE_MS: int(1_000, 600_000).default(15_000).describe('How long a silent worker keeps its claims, milliseconds.'),
   DRAIN_MS: int(0, 3_600_000).default(20_000).describe('How long a stopping worker waits for its steps, milliseconds; the grace period must be longer.'),
   ERASURE_KEY: z.string().min(16).optional().describe('Secret that signs receipts of erasures (HMAC-SHA256); unset: they carry their digest only.'),
