@@ -13,7 +13,7 @@ import { takeSteersIfHeld } from '../src/store/engine/multitask.ts';
 import { refusedRun, seatRunning } from '../src/store/engine/permits.ts';
 import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitDebounced, submitRuns } from '../src/store/engine/submit.ts';
-import { abandonedRuns, duePage, FIRST_DUE, latestDue, readyRuns } from '../src/store/engine/sweeps.ts';
+import { abandonedRuns, duePage, FIRST_DUE, latestDue, readyRuns, stillDue } from '../src/store/engine/sweeps.ts';
 import { sendSignal } from '../src/store/engine/waits.ts';
 import { statusCounts, workOf } from '../src/store/engine/work.ts';
 import { registerWorker, renewLeaseIfHeld, retireWorker } from '../src/store/engine/workers.ts';
@@ -37,6 +37,7 @@ const ALLOWED = {
   'submit in session': [],
   'submit debounced': [],
   'ready runs': [KEY, 'agent_runs_session'],
+  'still due': [KEY, 'agent_runs_session'],
   'claim fresh': [KEY],
   'claim by id': [KEY, 'agent_runs_session', 'run_steps_pkey'],
   'claim with permits': [KEY, 'agent_runs_session', 'run_steps_pkey', ...PERMITS],
@@ -120,6 +121,7 @@ beforeAll(async () => {
   await commitRunsIfHeld(door('commit'), [commitOf(held, { stepSeq: 1, status: 'completed', step: { ...STEP, next: null } })]);
   await duePage(door('due page'), 'agent', FIRST_DUE, 100);
   await latestDue(door('latest due'), 'agent', 100);
+  await stillDue(door('still due'), [{ tenant: TENANT, id: run.id }]);
   await abandonedRuns(door('abandoned'), 'agent');
   await claimDue(door('claim due'), 'agent', 10, holder, MACHINES, 60_000);
   await workOf(door('work'), 'agent');

@@ -121,6 +121,8 @@ export const MAX_RATE_WAIT_MS = 600_000;
 export const READY_GROUP_MAX = 100;
 /** Runs offered by one script call when many come at once (rebuild): about 3 ms of Redis. */
 export const READY_OFFER_MAX = 1_000;
+/** A run that is due and not held is looked at again after this, before it counts as lost: one that a worker has taken is claimed by then. */
+export const CLAIMED_WITHIN_MS = 250;
 /** So many of them a sweep reads of the backlog. */
 export const SWEEP_PAGES = 4;
 /** What a run is charged at its take while nothing is known of its tenant or pool; the settle corrects it. */

@@ -142,6 +142,17 @@ export class ReadyQueue {
     return (await this.#script('remove', [tenant, run])) === 1;
   }
 
+  /** Offers again what is held, which goes by its present limits then; answers the runs that are not, and are not added. */
+  async offerHeld(runs: readonly Offer[]): Promise<Set<string>> {
+    const missed: string[] = [];
+    for (let i = 0; i < runs.length; i += READY_OFFER_MAX) {
+      const some = await this.#offerNow(runs.slice(i, i + READY_OFFER_MAX), true);
+      missed.push(...some.missed);
+      await some.rung;
+    }
+    return new Set(missed);
+  }
+
   /** Where a run stands; changes nothing. Rejects when Redis does not answer. */
   async placeOf(tenant: string, run: string): Promise<QueuePlace> {
     const [held, runsAhead, runs, tenantsAhead, tenants, weight] = (await this.#script('place', [tenant, run])) as [QueuePlace['held'], number, number, number, number, string];
@@ -187,10 +198,10 @@ export class ReadyQueue {
   }
 
   /** `rung`: its wake-ups are there. A submit need not wait for them: an idle worker looks already. */
-  async #offerNow(runs: readonly Offer[]): Promise<{ added: number; rung: Promise<void> }> {
+  async #offerNow(runs: readonly Offer[], onlyHeld = false): Promise<{ added: number; missed: readonly string[]; rung: Promise<void> }> {
     const args = runs.flatMap(({ tenant, weight, cap, run, order, limits }) => [tenant, weight !== undefined && weight > 0 ? weight : 1, cap ?? '', run, order, limits ?? '']);
-    const [wakeUps, added] = (await this.#script('offer', [WAKE_UP_WINDOW, ...args])) as [number, number];
-    return { added, rung: this.#wakeUps.ring(wakeUps) };
+    const [wakeUps, added, missed] = (await this.#script('offer', [WAKE_UP_WINDOW, onlyHeld ? '1' : '', ...args])) as [number, number, string[]];
+    return { added, missed, rung: this.#wakeUps.ring(wakeUps) };
   }
 
   async #takeNow(wants: readonly Want[]): Promise<(Taken | undefined)[]> {

@@ -38,17 +38,22 @@ async function onSlot(stand: Stand, roles: readonly Role[], random: () => number
   }
 }
 
+const holds = ({ rows }: Stand, pid: number): Promise<true | undefined> =>
+  rows(`SELECT FROM workers w JOIN agent_runs r ON r.claimed_by = w.incarnation AND r.status = 'running' WHERE w.ended_at IS NULL AND w.name LIKE '%-' || $1::text LIMIT 1`, [pid]).then(({ length }) => length > 0 || undefined, () => undefined);
+
 /** What `look` finds within the time. */
-async function seen<T>(look: () => T | undefined, withinMs: number): Promise<T | undefined> {
+async function seen<T>(look: () => T | undefined | Promise<T | undefined>, withinMs: number): Promise<T | undefined> {
   for (const endMs = monoMs() + withinMs; ; await pause(20)) {
-    const found = look();
+    const found = await look();
     if (found !== undefined || monoMs() > endMs) return found;
   }
 }
 
 const became = (isSo: () => boolean, withinMs = LAND_MS): Promise<boolean> => seen(() => (isSo() ? true : undefined), withinMs).then((so) => so === true);
 
-const kill = (role: Role) => (stand: Stand, random: () => number): Promise<boolean> => onSlot(stand, [role], random, async ({ process }) => {
+/** A process that holds runs is killed while it does, where it comes to hold some in time: with none in hand there is little to break. */
+const kill = (role: Role) => (stand: Stand, random: () => number): Promise<boolean> => onSlot(stand, [role], random, async ({ process, pid }) => {
+  if (role === 'agent') await seen(() => holds(stand, pid), LAND_MS);
   process.child.kill('SIGKILL');
   return (await process.exited) === 'SIGKILL';
 });

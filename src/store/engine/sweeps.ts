@@ -51,6 +51,14 @@ export async function latestDue(pool: EnginePool, runPool: string, limit: number
   return rows;
 }
 
+/** Those of the runs that are due still; by their ids, whatever the index of due runs would promise. */
+export async function stillDue(pool: EnginePool, runs: readonly Pick<Ready, 'tenant' | 'id'>[]): Promise<Ready[]> {
+  const { rows } = await pool.query<Ready>({ name: 'still-due', text: `
+    SELECT ${READY} FROM unnest($1::text[], $2::uuid[]) AS c(tenant, id) JOIN agent_runs r ON r.tenant_id = c.tenant AND r.id = c.id LEFT JOIN tenants t ON t.id = r.tenant_id
+    WHERE r.status::text IN ('queued', 'waiting') AND now() - r.wake_at >= '0' AND ${IS_HEAD} AND ${HAS_WORKER}`, values: [runs.map(({ tenant }) => tenant), runs.map(({ id }) => id)] });
+  return rows;
+}
+
 /** Running runs of a pool whose holder is dead: as many as the dead had places. */
 export async function abandonedRuns(pool: EnginePool, runPool: string): Promise<Ready[]> {
   const { rows } = await pool.query<Ready>({ name: 'abandoned', text: `

@@ -2,6 +2,7 @@
 // key is one run, an accepted run starts, and a hint decides nothing.
 import { monoMs, pause } from '../../../src/clock.ts';
 import { SCOPES } from '../../../src/domain/status.ts';
+import { LEASE_MS } from '../../../src/domain/tunables.ts';
 import { startAll } from '../../../src/service.ts';
 import { createKey, createTenant } from '../../../src/store/engine/api-keys.ts';
 import { assembleApi } from '../../../workers/assemble-api.ts';
@@ -124,7 +125,7 @@ export const R26 = defineRow({
       else await queue.wakeUps.offerLater({ tenant, run: id }, 1 + (n % 7) * 100);
     })));
     await flood();
-    await ground.workers(2);
+    await ground.workers(2, { leaseMs: LEASE_MS }); // none is to be taken over, however slow the machine
     await ground.maintenance();
     await ground.until('runs are under way', () => ground.sink.of({ kind: 'note' }).length, (n) => n >= 1);
     await flood(); // and again, while they run
