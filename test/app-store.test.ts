@@ -227,13 +227,13 @@ test("Prisma's models and the migrated tables have the same columns, both ways",
   const schema = readFileSync(new URL('../prisma/schema.prisma', import.meta.url), 'utf8');
   const models = [...schema.matchAll(/^model \w+ \{\n([\s\S]*?)^\}/gm)].flatMap(([, body = '']) => {
     const table = /@@map\("(\w+)"\)/.exec(body)?.[1];
-    return body.split('\n').flatMap((line) => {
+    return body.split('\n').flatMap((line) => { // a list of Prisma's has no null of its own: an empty one is read where there is none
       const field = /^ {2}(\w+)\s+(\w+)(\[\])?(\?)?/.exec(line);
-      return field ? [`${table}.${/@map\("(\w+)"\)/.exec(line)?.[1] ?? field[1]} ${field[4] ? 'null' : 'not null'}`] : [];
+      return field ? [`${table}.${/@map\("(\w+)"\)/.exec(line)?.[1] ?? field[1]} ${field[3] ? 'list' : field[4] ? 'null' : 'not null'}`] : [];
     });
   });
   const { rows } = await owner.query<{ name: string }>(
-    `SELECT table_name || '.' || column_name || CASE is_nullable WHEN 'YES' THEN ' null' ELSE ' not null' END AS name FROM information_schema.columns
+    `SELECT table_name || '.' || column_name || CASE WHEN data_type = 'ARRAY' THEN ' list' WHEN is_nullable = 'YES' THEN ' null' ELSE ' not null' END AS name FROM information_schema.columns
      WHERE table_schema = current_schema() AND table_name NOT IN ('_prisma_migrations', 'run_history') ORDER BY 1`);
   expect(models.length).toBeGreaterThan(150);
   expect(models.sort()).toEqual(rows.map(({ name }) => name).sort());

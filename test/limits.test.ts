@@ -27,6 +27,9 @@ afterAll(async () => {
   await own.stop();
 });
 
+/** What has a limit of its own has ended by then on the busiest machine; what has none waits for as long as Redis is frozen. */
+const BOUND_MS = 10_000;
+
 /** Runs `work` while Redis accepts bytes and answers nothing. */
 async function whileFrozen<T>(work: () => Promise<T>): Promise<{ result: T; tookMs: number }> {
   own.freeze();
@@ -101,7 +104,7 @@ describe('locks', () => {
     });
     expect(result).toBe('unavailable');
     expect(lease.endReason).toBe('lost');
-    expect(tookMs).toBeLessThan(1_000);
+    expect(tookMs).toBeLessThan(BOUND_MS);
   });
 });
 
@@ -132,7 +135,7 @@ describe('rates', () => {
       return allowed;
     });
     expect(result).toEqual([true, true, true, false]);
-    expect(tookMs).toBeLessThan(2_500);
+    expect(tookMs).toBeLessThan(BOUND_MS);
   });
 });
 
@@ -189,7 +192,7 @@ describe('session state', () => {
   test('a frozen Redis or a state that cannot be stored is an answer, not an error', async () => {
     const { result, tookMs } = await whileFrozen(() => Promise.all([states().get(...where, 0), states().put(...where, state(1)), states().touch(...where)]));
     expect(result).toEqual([undefined, 'failed', false]);
-    expect(tookMs).toBeLessThan(1_000);
+    expect(tookMs).toBeLessThan(BOUND_MS);
     expect(await states().put('acme', 'ada', 'chat-3', { ...state(1), scratchpad: { big: 'x'.repeat(300_000) } })).toBe('failed');
   });
 

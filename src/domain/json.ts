@@ -1,5 +1,6 @@
 // What may enter a row: JSON without NUL, not too deep, not too large. Checked before any statement, so that one run's
 // bad value never fails a group of others.
+import { hash } from 'node:crypto';
 import { MainstayError } from './errors.ts';
 import { MAX_JSON_BYTES, MAX_JSON_DEPTH } from './tunables.ts';
 
@@ -57,3 +58,6 @@ export function canonicalJson(value: unknown): string {
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
       : inner) ?? 'null';
 }
+
+/** Of a request under an idempotency key: 32 hex digits, the first half of its SHA-256. */
+export const requestDigest = (request: unknown): string => hash('sha256', canonicalJson(request)).slice(0, 32);

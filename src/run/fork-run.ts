@@ -1,9 +1,8 @@
 // Begin a new run with the first steps of another: from any checkpoint (fork), or from the last one of a run that did not
 // complete (retry). Recorded steps are taken over and never run again. What the origin did after that point is known to the
 // new run: an effect that succeeded in the very step that failed is returned, any other is asked about before it is repeated.
-import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
-import { canonicalJson } from '../domain/json.ts';
+import { requestDigest } from '../domain/json.ts';
 import { newId } from '../ids.ts';
 import { forkRun, type Fork } from '../store/engine/control.ts';
 import { isUniqueViolation } from '../store/engine/pool.ts';
@@ -42,7 +41,7 @@ const noCheckpoint = (step: number): MainstayError => new MainstayError('no_such
 
 async function fork(deps: ControlDeps, request: RetryRequest, action: string, seq: number | undefined, refuse: (run: AgentRun) => void): Promise<Forked> {
   const { id, scope, idempotencyKey } = request;
-  const requestHash = createHash('sha256').update(canonicalJson({ fork: id, seq: seq ?? null })).digest('hex');
+  const requestHash = requestDigest({ fork: id, seq: seq ?? null });
   const before = idempotencyKey === undefined ? undefined : await deps.store.withTenant(scope, (tx) => runOfKey(tx, idempotencyKey));
   if (before) return sameRequest({ ...before, created: false }, requestHash);
   let start = '';

@@ -2,7 +2,7 @@
 // row; then offers it. Accepted means the row is committed, whether or not Redis is there.
 import { hash } from 'node:crypto';
 import { MainstayError, messageOf } from '../domain/errors.ts';
-import { canonicalJson, storable } from '../domain/json.ts';
+import { canonicalJson, requestDigest, storable } from '../domain/json.ts';
 import { isPriced } from '../domain/prices.ts';
 import { LANES, type Lane } from '../domain/lane.ts';
 import type { Machine } from '../domain/machine.ts';
@@ -175,11 +175,11 @@ function newRun(machine: Machine, request: SubmitRequest, defaultModel: string):
   if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) throw new MainstayError('bad_request', 'metadata must be an object.', { fields: [{ path: 'metadata', message: 'not an object' }] });
   const start = startOf(request);
   const debounce = debounceOf(request, machine.name);
-  const fingerprint = canonicalJson({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }), ...(request.lane === undefined ? {} : { lane: request.lane }), ...(request.deadlineAt === undefined ? {} : { deadlineAt: request.deadlineAt }) });
+  const requestHash = requestDigest({ agent: request.agent, input: request.input ?? null, user, session, priority, metadata, startAt: request.startAt ?? null, delayMs: request.delayMs ?? null, ...(request.expiresInMs === undefined ? {} : { expiresInMs: request.expiresInMs }), ...(request.concurrency === undefined ? {} : { concurrency: request.concurrency }), ...(request.lane === undefined ? {} : { lane: request.lane }), ...(request.deadlineAt === undefined ? {} : { deadlineAt: request.deadlineAt }) });
   return {
     tenant: request.tenant, id: newId(), agent: machine.name, version: machine.version, pool: machine.pool, visible: machine.visible, user, session, parent: request.parent ?? null,
     parentStepSeq: request.parentPlace?.stepSeq ?? null, parentPath: request.parentPlace?.path ?? null, expiresInMs: expiryOf(request),
-    start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash: hash('sha256', fingerprint),
+    start: machine.start, priority, ...concurrencyOf(request), idempotencyKey: name('idempotencyKey', request.idempotencyKey), requestHash,
     metadata: storable(metadata, 'metadata', 16 * 1024), input, model: machine.model ?? defaultModel, budgetMicroUsd: machine.budgetMicroUsd?.toString() ?? null, ...laneOf(request, machine), ...start, ...debounce,
   };
 }

@@ -71,7 +71,7 @@ export async function getToolCall(tx: TenantTx, run: string, stepSeq: number, pa
 /** The run that was made under this key, with the digest of its request. */
 export async function runOfKey(tx: TenantTx, idempotencyKey: string): Promise<{ id: string; requestHash: string } | undefined> {
   const [row] = tx.own(await tx.db.agentRun.findMany({ where: { tenantId: tx.scope.tenant, idempotencyKey }, select: { tenantId: true, userId: true, id: true, requestHash: true } }));
-  return row && { id: row.id, requestHash: Buffer.from(row.requestHash).toString('hex') };
+  return row && { id: row.id, requestHash: Buffer.from(row.requestHash.subarray(0, 16)).toString('hex') };
 }
 
 /** The step a run began with, where one is recorded. */

@@ -57,7 +57,7 @@ test('an agent of ten turns with tools goes through batches alone: no worker is 
   const before = done.length;
   const id = await say('ten turns');
   await parked(id);
-  expect(worker.running).toBe(0);
+  await fleet.until('acme', id, () => worker.running === 0); // its last commit is answered after it is seen
   await answered(id);
   expect(await fleet.run('acme', id)).toMatchObject({ status: 'completed', output: { answer: 'All ten.' } });
   expect(liveCalls()).toEqual([]);

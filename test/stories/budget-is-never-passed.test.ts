@@ -10,6 +10,7 @@ import { pause } from '../../src/clock.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import { startFleet } from '../support/fleet.ts';
+import { dayThatLasts } from '../support/one-day.ts';
 import { useStack } from '../support/stack.ts';
 
 const MODEL = 'claude-sonnet-5-5';
@@ -45,6 +46,7 @@ const actor = defineMachine({
 });
 
 const RESERVE = Number(worstCaseMicroUsd(MODEL, estimateInputTokens(request(1)), 200, Date.now()));
+await dayThatLasts();
 const stack = await useStack();
 const fleet = await startFleet(stack, [ask('spender'), ask('thrifty', { budgetMicroUsd: 1n }), ask('stops', { budgetMicroUsd: 1n, overBudget: 'fail' }), ask('stranger', { model: 'model-of-tomorrow' }), family, actor]);
 const { engine, budgets } = fleet.base;

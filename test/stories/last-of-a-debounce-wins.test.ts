@@ -99,7 +99,7 @@ test('the budget of the last submit is the run’s: raised, taken away and set a
   };
   expect(await fold('10')).toEqual({ keys: [`run:${run}/total`], limit: 10 });
   expect(await fold('25')).toEqual({ keys: [`run:${run}/total`], limit: 25 });
-  expect(await fold(null)).toEqual({ keys: [], limit: null });
+  expect(await fold(null)).toEqual({ keys: null, limit: null });
   expect(await fold('7')).toEqual({ keys: [`run:${run}/total`], limit: 7 });
   expect(await api.fleet.rows(`SELECT FROM budgets WHERE subject LIKE 'run:%'`)).toHaveLength(1);
 });

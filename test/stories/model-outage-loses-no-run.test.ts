@@ -12,6 +12,7 @@ import { wakeRefused } from '../../src/store/engine/refused-calls.ts';
 import { assembleLimits, assembleModel } from '../../workers/assemble.ts';
 import type { ModelDeps } from '../../src/run/call-model.ts';
 import { startFleet } from '../support/fleet.ts';
+import { dayThatLasts } from '../support/one-day.ts';
 import { atFileEnd, useStack } from '../support/stack.ts';
 
 const ask = (name: string, model: string): ReturnType<typeof defineMachine> => defineMachine({
@@ -25,6 +26,7 @@ const ask = (name: string, model: string): ReturnType<typeof defineMachine> => d
 });
 // a model each, so that no story meets another's breaker
 const [OUTAGE, LONELY, LIMITED, POOR, SLOW] = ['claude-sonnet-5-5', 'claude-opus-5', 'claude-haiku-5-5', 'claude-opus-5-5', 'claude-haiku-4-5'];
+await dayThatLasts();
 const stack = await useStack();
 const fleet = await startFleet(stack, [ask('outage', OUTAGE), ask('lonely', LONELY), ask('limited', LIMITED), ask('poor', POOR), ask('slow', SLOW)]);
 const { base, stub } = fleet;

@@ -53,7 +53,7 @@ export interface BoardRun {
 const ms = (time: string): string => `(extract(epoch FROM ${time}) * 1000)::float8`;
 const ROW = `CASE ${BOARD_LISTS.map((list) => `WHEN ${LISTS[list].where} THEN '${list}'`).join(' ')} END AS list,
   r.tenant_id AS tenant, r.id, r.agent, r.version, r.status::text AS status, r.wait_reason::text AS "waitReason", r.user_id AS "user", r.session_id AS session, r.step_seq AS steps, r.attempt, r.priority,
-  r.cost_micro_usd::float8 AS "costMicroUsd", r.metadata, pg_column_size(r.input) AS "inputBytes", pg_column_size(r.output) AS "outputBytes", r.error_code AS "errorCode", r.error_message AS "errorMessage",
+  coalesce(r.cost_micro_usd, 0)::float8 AS "costMicroUsd", r.metadata, pg_column_size(r.input) AS "inputBytes", pg_column_size(r.output) AS "outputBytes", r.error_code AS "errorCode", r.error_message AS "errorMessage",
   r.cancel_requested_at IS NOT NULL AS "cancelRequested", (SELECT f.id FROM agent_runs f WHERE f.tenant_id = r.tenant_id AND f.idempotency_key = 'retry:' || r.id) AS "retriedAs",
   ${ms('r.created_at')} AS "createdMs", CASE WHEN r.finished_at IS NULL THEN ${ms('r.wake_at')} END AS "wakeMs", ${ms('r.started_at')} AS "startedMs", ${ms('r.finished_at')} AS "finishedMs"`;
 

@@ -53,8 +53,8 @@ const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR 
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
-/** What its model calls used and cost. */
-const SUMS = `(input_tokens, output_tokens, cost_micro_usd) = (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0), coalesce(sum(m.output_tokens), 0), coalesce(sum(m.cost_micro_usd), 0)
+/** What its model calls used and cost; null without any. */
+const SUMS = `(input_tokens, output_tokens, cost_micro_usd) = (SELECT sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), sum(m.output_tokens), sum(m.cost_micro_usd)
       FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)`;
 /** Its step has no next one: that tells it. */
 const TOLD = `(event = 'run.completed' AND advance = 1 AND next IS NULL)`;

@@ -100,7 +100,7 @@ export interface Fork {
   /** The machine's first step, for a fork from 0. */
   readonly start: string;
   readonly idempotencyKey: string | undefined;
-  /** hex SHA-256 of the request */
+  /** 32 hex digits: see `requestDigest`. Rows of before it hold the whole SHA-256. */
   readonly requestHash: string;
 }
 
@@ -118,7 +118,7 @@ export function forkRun(pool: EnginePool, fork: Fork): Promise<'no_checkpoint' |
     const next = seq === 0 ? fork.start : origin.next;
     if (seq < 0 || seq > origin.seq || next === null) return 'no_checkpoint' as const;
     if (fork.idempotencyKey !== undefined) {
-      const before = await client.query<{ id: string; hash: string }>(`SELECT id, encode(request_hash, 'hex') AS hash FROM agent_runs WHERE tenant_id = $1 AND idempotency_key = $2`, [tenant, fork.idempotencyKey]);
+      const before = await client.query<{ id: string; hash: string }>(`SELECT id, encode(substring(request_hash FOR 16), 'hex') AS hash FROM agent_runs WHERE tenant_id = $1 AND idempotency_key = $2`, [tenant, fork.idempotencyKey]);
       if (before.rows[0]) return { id: before.rows[0].id, created: false, requestHash: before.rows[0].hash };
     }
     await client.query(`

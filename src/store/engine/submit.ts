@@ -27,7 +27,7 @@ export interface NewRun {
   readonly concurrencyKey: string | null;
   readonly concurrencyLimit: number | null;
   readonly idempotencyKey: string | null;
-  /** hex SHA-256 of the request */
+  /** 32 hex digits: see `requestDigest`. Rows of before it hold the whole SHA-256. */
   readonly requestHash: string;
   /** JSON text */
   readonly metadata: string;
@@ -81,7 +81,7 @@ const FOLD = `ON CONFLICT (tenant_id, debounce_key) WHERE debounce_key IS NOT NU
     request_hash = excluded.request_hash, metadata = excluded.metadata, input = excluded.input, debounced = o.debounced + 1, event_seq = o.event_seq + 1,
     wake_at = CASE WHEN o.status = 'queued' THEN ${MOVED} ELSE o.wake_at END, resume_at = CASE WHEN o.wait_reason = 'paused' THEN ${MOVED} ELSE o.resume_at END,
     expires_at = ${MOVED} + (excluded.expires_at - excluded.wake_at),
-    budget_keys = CASE WHEN excluded.budget_micro_usd IS NULL THEN '{}' ELSE ARRAY['run:' || o.id || '/total'] END`;
+    budget_keys = CASE WHEN excluded.budget_micro_usd IS NOT NULL THEN ARRAY['run:' || o.id || '/total'] END`;
 
 // A session's counter is raised by as many places as the group has runs for it; a run repeated under its key leaves a gap.
 const PLACED = {
@@ -122,7 +122,7 @@ SELECT r.id, r.status::text AS status, ceil(extract(epoch FROM r.wake_at - now()
 FROM r LEFT JOIN tenants t ON t.id = r.tenant_id`;
 
 const EXISTING = `
-SELECT k.ord::int AS ord, r.id, encode(r.request_hash, 'hex') AS hash, r.status::text AS status, (extract(epoch FROM r.created_at) * 1000)::float8 AS created
+SELECT k.ord::int AS ord, r.id, encode(substring(r.request_hash FOR 16), 'hex') AS hash, r.status::text AS status, (extract(epoch FROM r.created_at) * 1000)::float8 AS created
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(tenant, key, ord) JOIN agent_runs r ON r.tenant_id = k.tenant AND r.idempotency_key = k.key`;
 
 // An earlier run of the bulk itself counts as well: places are taken in order. LATERAL, so that each session is looked up by its
