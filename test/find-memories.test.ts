@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { readConfig } from '../src/config.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
 import { MainstayError } from '../src/domain/errors.ts';
+import type { VectorSearch } from '../src/domain/vector-index.ts';
 import { newId } from '../src/ids.ts';
 import { makeLog } from '../src/log.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
@@ -59,6 +60,26 @@ beforeAll(async () => {
 
 test('what is asked in other words is found by meaning', async () => {
   expect((await find('How should I get in touch with her?')).statements.slice(0, 2)).toContain('Ada prefers to be written to by e-mail.');
+});
+
+test('neighbours looked up as the lists come, in whichever order, are those looked up afterwards', async () => {
+  const question = 'Which train do we take to the conference?';
+  const heardOf = async (order: 'as they come' | 'reversed' | 'never'): Promise<{ places: number | undefined; scores: unknown }> => {
+    const lists: Parameters<NonNullable<VectorSearch['heard']>>[0][] = [];
+    const with_: FindDeps = { ...deps, index: { ...index, search: async (collection, request) => {
+      const found = await index.search(collection, { ...request, heard: (hits) => { lists.push(hits); } });
+      if (order !== 'never') for (const hits of order === 'reversed' ? lists.toReversed() : lists) request.heard?.(hits);
+      return found;
+    } } };
+    const searched = await searchIndex(with_, { tenant: 'acme', user: 'ada', agent: 'helper', query: question });
+    expect(lists.map((hits) => hits.map(({ id }) => id)).sort()).toEqual([searched.lists!.dense, searched.lists!.sparse].map((hits) => hits.map(({ id }) => id)).sort());
+    const { fused } = await store.withStatements({ tenant: 'acme', user: 'ada' }, (tx) => rankFound(with_, tx, { tenant: 'acme', user: 'ada', agent: 'helper', query: question }, searched));
+    return { places: searched.places?.length, scores: fused };
+  };
+  const [come, reversed, never] = [await heardOf('as they come'), await heardOf('reversed'), await heardOf('never')];
+  expect(come.places).toBeGreaterThan(5);
+  expect(never.places).toBeUndefined();
+  expect([come.scores, reversed.scores]).toEqual([never.scores, never.scores]);
 });
 
 test('a fact that stands in two scopes is told once', async () => {

@@ -43,6 +43,8 @@ export interface VectorSearch {
   /** Hits per list, 1 to 1,000. */
   readonly limit: number;
   readonly timeoutMs: number;
+  /** Told of each list as it comes, before the other: what is done with one alone need not wait. Must not throw. */
+  readonly heard?: ((hits: readonly Hit[]) => void) | undefined;
 }
 
 /** `rank` counts from 1. Dense scores are cosines; sparse ones are BM25, higher is better, comparable within one list only. */

@@ -382,19 +382,19 @@ const flush = async (session: Session): Promise<void> => {
 async function search(session: Session, collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }> {
   const searches = searchesOf(request, session.options);
   const [dense, sparse] = await Promise.all([searches.dense ? hits(session, collection, request, searches.dense) : [], searches.sparse ? hits(session, collection, request, searches.sparse) : []]);
-  return { dense, sparse: sparse.map((hit) => ({ ...hit, score: Math.abs(hit.score) })) }; // Milvus Lite's BM25 scores are negative
+  return { dense, sparse };
 }
 
 async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
-  const { filter, exprValues } = filterOf(collection, request);
-  const reply = await asked(session, 'a search', () => session.client.search({
-    collection_name: nameOf(session, collection), ...list, filter, exprValues, limit: request.limit,
+  const rows = (await asked(session, 'a search', () => session.client.search({
+    collection_name: nameOf(session, collection), ...list, ...filterOf(collection, request), limit: request.limit,
     output_fields: ['id', 'tenant_id', 'user_id', 'agent', 'scope'], consistency_level, timeout: request.timeoutMs,
-  }));
-  const rows = reply.results as readonly Record<string, unknown>[];
+  }))).results as readonly Record<string, unknown>[];
   const visible = rows.filter((row) => isVisible(collection, { tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
   if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
-  return visible.map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 }));
+  const found = visible.map((row, index) => ({ id: String(row['id']), score: (list.metric_type === 'BM25' ? Math.abs : Number)(Number(row['score'])), rank: index + 1 })); // Milvus Lite's BM25 scores are negative
+  request.heard?.(found);
+  return found;
 }
 
 const close = async ({ client }: Session): Promise<void> => { await client.closeConnection().catch(() => undefined); };

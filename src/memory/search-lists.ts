@@ -56,9 +56,9 @@ export async function embedQuery(deps: SearchDeps, query: string): Promise<numbe
 export type Lists = Awaited<ReturnType<VectorIndex['search']>>;
 
 /** Undefined: the index did not answer. */
-export async function listsOf(deps: SearchDeps, collection: VectorCollection, { tenant, user, agent, type, vector, text, limit }: Omit<VectorSearch, 'timeoutMs'>): Promise<Lists | undefined> {
+export async function listsOf(deps: SearchDeps, collection: VectorCollection, { tenant, user, agent, type, vector, text, limit, heard }: Omit<VectorSearch, 'timeoutMs'>): Promise<Lists | undefined> {
   try {
-    return await deps.index.search(collection, { tenant, user, agent, type, vector, text, limit, timeoutMs: RECALL_TIMEOUT_MS });
+    return await deps.index.search(collection, { tenant, user, agent, type, vector, text, limit, heard, timeoutMs: RECALL_TIMEOUT_MS });
   } catch (error) {
     degrade(deps, codeOf(error, 'index_unavailable'));
     return undefined;
