@@ -64,7 +64,7 @@ test('what is asked in other words is found by meaning', async () => {
 
 test('neighbours looked up as the lists come, in whichever order, are those looked up afterwards', async () => {
   const question = 'Which train do we take to the conference?';
-  const heardOf = async (order: 'as they come' | 'reversed' | 'never'): Promise<{ places: number | undefined; scores: unknown }> => {
+  const heardOf = async (order: 'as they come' | 'reversed' | 'never'): Promise<{ places: string[] | undefined; scores: unknown }> => {
     const lists: Parameters<NonNullable<VectorSearch['heard']>>[0][] = [];
     const with_: FindDeps = { ...deps, index: { ...index, search: async (collection, request) => {
       const found = await index.search(collection, { ...request, heard: (hits) => { lists.push(hits); } });
@@ -74,10 +74,11 @@ test('neighbours looked up as the lists come, in whichever order, are those look
     const searched = await searchIndex(with_, { tenant: 'acme', user: 'ada', agent: 'helper', query: question });
     expect(lists.map((hits) => hits.map(({ id }) => id)).sort()).toEqual([searched.lists!.dense, searched.lists!.sparse].map((hits) => hits.map(({ id }) => id)).sort());
     const { fused } = await store.withStatements({ tenant: 'acme', user: 'ada' }, (tx) => rankFound(with_, tx, { tenant: 'acme', user: 'ada', agent: 'helper', query: question }, searched));
-    return { places: searched.places?.length, scores: fused };
+    return { places: searched.places?.map(({ id }) => id), scores: fused };
   };
   const [come, reversed, never] = [await heardOf('as they come'), await heardOf('reversed'), await heardOf('never')];
-  expect(come.places).toBeGreaterThan(5);
+  expect(come.places!.length).toBeGreaterThan(5);
+  expect([come.places, reversed.places]).toEqual([[...come.places!].sort(), come.places]); // all of both lists, in one order
   expect(never.places).toBeUndefined();
   expect([come.scores, reversed.scores]).toEqual([never.scores, never.scores]);
 });
