@@ -72,14 +72,14 @@ export function setBudget(pool: EnginePool, { tenant, subject, window, limitMicr
 export async function wantBudgetIfHeld(pool: EnginePool, place: Place, key: string, amountMicroUsd: bigint): Promise<{ readonly inboxSeq: number; readonly dueInMs: number | null } | undefined> {
   const { rows } = await pool.query<{ inboxSeq: number; dueInMs: number | null }>(`
     WITH h AS (UPDATE agent_runs r SET wants_budget = $5, wants_micro_usd = $6 WHERE r.tenant_id = $1 AND r.id = $2 AND ${IS_HELD_BY('r', '$3', '$4')} RETURNING r.tenant_id, r.inbox_seq),
-    g AS (UPDATE budgets g SET wanted = g.wanted + 1 FROM h WHERE g.tenant_id = h.tenant_id AND g.key = $5 RETURNING ${endOf('g')} AS ends)
+    g AS (UPDATE budgets g SET wanted = abs(g.wanted) + 1 FROM h WHERE g.tenant_id = h.tenant_id AND g.key = $5 RETURNING ${endOf('g')} AS ends)
     SELECT h.inbox_seq AS "inboxSeq", (extract(epoch FROM (SELECT ends FROM g) - clock_timestamp()) * 1000)::float8 AS "dueInMs" FROM h`,
   [place.tenant, place.run, place.fence, place.claimedBy, key, amountMicroUsd]);
   return rows[0];
 }
 
 /** Wakes runs that wait for room in a budget: the oldest whose needs fit together, or all where it is gone. `wanted`: as it was
- *  seen before; when nobody is left it is forgotten, unless somebody came since. */
+ *  seen before; when nobody is left it is forgotten, unless somebody came since: the count goes on, so that no later word looks like this one. */
 export async function wakeForBudget(pool: EnginePool, tenant: string, key: string, wanted: number): Promise<(Ready & { dueInMs: number })[]> {
   const { rows } = await pool.query<Ready & { dueInMs: number; left: number }>(`
     WITH room AS (SELECT coalesce((SELECT ${roomOf('g')} FROM budgets g WHERE g.tenant_id = $1 AND g.key = $2), 9000000000000000000) AS room),
@@ -89,7 +89,7 @@ export async function wakeForBudget(pool: EnginePool, tenant: string, key: strin
     u AS (UPDATE agent_runs r SET ${WOKEN}, wants_budget = NULL, wants_micro_usd = NULL FROM h WHERE r.tenant_id = h.tenant_id AND r.id = h.id RETURNING r.*)
     SELECT (SELECT count(*) FROM waits)::int - (SELECT count(*) FROM u)::int AS left, x.* FROM (SELECT 1) one LEFT JOIN LATERAL (
       SELECT ${READY}, 0::float8 AS "dueInMs" FROM u r LEFT JOIN tenants t ON t.id = r.tenant_id WHERE r.status = 'queued') x ON true`, [tenant, key]);
-  if (rows[0]?.left === 0) await pool.query(`UPDATE budgets SET wanted = 0 WHERE tenant_id = $1 AND key = $2 AND wanted = $3`, [tenant, key, wanted]);
+  if (rows[0]?.left === 0) await pool.query(`UPDATE budgets SET wanted = -wanted WHERE tenant_id = $1 AND key = $2 AND wanted = $3 AND wanted > 0`, [tenant, key, wanted]);
   return rows.filter(({ id }) => (id as string | null) !== null);
 }
 

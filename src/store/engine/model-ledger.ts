@@ -111,7 +111,7 @@ export interface ModelOutcome {
 export interface ModelSettlement { readonly place: Place; readonly attempt: number; readonly outcome: ModelOutcome }
 
 /** What a settlement did to a budget that somebody should hear of: most of it is spent, or a call that was refused may fit now. */
-export interface BudgetNews { readonly tenant: string; readonly key: string; readonly crossed: boolean; /** Refusals so far; 0 = nobody waits. */ readonly wanted: number }
+export interface BudgetNews { readonly tenant: string; readonly key: string; readonly crossed: boolean; /** Refusals so far; below 1 = nobody waits. */ readonly wanted: number }
 
 const SETTLE = `
 WITH c AS MATERIALIZED (
