@@ -23,8 +23,8 @@ test('a run that leaves word again while a late look for waiting runs comes to n
   await wakeForBudget(pool, TENANT, KEY, seen);
   expect(await word()).toEqual({ word: null });
   let looked = false;
-  const late = { query: async (...args: Parameters<EnginePool['query']>) => {
-    const answer: unknown = await pool.query(...args);
+  const late = { query: async (text: string, values: unknown[]) => {
+    const answer = await pool.query(text, values);
     if (!looked) { looked = true; await wants(); }
     return answer;
   } } as unknown as EnginePool;
