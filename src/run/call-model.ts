@@ -15,7 +15,7 @@ import type { Breakers } from '../limits/breakers.ts';
 import type { Governor } from '../limits/governor.ts';
 import type { Quotas } from '../limits/quotas.ts';
 import type { Metrics } from '../metrics.ts';
-import { wantBudgetIfHeld } from '../store/engine/budgets.ts';
+import { unwantBudgetIfHeld, wantBudgetIfHeld } from '../store/engine/budgets.ts';
 import type { Engine } from '../store/engine/engine.ts';
 import type { Place } from '../store/engine/ledger.ts';
 import type { ModelIntent, ModelOutcome } from '../store/engine/model-ledger.ts';
@@ -114,10 +114,14 @@ export async function reserve(deps: ModelDeps, { failsOverBudget, sawInbox }: Pi
   if (answer === 'fenced') throw fenced();
   if (intent.reservedMicroUsd === null) throw new MainstayError('model_unpriced', `There is no price for the model "${model}", and the budget of ${whoseBudget(answer.exhausted)} has to know it.`);
   if (failsOverBudget && answer.exhausted.startsWith('run:')) throw new MainstayError('budget_exceeded', 'The run has no room left in its own budget.');
-  const word = await wantBudgetIfHeld(deps.engine.pool, place, answer.exhausted, intent.reservedMicroUsd);
+  const key = answer.exhausted;
+  const word = await wantBudgetIfHeld(deps.engine.pool, place, key, intent.reservedMicroUsd);
   if (!word) throw fenced();
   answer = await deps.engine.reserveModelCall(intent);
-  if (answer === 'reserved') return undefined;
+  if (answer === 'reserved') {
+    await unwantBudgetIfHeld(deps.engine.pool, place, key).catch(() => undefined); // maintenance finds who is not woken for it
+    return undefined;
+  }
   if (answer === 'fenced') throw fenced();
   faultPoint('budget-wanted');
   sawInbox(word.inboxSeq);

@@ -9,6 +9,7 @@ import { wakeForRoom } from '../../src/store/engine/budgets.ts';
 import { pause } from '../../src/clock.ts';
 import { defineTool } from '../../src/tools/define-tool.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
+import { eventually } from '../support/agent-process.ts';
 import { startFleet } from '../support/fleet.ts';
 import { dayThatLasts } from '../support/one-day.ts';
 import { useStack } from '../support/stack.ts';
@@ -73,7 +74,10 @@ test('twenty runs at once on a budget for a few: all end in turn as room is made
   await set(limit);
   const before = fleet.stub.calls().length;
   const runs = await Promise.all(Array.from({ length: 20 }, (_, n) => submit('spender', { n })));
-  await Promise.all(runs.map((id) => fleet.ended(tenant, id)));
+  // News of room is an afterthought: who missed it is found by the sweep, as in a fleet.
+  const ends = Promise.all(runs.map((id) => fleet.ended(tenant, id)));
+  await eventually('all to have ended', async () => { await wakeForRoom(pool); return (await pool.query(`SELECT FROM agent_runs WHERE tenant_id = $1 AND finished_at IS NULL`, [tenant])).rowCount === 0; });
+  await ends;
   const after = await rowOf('tenant/total');
   expect(after.spent).toBeLessThanOrEqual(limit);
   expect(after.reserved).toBe(0);

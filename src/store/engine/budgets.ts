@@ -78,6 +78,12 @@ export async function wantBudgetIfHeld(pool: EnginePool, place: Place, key: stri
   return rows[0];
 }
 
+/** Takes the word back: the run has found room after all, and would else be woken in the place of one that waits. */
+export async function unwantBudgetIfHeld(pool: EnginePool, place: Place, key: string): Promise<void> {
+  await pool.query(`UPDATE agent_runs r SET wants_budget = NULL, wants_micro_usd = NULL WHERE r.tenant_id = $1 AND r.id = $2 AND ${IS_HELD_BY('r', '$3', '$4')} AND r.wants_budget = $5`,
+    [place.tenant, place.run, place.fence, place.claimedBy, key]);
+}
+
 /** Wakes runs that wait for room in a budget: the oldest whose needs fit together, or all where it is gone. `wanted`: as it was
  *  seen before; when nobody is left it is forgotten, unless somebody came since: the count goes on, so that no later word looks like this one. */
 export async function wakeForBudget(pool: EnginePool, tenant: string, key: string, wanted: number): Promise<(Ready & { dueInMs: number })[]> {
