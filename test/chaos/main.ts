@@ -10,16 +10,15 @@ import { startMilvusLite } from '../../src/dev/servers/milvus-lite.ts';
 import { preparePython } from '../../src/dev/servers/python.ts';
 import { defaultStateDir } from '../../src/dev/servers/stack.ts';
 import { FAULT_POINTS } from '../../src/fault-points.ts';
+import { catchMutant } from './catch-mutant.ts';
 import { FAULT_KINDS, FAULTS, type FaultKind } from './faults.ts';
 import { INVARIANT_IDS, INVARIANTS } from './invariants.ts';
-import { caughtBy, MUTANT_NAMES, MUTANTS, type MutantName } from './mutants.ts';
+import { MUTANT_NAMES, MUTANTS, type MutantName } from './mutants.ts';
 import { runChaos, type ChaosReport } from './run-chaos.ts';
 import { KNOWN_SEEDS } from './seeds.ts';
 
 const USAGE = 'usage: npm run chaos -- [--seed N] [--minutes M] [--json FILE] [--faults KIND,…] | --mutant NAME|all [--seed N] | --regressions | --list-faults\n';
 const MUTANT_MINUTES = 0.4;
-/** What a mutant leaves unfinished is not waited for as long. */
-const MUTANT_REST_MS = 15_000;
 
 interface Options { readonly seed: number; readonly minutes: number | undefined; readonly json: string | undefined; readonly faults: readonly FaultKind[] | undefined; readonly mutants: readonly MutantName[]; readonly regressions: boolean; readonly list: boolean }
 
@@ -69,18 +68,19 @@ async function withMilvus<T>(work: (address: string) => Promise<T>): Promise<T> 
 function keep(json: string | undefined, value: unknown): void { if (json !== undefined) writeFileSync(json, `${JSON.stringify(value, null, 2)}\n`); }
 
 async function mutants({ mutants: names, seed, minutes = MUTANT_MINUTES, json }: Options, milvusAddress: string): Promise<number> {
-  let missed = 0;
+  const missed: MutantName[] = [];
   const reports: ChaosReport[] = [];
-  for (const name of names) {
-    const report = await runChaos({ seed, minutes, milvusAddress, mutant: name, restMs: MUTANT_REST_MS, say });
-    print(report);
-    const caught = caughtBy(name, report.violations);
-    say(caught.length > 0 ? `\nmutant ${name} is caught by ${caught.join(', ')}` : `\nmutant ${name} is NOT CAUGHT: ${MUTANTS[name].breaks.join(' or ')} should have broken`);
-    if (caught.length === 0) missed++;
+  for (const mutant of names) {
+    const { report, caught } = await catchMutant({ seed, minutes, milvusAddress, mutant, say }, (report, caught) => {
+      print(report);
+      say(`\nmutant ${mutant} is ${caught.length > 0 ? `caught by ${caught.join(', ')}` : 'not caught'} with seed ${report.seed}`);
+    });
+    if (caught.length === 0) missed.push(mutant);
     reports.push(report);
   }
+  for (const name of missed) say(`mutant ${name} is NOT CAUGHT: ${MUTANTS[name].breaks.join(' or ')} should have broken`);
   keep(json, names.length === 1 ? reports[0] : reports);
-  return names.length === 1 ? 1 - missed : Math.min(1, missed);
+  return names.length === 1 ? 1 - missed.length : Math.min(1, missed.length);
 }
 
 async function seeds({ seed, minutes = 1, json, faults, regressions }: Options, milvusAddress: string): Promise<number> {

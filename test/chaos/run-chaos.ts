@@ -70,7 +70,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { seed, minutes, say = () => undefined } = options;
   const mutant: Mutant | undefined = options.mutant === undefined ? undefined : MUTANTS[options.mutant];
   const faults = options.faults ?? mutant?.faults ?? MIX;
-  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], strikes: mutant?.points && { points: mutant.points, actions: ['kill'] } });
+  const stand = await Stand.start({ seed, milvusAddress: options.milvusAddress, fleet: options.fleet ?? FLEET, leaseMs: LEASE_MS, postgres: options.postgres, broken: mutant?.guards ?? [], strikes: mutant?.strikes });
   try {
     const traffic = await Traffic.open(stand, { seed, runsPerSecond: RUNS_PER_SECOND, ...(mutant ? { emphasis: mutant.runs } : {}) });
     const people = new People(stand, traffic);

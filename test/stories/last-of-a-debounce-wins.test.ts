@@ -31,9 +31,9 @@ const HOUR_MS = 3_600_000;
 interface More { readonly agent?: string; readonly user?: string; readonly session?: string; readonly metadata?: object; readonly priority?: number; readonly expiresInMs?: number; readonly hold?: string }
 const submit = (n: number, debounce: Debounce, { agent = 'still', hold, ...more }: More = {}): Promise<SubmitResult> => base.submit({ tenant: 'acme', door: 'test', agent, input: { n, hold }, debounce, ...more });
 interface Row { n: number; folded: number; events: number; wakes: number | null; resumes: number | null; expires: number | null; priority: number; metadata: unknown }
-/** Times in whole seconds after the first submit. */
-const row = async (id: string): Promise<Row | undefined> => (await api.fleet.rows<Row>(`SELECT (input ->> 'n')::int AS n, debounced AS folded, event_seq AS events, priority, metadata, round(extract(epoch FROM wake_at - created_at))::int AS wakes,
-  round(extract(epoch FROM resume_at - created_at))::int AS resumes, round(extract(epoch FROM expires_at - wake_at))::int AS expires FROM agent_runs WHERE id = $1`, [id]))[0];
+/** Times in seconds after the first submit, rounded to tens: a slow machine takes some between two. */
+const row = async (id: string): Promise<Row | undefined> => (await api.fleet.rows<Row>(`SELECT (input ->> 'n')::int AS n, debounced AS folded, event_seq AS events, priority, metadata, round(extract(epoch FROM wake_at - created_at), -1)::int AS wakes,
+  round(extract(epoch FROM resume_at - created_at), -1)::int AS resumes, round(extract(epoch FROM expires_at - wake_at), -1)::int AS expires FROM agent_runs WHERE id = $1`, [id]))[0];
 const age = (id: string, seconds: number): Promise<unknown[]> => api.fleet.rows(`UPDATE agent_runs SET created_at = created_at - $2 * interval '1 second', wake_at = wake_at - $2 * interval '1 second', debounce_until = debounce_until - $2 * interval '1 second' WHERE id = $1`, [id, seconds]);
 
 test('five submits are one run of the last one’s input, and its history counts them', async () => {

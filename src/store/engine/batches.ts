@@ -2,7 +2,7 @@
 // attempt in the ledger, its budgets and its run's wake-up change in one transaction, so that none is paid twice or lost;
 // whatever is done again finds no item any more.
 import { WOKEN } from './inbox.ts';
-import { settleModelCalls, type BudgetNews, type ModelOutcome } from './model-ledger.ts';
+import { RUN_SUMS, settleModelCalls, type BudgetNews, type ModelOutcome } from './model-ledger.ts';
 import { inTransaction, type EnginePool } from './pool.ts';
 import { READY, type Ready } from './sweeps.ts';
 
@@ -145,8 +145,7 @@ h AS MATERIALIZED (SELECT r.tenant_id, r.id, r.finished_at FROM (SELECT DISTINCT
 u AS (UPDATE agent_runs r SET ${WOKEN} FROM h WHERE r.tenant_id = h.tenant_id AND r.id = h.id AND h.finished_at IS NULL RETURNING r.*)
 SELECT (SELECT json_agg(d.id) FROM d) AS taken, x.* FROM (SELECT 1) one LEFT JOIN LATERAL (SELECT ${READY} FROM u r LEFT JOIN tenants t ON t.id = r.tenant_id WHERE r.status = 'queued') x ON true`;
 /** What a run cost is summed at its end: what is booked after that is added. */
-const TOTALS = `UPDATE agent_runs r SET (input_tokens, output_tokens, cost_micro_usd) = (SELECT coalesce(sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), 0), coalesce(sum(m.output_tokens), 0), coalesce(sum(m.cost_micro_usd), 0)
-  FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id) FROM unnest($1::text[], $2::uuid[]) AS n(t, i) WHERE r.tenant_id = n.t AND r.id = n.i AND r.finished_at IS NOT NULL`;
+const TOTALS = `UPDATE agent_runs r SET ${RUN_SUMS} FROM unnest($1::text[], $2::uuid[]) AS n(t, i) WHERE r.tenant_id = n.t AND r.id = n.i AND r.finished_at IS NOT NULL`;
 
 /** Settles items with what became of them, each once. */
 export function settleItems(pool: EnginePool, results: readonly { readonly item: BatchItem; readonly outcome: ModelOutcome }[]): Promise<Settled> {

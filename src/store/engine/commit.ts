@@ -5,6 +5,7 @@
 import type { RunStatus, WaitReason } from '../../domain/status.ts';
 import { guarded } from '../../guards.ts';
 import { BY_NEWS } from './inbox.ts';
+import { RUN_SUMS } from './model-ledger.ts';
 import { asLeanJson, isConnectionError, type EnginePool } from './pool.ts';
 
 export interface Commit {
@@ -53,9 +54,6 @@ const UNREAD = `(c.status = 'waiting' AND (r.cancel_requested_at IS NOT NULL OR 
 /** Somebody wants it paused: at a checkpoint, a retry or a wait it stops here. */
 const PAUSES = `(NOT (${guarded('pause-parks', 'r.pause_requested_at IS NULL')}) AND c.status NOT IN ${ENDED})`;
 const GOES_ON = `(c.status = 'running' AND NOT ${PAUSES})`;
-/** What its model calls used and cost; null without any. */
-const SUMS = `(input_tokens, output_tokens, cost_micro_usd) = (SELECT sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), sum(m.output_tokens), sum(m.cost_micro_usd)
-      FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)`;
 /** Its step has no next one: that tells it. */
 const TOLD = `(event = 'run.completed' AND advance = 1 AND next IS NULL)`;
 const SESSION = `, w AS (
@@ -93,7 +91,7 @@ WITH c AS MATERIALIZED (
     finished_at = CASE WHEN c.status IN ${ENDED} THEN now() END,
     holds_session = r.holds_session AND c.status NOT IN ${ENDED},
     memory_state = CASE WHEN c.status IN ${ENDED} THEN c.memory ELSE r.memory_state END,
-    ${SUMS}
+    ${RUN_SUMS}
   FROM c WHERE r.tenant_id = c.t AND r.id = c.i AND ${guarded('commit-fence', 'r.fence = c.fence AND r.claimed_by = c.holder')} AND ${guarded('commit-seq', 'r.step_seq = c.seq')}
   RETURNING r.tenant_id, r.id, r.user_id, r.session_id, r.status, r.step_seq, r.event_seq, r.cancel_requested_at, (r.wait_reason IS NOT DISTINCT FROM 'paused')::int AS paused,
     c.step, c.next, c.data, c.data_blob, c.ms, c.fence, c.advance, c.event, c.event_data, c.session_state, c.messages
@@ -132,7 +130,7 @@ const CHECKPOINT = STEPS({ from: '$12::float8[]', as: 'step_ms', set: `next_step
   where: ` AND ${guarded('pause-parks', 'r.pause_requested_at IS NULL')}`, events: '' });
 const COMPLETION = STEPS({ from: `${listOf('$12')}, $13::text[], $14::memory_state[]`, as: 'output, output_blob, memory',
   set: `status = 'completed', wait_reason = NULL, fence = -r.fence, claimed_by = NULL, step_deadline_at = NULL, step_claims = 0, event_seq = r.event_seq + 2, output = coalesce(c.output, r.output), output_blob = coalesce(c.output_blob, r.output_blob),
-    error_code = NULL, error_message = NULL, finished_at = now(), memory_state = c.memory, resume_at = NULL, holds_session = false, ${SUMS}`,
+    error_code = NULL, error_message = NULL, finished_at = now(), memory_state = c.memory, resume_at = NULL, holds_session = false, ${RUN_SUMS}`,
   where: '', events: ' - 1' });
 
 /** A step is recorded, the same worker goes on, and nothing else is to be said. */

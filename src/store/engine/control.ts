@@ -100,7 +100,7 @@ export interface Fork {
   /** The machine's first step, for a fork from 0. */
   readonly start: string;
   readonly idempotencyKey: string | undefined;
-  /** 32 hex digits: see `requestDigest`. Rows of before it hold the whole SHA-256. */
+  /** 32 hex digits: see `requestDigest`. Older rows, and those made by SQL, hold the whole SHA-256. */
   readonly requestHash: string;
 }
 

@@ -26,6 +26,10 @@ export interface ModelIntent {
 /** `exhausted`: the key of a budget that has no room; nothing is reserved then. */
 export type Reserved = 'reserved' | 'fenced' | { readonly exhausted: string };
 
+/** What a run's calls used and cost, for `UPDATE agent_runs r`; null without any. */
+export const RUN_SUMS = `(input_tokens, output_tokens, cost_micro_usd) = (
+    SELECT sum(m.input_tokens + m.cache_read_tokens + m.cache_write_5m_tokens + m.cache_write_1h_tokens), sum(m.output_tokens), sum(m.cost_micro_usd) FROM model_calls m WHERE m.tenant_id = r.tenant_id AND m.run_id = r.id)`;
+
 const HELD = guarded('ledger-held', IS_HELD_BY('r', 'c.fence', 'c.holder'));
 /** More than any budget has, and a group of them still fits its type. */
 const UNPRICED = 9_000_000_000_000_000;

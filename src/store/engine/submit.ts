@@ -27,7 +27,7 @@ export interface NewRun {
   readonly concurrencyKey: string | null;
   readonly concurrencyLimit: number | null;
   readonly idempotencyKey: string | null;
-  /** 32 hex digits: see `requestDigest`. Rows of before it hold the whole SHA-256. */
+  /** 32 hex digits: see `requestDigest`. Older rows, and those made by SQL, hold the whole SHA-256. */
   readonly requestHash: string;
   /** JSON text */
   readonly metadata: string;
