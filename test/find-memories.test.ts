@@ -62,25 +62,26 @@ test('what is asked in other words is found by meaning', async () => {
   expect((await find('How should I get in touch with her?')).statements.slice(0, 2)).toContain('Ada prefers to be written to by e-mail.');
 });
 
-test('neighbours looked up as the lists come, in whichever order, are those looked up afterwards', async () => {
+test('neighbours of the list that came first are looked up at once, and in whichever order the lists come all count the same', async () => {
   const question = 'Which train do we take to the conference?';
-  const heardOf = async (order: 'as they come' | 'reversed' | 'never'): Promise<{ places: string[] | undefined; scores: unknown }> => {
+  const heardOf = async (order: 'long first' | 'short first' | 'never'): Promise<{ first: string[]; places: string[] | undefined; scores: unknown }> => {
     const lists: Parameters<NonNullable<VectorSearch['heard']>>[0][] = [];
     const with_: FindDeps = { ...deps, index: { ...index, search: async (collection, request) => {
       const found = await index.search(collection, { ...request, heard: (hits) => { lists.push(hits); } });
-      if (order !== 'never') for (const hits of order === 'reversed' ? lists.toReversed() : lists) request.heard?.(hits);
+      lists.sort((a, b) => (order === 'long first' ? b.length - a.length : a.length - b.length));
+      if (order !== 'never') for (const hits of lists) request.heard?.(hits);
       return found;
     } } };
     const searched = await searchIndex(with_, { tenant: 'acme', user: 'ada', agent: 'helper', query: question });
     expect(lists.map((hits) => hits.map(({ id }) => id)).sort()).toEqual([searched.lists!.dense, searched.lists!.sparse].map((hits) => hits.map(({ id }) => id)).sort());
     const { fused } = await store.withStatements({ tenant: 'acme', user: 'ada' }, (tx) => rankFound(with_, tx, { tenant: 'acme', user: 'ada', agent: 'helper', query: question }, searched));
-    return { places: searched.places?.map(({ id }) => id), scores: fused };
+    return { first: lists[0]!.map(({ id }) => id).sort(), places: searched.places?.map(({ id }) => id), scores: fused };
   };
-  const [come, reversed, never] = [await heardOf('as they come'), await heardOf('reversed'), await heardOf('never')];
-  expect(come.places!.length).toBeGreaterThan(5);
-  expect([come.places, reversed.places]).toEqual([[...come.places!].sort(), come.places]); // all of both lists, in one order
+  const [long, short, never] = [await heardOf('long first'), await heardOf('short first'), await heardOf('never')];
+  expect([long.places, short.places]).toEqual([long.first, short.first]);
+  expect(long.places!.length).toBeGreaterThan(short.places!.length);
   expect(never.places).toBeUndefined();
-  expect([come.scores, reversed.scores]).toEqual([never.scores, never.scores]);
+  expect([long.scores, short.scores]).toEqual([never.scores, never.scores]);
 });
 
 test('a fact that stands in two scopes is told once', async () => {

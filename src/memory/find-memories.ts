@@ -8,7 +8,7 @@ import type { Hit } from '../domain/vector-index.ts';
 import type { Metrics } from '../metrics.ts';
 import type { SqlTx } from '../store/app-store.ts';
 import { memoriesById, type Memory } from '../store/read-memories.ts';
-import { memoriesOf, memoryEpoch, namedMemories, placesOf, queryWords, vectorsFor, type NamedRow, type NamingQuery, type PlaceRow, type RecalledRow } from '../store/recall-memories.ts';
+import { memoriesOf, memoryEpoch, namedMemories, placesOf, queryWords, vectorsFor, type NamedRow, type NamingQuery, type PlaceRow, type RecalledRow, type RecallScope } from '../store/recall-memories.ts';
 import { readMuch } from '../store/statements.ts';
 import { fuseHits, type Fused } from './fuse-hits.ts';
 import { keepHits, knownHits, placeOf, rankKnown, type KnownDeps, type KnownHits } from './known-hits.ts';
@@ -38,7 +38,7 @@ export interface Searched {
   readonly lists: { readonly dense: readonly Hit[]; readonly sparse: readonly Hit[] } | undefined;
   /** What the query names, and what the index does not hold yet; undefined: as yet unasked. */
   readonly named?: readonly NamedRow[] | undefined;
-  /** Where the first of both lists stand in their runs; undefined: as yet unasked. */
+  /** Where the first of the list that came first stand in their runs; undefined: as yet unasked. */
   readonly places?: readonly PlaceRow[] | undefined;
   /** The embedder tells meaning and has answered. */
   readonly semantic: boolean;
@@ -83,12 +83,11 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   naming?.catch(() => undefined); // met below
   const vector = await embedding;
   if (naming === undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
-  const placing: Promise<PlaceRow[]>[] = [];
-  const heard = (hits: readonly Hit[]): void => { if (fusionOf(deps).fuser === 'context') placing.push(placeHits(deps, request, hits)); };
+  let placing: Promise<PlaceRow[]> | undefined;
+  const heard = (hits: readonly Hit[]): void => { if (fusionOf(deps).fuser === 'context') placing ??= placeHits(deps, request, hits); };
   const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST, heard });
   const waitedMs = monoMs() - askedMs;
-  const places = lists && placing.length > 0 ? byId((await Promise.all(placing)).flat()) : undefined;
-  return { query, vector, lists, named: lists && await naming, places, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs };
+  return { query, vector, lists, named: lists && await naming, places: lists && await placing, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs };
 }
 
 /** In a transaction of its own, while the embedder and the index are at work. */
@@ -98,9 +97,6 @@ const nameMemories = (deps: FindDeps, request: FindRequest, query: string): Prom
     tx.sendEnd();
     return asked;
   });
-
-/** Each once, in the order of their ids: what is summed over them is the same to the last digit, whichever list came first. */
-const byId = (places: readonly PlaceRow[]): PlaceRow[] => [...new Map(places.map((place) => [place.id, place])).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 
 /** In a transaction of its own, while the other list is on its way. */
 function placeHits(deps: FindDeps, { tenant, user, agent }: FindRequest, hits: readonly Hit[]): Promise<PlaceRow[]> {
@@ -125,13 +121,20 @@ export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest,
   const exact = lists === undefined && vector !== undefined ? nearest(vector, await vectorsFor(tx, scope, deps.embedder.fingerprint), LIST) : [];
   const [dense, sparse] = [lists?.dense ?? exact, lists?.sparse ?? []];
   const fusion = fusionOf(deps);
-  const places = fusion.fuser !== 'context' ? [] : searched.places ?? await placesOf(tx, scope, [...new Set([...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)].map(({ id }) => id))]);
+  const places = fusion.fuser === 'context' ? await placesOfBoth(tx, scope, [...dense.slice(0, PLACED), ...sparse.slice(0, PLACED)], searched.places) : [];
   const fused = fuseHits(dense, sparse, { ...fusion, places, limit: LIST }).slice(0, RANKED);
   const named = searched.named ?? await namedMemories(tx, namingOf(deps, request, query, lists === undefined));
   const rows = await memoriesOf(tx, scope, [...new Set([...fused, ...named].map(({ id }) => id))]);
   const scored = scoreRows(withNames(rows, named), fused);
   if (epoch !== undefined && vector !== undefined && !degraded) keepHits(deps, placeOf(deps, request, query, epoch), scored, semantic);
   return { scored, fused };
+}
+
+/** Those that are known and the rest, in the order of their ids: what is summed over them is the same to the last digit, whichever list came first. */
+async function placesOfBoth(tx: SqlTx, scope: RecallScope, hits: readonly Hit[], known: readonly PlaceRow[] = []): Promise<PlaceRow[]> {
+  const ids = new Set(hits.map(({ id }) => id));
+  for (const { id } of known) ids.delete(id);
+  return [...known, ...await placesOf(tx, scope, [...ids])].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 function withNames(rows: readonly Omit<RecalledRow, 'slot' | 'words'>[], named: readonly NamedRow[]): RecalledRow[] {

@@ -50,50 +50,62 @@ const scorerOf = ({ fuser }: FuseOptions): Scorer => (fuser === 'context' || fus
 
 // ---- standard deviations, added
 
+/** A hit of either list, or what stands beside one. */
+interface Candidate { readonly id: string; meaning: number; words: number; listed: boolean; run: string; placed: boolean; before: Candidate | undefined; after: Candidate | undefined }
+
 function byDeviation(near: readonly Hit[], sparse: readonly Hit[], { fuser, floor, limit, places = [] }: FuseOptions): Scores {
-  const beside = withNeighbours(fuser === 'context' ? places : []);
+  const candidates = new Map<string, Candidate>();
+  const candidate = (id: string): Candidate => {
+    let one = candidates.get(id);
+    if (!one) candidates.set(id, one = { id, meaning: 0, words: 0, listed: false, run: '', placed: false, before: undefined, after: undefined });
+    return one;
+  };
   // Above what an unlisted row may have at most, so that "not in the list" is 0 in both.
   const base = near.length < limit ? floor : Math.max(floor, near.at(-1)?.score ?? floor);
-  const meaning = new Map(near.map((hit) => [hit.id, Math.max(0, hit.score - base)]));
-  const words = scoresOf(sparse);
-  const found = [...new Set([...near, ...sparse, ...beside.values()].map(({ id }) => id))].map((id) => {
-    const place = beside.get(id);
-    return { id, run: place?.run ?? '', meaning: spread(meaning, place, id), words: spread(words, place, id) };
-  }).filter((one) => one.meaning + one.words > 0 || meaning.has(one.id));
-  const parts = [deviations(found.map((one) => one.meaning)), deviations(found.map((one) => one.words))];
-  const runs = beside.size === 0 ? [] : [bestOfRuns(words, beside), bestOfRuns(meaning, beside)].map((best) => deviations(found.map(({ run }) => best.get(run) ?? 0)));
-  const sums = found.map((_, at) => parts.reduce((sum, part) => sum + (part[at] ?? 0), 0) + RUN * runs.reduce((sum, part) => sum + (part[at] ?? 0), 0));
+  for (const { id, score } of near) { const one = candidate(id); one.meaning = Math.max(0, score - base); one.listed = true; }
+  for (const { id, score } of sparse) candidate(id).words = score;
+  if (fuser === 'context') place(candidate, places);
+  const found = [...candidates.values()].filter((one) => one.listed || meaningOf(one) + wordsOf(one) > 0);
+  const sums = found.map(() => 0);
+  const add = (share: number, values: readonly number[]): void => { deviations(values).forEach((value, at) => { sums[at] = (sums[at] ?? 0) + share * value; }); };
+  add(1, found.map(meaningOf));
+  add(1, found.map(wordsOf));
+  const runs = bestOfRuns(candidates.values());
+  if (runs.size > 0) {
+    add(RUN, found.map(({ run }) => runs.get(run)?.words ?? 0));
+    add(RUN, found.map(({ run }) => runs.get(run)?.meaning ?? 0));
+  }
   const least = Math.min(...sums);
   const width = Math.max(...sums) - least;
   return new Map(found.map(({ id }, at) => [id, width > 0 ? LEAST + (1 - LEAST) * (((sums[at] ?? 0) - least) / width) : 1]));
 }
 
-/** The places of the hits and of what stands beside them, as far as these know: who stands beside a neighbour and is no hit has no score to give. */
-function withNeighbours(places: readonly Place[]): Map<string, Place> {
-  const all = new Map(places.map((place) => [place.id, place]));
-  const hits = new Set(all.keys());
-  const add = (id: string | null, run: string, side: Partial<Place>): void => {
-    if (id !== null && !hits.has(id)) all.set(id, { ...(all.get(id) ?? { id, run, before: null, after: null }), ...side });
-  };
+/** Links each hit with what stands beside it; a neighbour that is no hit knows the hits it stands beside, and nothing else. */
+function place(candidate: (id: string) => Candidate, places: readonly Place[]): void {
+  for (const { id, run } of places) { const hit = candidate(id); hit.run = run; hit.placed = true; }
   for (const { id, run, before, after } of places) {
-    add(before, run, { after: id });
-    add(after, run, { before: id });
+    const hit = candidate(id);
+    if (before !== null) { const beside = hit.before = candidate(before); if (!beside.placed) { beside.after = hit; beside.run ||= run; } }
+    if (after !== null) { const beside = hit.after = candidate(after); if (!beside.placed) { beside.before = hit; beside.run ||= run; } }
   }
-  return all;
 }
 
-function spread(scores: Scores, place: Place | undefined, id: string): number {
-  return (scores.get(id) ?? 0) + BEFORE * (scores.get(place?.before ?? '') ?? 0) + AFTER * (scores.get(place?.after ?? '') ?? 0);
-}
+const meaningOf = ({ meaning, before, after }: Candidate): number => meaning + BEFORE * (before?.meaning ?? 0) + AFTER * (after?.meaning ?? 0);
+const wordsOf = ({ words, before, after }: Candidate): number => words + BEFORE * (before?.words ?? 0) + AFTER * (after?.words ?? 0);
 
-function bestOfRuns(scores: Scores, beside: ReadonlyMap<string, Place>): Map<string, number> {
-  const best = new Map<string, number>();
-  for (const { id, run } of beside.values()) best.set(run, Math.max(best.get(run) ?? 0, scores.get(id) ?? 0));
+function bestOfRuns(candidates: Iterable<Candidate>): Map<string, Pick<Candidate, 'meaning' | 'words'>> {
+  const best = new Map<string, Pick<Candidate, 'meaning' | 'words'>>();
+  for (const { run, meaning, words } of candidates) {
+    if (run === '') continue;
+    const of = best.get(run);
+    if (of) { of.meaning = Math.max(of.meaning, meaning); of.words = Math.max(of.words, words); }
+    else best.set(run, { meaning, words });
+  }
   return best;
 }
 
 /** All 0 where nothing differs: such a list decides nothing. */
-function deviations(values: readonly number[]): number[] {
+function deviations(values: readonly number[]): readonly number[] {
   const mean = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
   const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, values.length));
   return values.map((value) => (deviation > 0 ? (value - mean) / deviation : 0));

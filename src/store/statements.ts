@@ -30,15 +30,15 @@ export async function inStatements<T>(pool: pg.Pool, tenant: string, user: strin
   const client = await pool.connect();
   let end: Promise<pg.QueryResult> | undefined;
   const sendEnd = (): Promise<pg.QueryResult> => {
-    if (end === undefined) { end = client.query('COMMIT'); end.catch(() => undefined); } // met below
+    if (end === undefined) { end = send(client, { text: 'COMMIT' }); end.catch(() => undefined); } // met below
     return end;
   };
   const next = (sql: string, values: unknown[]): Promise<pg.QueryResult> => {
     if (end !== undefined) throw new Error('a statement was sent behind the end of its transaction');
-    return send(client, sql, values);
+    return send(client, { name: nameOf(sql), text: sql, values });
   };
   try {
-    const opened = Promise.all([client.query('BEGIN'), send(client, OPEN, [tenant, user])]);
+    const opened = Promise.all([send(client, { text: 'BEGIN' }), send(client, { name: nameOf(OPEN), text: OPEN, values: [tenant, user] })]);
     opened.catch(() => undefined); // met below, after what was sent behind it
     const result = await work({
       $queryRawUnsafe: async <R>(sql: string, ...values: unknown[]) => (await next(sql, values)).rows as R,
@@ -55,7 +55,13 @@ export async function inStatements<T>(pool: pg.Pool, tenant: string, user: strin
   }
 }
 
-const send = (client: pg.PoolClient, text: string, values: unknown[]): Promise<pg.QueryResult> => client.query({ name: nameOf(text), text, values });
+/** What is sent in one turn leaves in one write. */
+function send(client: pg.PoolClient, statement: pg.QueryConfig): Promise<pg.QueryResult> {
+  const { stream } = client.connection;
+  stream.cork();
+  process.nextTick(() => stream.uncork());
+  return new Promise((resolve, reject) => { client.query(statement, (error: Error | undefined, result: pg.QueryResult) => { if (error) reject(error); else resolve(result); }); });
+}
 
 const names = new Map<string, string>();
 /** The same text always has the same name, so that a statement is planned once per connection. */
