@@ -2,7 +2,7 @@
 // What recall costs with so many memories of one tenant, on servers of its own: our part (all but the embedding and the index's answer)
 // and all of it without the embedding; and how many rows a second the index is rebuilt with from vectors kept in Postgres. The
 // embedder makes vectors of a hash, at once: what a model costs is another measurement.
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,13 +13,15 @@ import { startStack, type Stack } from '../src/dev/servers/stack.ts';
 import type { Embedder } from '../src/domain/embedder.ts';
 import { newId } from '../src/ids.ts';
 import { makeLog } from '../src/log.ts';
-import { rankFound, searchIndex, type FindDeps } from '../src/memory/find-memories.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import { openIndex } from '../src/memory/milvus.ts';
-import { packBlock } from '../src/memory/rank-memories.ts';
+import { makeRecall, type RecallDeps } from '../src/memory/recall.ts';
 import { reindex } from '../src/memory/reindex.ts';
 import { openAppStore } from '../src/store/app-store.ts';
-import { openEnginePool } from '../src/store/engine/pool.ts';
+import { claimRuns } from '../src/store/engine/claim.ts';
+import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
+import { submitRuns } from '../src/store/engine/submit.ts';
+import { registerWorker } from '../src/store/engine/workers.ts';
 
 const { values: args } = parseArgs({ options: { rows: { type: 'string', default: '10000' }, questions: { type: 'string', default: '200' }, json: { type: 'string' } } });
 const [rows, questions] = [Number(args.rows), Number(args.questions)];
@@ -56,6 +58,19 @@ async function plant(databaseUrl: string): Promise<void> {
 }
 const runs = Array.from({ length: Math.ceil(rows / 8) }, newId);
 
+/** A run of each user in the hands of a worker: a recall is written to the history of the run that asks. */
+async function startRuns(pool: EnginePool): Promise<{ user: string; run: string; fence: bigint }[]> {
+  const incarnation = randomUUID();
+  await registerWorker(pool, { incarnation, name: 'bench', pool: 'agent', machines: ['bench@1'], leaseMs: 3_600_000 });
+  const users = Array.from({ length: USERS }, (_, n) => ({ user: `u${n}`, id: newId() }));
+  await submitRuns(pool, users.map(({ user, id }) => ({
+    tenant: 'bench', id, agent: 'bench', version: 1, pool: 'agent', visible: true, user, session: null, parent: null, parentStepSeq: null, parentPath: null, expiresInMs: null, start: 'ask', priority: 0, concurrencyKey: null, concurrencyLimit: null,
+    idempotencyKey: null, requestHash: '00'.repeat(16), metadata: '{}', input: '{}', model: null, budgetMicroUsd: null, lane: null, deadlineAt: null, startAt: null, delayMs: 0, debounceKey: null, debounceMaxMs: null,
+  })));
+  const claimed = await claimRuns(pool, users.map(({ id }) => ({ tenant: 'bench', id })), incarnation, ['bench@1'], 3_600_000);
+  return users.map(({ user, id }, at) => ({ user, run: id, fence: claimed[at]?.fence ?? 0n }));
+}
+
 const percentiles = (ms: readonly number[]): Record<string, number> => {
   const sorted = [...ms].sort((a, b) => a - b);
   const at = (share: number): number => Math.round((sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN) * 10) / 10;
@@ -68,7 +83,7 @@ async function measure(stack: Stack): Promise<Record<string, unknown>> {
   const pool = openEnginePool(stack.databaseUrl, true, 2, log);
   const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
   let indexMs = 0;
-  const timed: FindDeps = { store, embedder, log, index: { ...index, search: async (collection, request) => {
+  const timed: RecallDeps = { store, embedder, log, index: { ...index, search: async (collection, request) => {
     const startMs = monoMs();
     try { return await index.search(collection, { ...request, timeoutMs: 30_000 }); } finally { indexMs = monoMs() - startMs; }
   } } };
@@ -80,13 +95,12 @@ async function measure(stack: Stack): Promise<Record<string, unknown>> {
     const { rows: rebuilt } = await reindex({ pool, index, embedder: { ...embedder, embed: () => Promise.reject(new Error('a rebuild needs no model')) } }, (n) => { if (n % 20_000 === 0) say(`rebuilt ${n}`); });
     const askMs = monoMs();
     await withClient(stack.databaseUrl, (client) => client.query('VACUUM (ANALYZE)')); // as autovacuum would, but not while recall is timed
+    const { recall } = makeRecall(timed);
+    const asking = await startRuns(pool);
     const [own, whole]: [number[], number[]] = [[], []];
     for (let n = 0; n < questions + 20; n++) {
-      const request = { tenant: 'bench', user: `u${n % USERS}`, agent: 'bench', query: `Which ${pick(`q${n}`, 0)} is beside the ${pick(`q${n}`, 1)}?` };
       const startMs = monoMs();
-      const searched = await searchIndex(timed, request);
-      const { scored } = await store.withStatements({ tenant: 'bench', user: request.user }, (tx) => rankFound(timed, tx, request, searched));
-      packBlock(scored, 1_500);
+      await recall({ tenant: 'bench', agent: 'bench', stepSeq: 0, ...asking[n % USERS]!, query: `Which ${pick(`q${n}`, 0)} is beside the ${pick(`q${n}`, 1)}?` });
       const tookMs = monoMs() - startMs;
       if (n >= 20) { whole.push(tookMs); own.push(tookMs - indexMs); } // the first ones plan their statements
     }

@@ -55,7 +55,7 @@ export async function inStatements<T>(pool: pg.Pool, tenant: string, user: strin
   }
 }
 
-/** What is sent in one turn leaves in one write. */
+/** What is sent in one turn leaves in one write. By callback: behind the driver's own promises each answer outlives a collection or two. */
 function send(client: pg.PoolClient, statement: pg.QueryConfig): Promise<pg.QueryResult> {
   const { stream } = client.connection;
   stream.cork();
