@@ -167,6 +167,14 @@ describe('fusion', () => {
     expect(order(fuseHits([hit('b', 0.9, 1)], [hit('b', 5, 1)], { ...options, fuser: 'zscores', places }))).toEqual(['b']);
   });
 
+  test('in whichever order the places come, the scores are the same to the last digit', () => {
+    const name = (at: number): string => `m${String(at).padStart(3, '0')}`;
+    const hits = Array.from({ length: 40 }, (_, at) => hit(name(at * 5), 1 / (at + 1.7), at + 1)); // every fifth: those beside it are no hits
+    const places = hits.map(({ id }, at) => ({ id, run: `r${at % 7}`, before: at > 0 ? name(at * 5 - 1) : null, after: name(at * 5 + 1) }));
+    const scores = (given: typeof places): unknown => fuseHits(hits, hits.toReversed().map((one, at) => hit(one.id, 3.1 / (at + 1), at + 1)), { ...options, fuser: 'context', places: given });
+    for (let turn = 1; turn < places.length; turn += 3) expect(scores([...places.slice(turn), ...places.slice(0, turn)])).toEqual(scores(places));
+  });
+
   test('scores are between 0 and 1, noise counts for nothing, and empty lists are no error', () => {
     const fused = fuseHits([hit('a', 0.9, 1), hit('n', 0.1, 2)], [hit('c', 40, 1), hit('d', 2, 2)], { ...options, floor: 0.2, fuser: 'context' });
     expect(order(fused).sort()).toEqual(['a', 'c', 'd']);

@@ -130,11 +130,11 @@ export async function rankFound(deps: FindDeps, tx: SqlTx, request: FindRequest,
   return { scored, fused };
 }
 
-/** Those that are known and the rest, in the order of their ids: what is summed over them is the same to the last digit, whichever list came first. */
+/** Those that are known, and the rest. */
 async function placesOfBoth(tx: SqlTx, scope: RecallScope, hits: readonly Hit[], known: readonly PlaceRow[] = []): Promise<PlaceRow[]> {
   const ids = new Set(hits.map(({ id }) => id));
   for (const { id } of known) ids.delete(id);
-  return [...known, ...await placesOf(tx, scope, [...ids])].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return [...known, ...await placesOf(tx, scope, [...ids])];
 }
 
 function withNames(rows: readonly Omit<RecalledRow, 'slot' | 'words'>[], named: readonly NamedRow[]): RecalledRow[] {

@@ -21,7 +21,7 @@ export interface FuseOptions {
   readonly floor: number;
   /** Hits asked of each list: a list that is full says nothing about scores below its last. */
   readonly limit: number;
-  /** Of the hits; only `context` reads it. */
+  /** Of the hits, in any order; only `context` reads it. */
   readonly places?: readonly Place[];
 }
 
@@ -64,7 +64,8 @@ function byDeviation(near: readonly Hit[], sparse: readonly Hit[], { fuser, floo
   const base = near.length < limit ? floor : Math.max(floor, near.at(-1)?.score ?? floor);
   for (const { id, score } of near) { const one = candidate(id); one.meaning = Math.max(0, score - base); one.listed = true; }
   for (const { id, score } of sparse) candidate(id).words = score;
-  if (fuser === 'context') place(candidate, places);
+  // In one order: what is summed is then the same to the last digit, however the places came.
+  if (fuser === 'context') place(candidate, places.toSorted((a, b) => (a.id < b.id ? -1 : 1)));
   const found = [...candidates.values()].filter((one) => one.listed || meaningOf(one) + wordsOf(one) > 0);
   const sums = found.map(() => 0);
   const add = (share: number, values: readonly number[]): void => { deviations(values).forEach((value, at) => { sums[at] = (sums[at] ?? 0) + share * value; }); };
