@@ -6,7 +6,7 @@ import { pause } from '../../src/clock.ts';
 import type { Step } from '../../src/domain/machine.ts';
 import { defineMachine } from '../../src/run/define-machine.ts';
 import type { RunWorker } from '../../src/run/run-worker.ts';
-import { closeBreaker } from '../../src/limits/read-breakers.ts';
+import { breakerWaitMs, closeBreaker } from '../../src/limits/read-breakers.ts';
 import { makeAnthropicModel } from '../../src/model/anthropic.ts';
 import { wakeRefused } from '../../src/store/engine/refused-calls.ts';
 import { assembleLimits, assembleModel } from '../../workers/assemble.ts';
@@ -32,9 +32,11 @@ const fleet = await startFleet(stack, [ask('outage', OUTAGE), ask('lonely', LONE
 const { base, stub } = fleet;
 const { pool } = base.engine;
 
+const TRUST_CLOSED_MS = 50;
+
 /** What another process would have: breakers and governor of its own, over the same Redis. */
 function process(change: Partial<ModelDeps> = {}): ModelDeps {
-  const limits = assembleLimits(base, { minimumCalls: 3, openMs: 400, openCapMs: 800, trustClosedMs: 50 });
+  const limits = assembleLimits(base, { minimumCalls: 3, openMs: 400, openCapMs: 800, trustClosedMs: TRUST_CLOSED_MS });
   atFileEnd(() => { limits.close(); return Promise.resolve(); });
   return { engine: base.engine, model: assembleModel(base), governor: limits.governor, quotas: limits.quotas, breakers: limits.breakers, budgets: base.budgets, metrics: base.metrics, ...change };
 }
@@ -50,10 +52,11 @@ async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
 
 test('an outage of the model: few requests, then one probe at a time for the fleet; no run fails, and no worker is held', async () => {
   stub.reset();
-  stub.addFault({ kind: 'overloaded' }, 10_000);
+  stub.addFault({ kind: 'overloaded', delayMs: 50 }, 10_000);
   const runs = await Promise.all(Array.from({ length: 30 }, (_, n) => submit('outage', n)));
-  const open = (): boolean => stub.calls().length > 0 && workers.every(({ running }) => running === 0);
-  await until(open);
+  await until(async () => (await breakerWaitMs(base.redis, base.keys, `model:${OUTAGE}`)) > 0);
+  await pause(TRUST_CLOSED_MS); // by now no process believes it closed,
+  await until(() => workers.every(({ running }) => running === 0)); // and nobody is inside a call from before
   const first = stub.calls().length;
   expect(first).toBeLessThanOrEqual(20 + 2 * 5); // what two workers of ten had under way, and what each needs to see
   await until(() => stub.calls().length >= first + 3);

@@ -144,8 +144,8 @@ class Stub {
     const ordered = this.#takeFault(asked);
     const scripted = asked.route === 'messages' && !(ordered && refusalByFault(ordered)) ? this.answers.scripted(asked.body as WireRequest) : undefined;
     const fault = ordered ?? (scripted && 'fault' in scripted.answer ? scripted.answer.fault : undefined);
-    if (fault?.kind === 'slow') await pause(fault.delayMs ?? 1_000, closed(asked.response));
     const refused = fault && refusalByFault(fault);
+    if (fault?.kind === 'slow' || (refused && fault.delayMs)) await pause(fault.delayMs ?? 1_000, closed(asked.response));
     if (refused) return this.#refuse(asked, refused, { script: scripted?.script, fault: fault.kind });
     if (scripted) return await this.#message(asked, scripted, fault);
     if (asked.route === 'count_tokens') return this.#say(asked, fault, { body: { input_tokens: promptTokens(asked.body as WireRequest) } });

@@ -83,7 +83,7 @@ export type Route = (typeof ROUTES)[number];
 
 export interface StubFault {
   readonly kind: FaultKind;
-  /** For `slow`: before the first byte. For `stall_with_pings` and `trickle`: between two of them. */
+  /** For `slow` and refusals: before the first byte. For `stall_with_pings` and `trickle`: between two of them. */
   readonly delayMs?: number;
   /** For `rate_limit` and `ramp_limit`. */
   readonly retryAfterS?: number;
