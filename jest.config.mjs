@@ -13,6 +13,7 @@ export default {
   testEnvironment: '<rootDir>/test/support/environment.mjs',
   ...(given ? {} : { globalSetup: '<rootDir>/test/support/global-setup.ts', globalTeardown: '<rootDir>/test/support/global-teardown.ts' }),
   ...(broken ? { moduleNameMapper: { '^\\.{1,2}(?:/\\.\\.)*/guards\\.ts$': '<rootDir>/test/support/broken-guards.ts' } } : {}),
+  testSequencer: '<rootDir>/test/support/sequencer.mjs',
   testTimeout: 60_000,
   maxWorkers: 2,
 };

@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { monoMs, pause } from '../../../src/clock.ts';
+import { LEASE_MS } from '../../../src/domain/tunables.ts';
 import { check } from '../check.ts';
 import { Proxy } from '../proxy.ts';
 import { defineRow, holds } from '../row.ts';
@@ -160,7 +161,7 @@ export const R12 = defineRow({
   id: 'R12', title: 'connections reset again and again', needs: { redisProxy: true },
   short: { storms: 5, everyMs: 500, runs: 6 }, full: { storms: 60, everyMs: 2_000, runs: 20 },
   async inject(ground, { storms, everyMs, runs }) {
-    const workers = await ground.workers(2, { nodeArgs: ['--max-old-space-size=96', '--max-semi-space-size=4'] }); // a small heap: what grows then is no garbage
+    const workers = await ground.workers(2, { leaseMs: LEASE_MS, nodeArgs: ['--max-old-space-size=96', '--max-semi-space-size=4'] }); // none is to be taken over, however slow the machine; a small heap: what grows then is no garbage
     await ground.maintenance();
     await ground.submitMany(runs, [[{ do: 'keyed', line: 'warm up' }]]);
     await ground.rest();
