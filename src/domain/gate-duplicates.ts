@@ -12,6 +12,8 @@ import type { SourceRole } from './status.ts';
 /** Live memories as they stand now: those given, changed by the verdicts before this one. */
 export interface Known {
   readonly live: readonly LiveMemory[];
+  /** Those of them that a candidate's words or subject name, or the run had in its prompt. */
+  readonly akin: readonly LiveMemory[];
   /** Near memories of this candidate, earlier ones of the same run included. */
   readonly neighbours: readonly Neighbour[];
 }
@@ -21,7 +23,7 @@ const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, document:
 /** What recall put into the prompt comes back out of the agent: that is no second sighting. The user's own words are one. */
 export function echo(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
   const injected = new Set(input.injected);
-  const shown = known.live.filter((memory) => injected.has(memory.id));
+  const shown = known.akin.filter((memory) => injected.has(memory.id));
   const match = shown.find((memory) => restates(one, memory, policy));
   if (!match) return undefined;
   if (one.source !== 'user') return { decision: 'REJECT', reason: 'RECALL_ECHO', target: match.id };
@@ -35,18 +37,18 @@ function restates(one: Considered, memory: LiveMemory, policy: GatePolicy): bool
 }
 
 export function exactDuplicate(one: Considered, _input: GateInput, known: Known): Decided | undefined {
-  const match = known.live.find((memory) => memory.hash === one.hash);
+  const match = known.akin.find((memory) => memory.hash === one.hash);
   return match && { decision: 'REINFORCE', reason: 'EXACT', target: match.id };
 }
 
 /** What is known of this very property of this subject and owner. */
-export function ofProperty(one: Considered, live: readonly LiveMemory[]): LiveMemory[] {
+export function ofProperty(one: Considered, akin: readonly LiveMemory[]): LiveMemory[] {
   const [property, mine] = [propertyOf(one.attribute, one.raw.value), scoped(one)];
-  return live.filter((memory) => memory.subject === one.subject && propertyOf(memory.attribute, memory.value) === property && sameOwner(mine, memory));
+  return akin.filter((memory) => memory.subject === one.subject && propertyOf(memory.attribute, memory.value) === property && sameOwner(mine, memory));
 }
 
 export function slot(one: Considered, input: GateInput, known: Known, policy: GatePolicy): Decided | undefined {
-  const there = ofProperty(one, known.live);
+  const there = ofProperty(one, known.akin);
   const same = there.find((memory) => sameValue(one.raw, memory)) ?? there.find((memory) => saysTheSame(one.raw, memory, cosineOf(known, memory.id), input, policy));
   if (same) return { decision: 'REINFORCE', reason: 'SAME_VALUE', target: same.id };
   if (one.slot === null) return undefined;

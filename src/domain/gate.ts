@@ -7,7 +7,7 @@ import { echo, exactDuplicate, nearDuplicate, ofProperty, slot, type Known } fro
 import { attributeOf, hashOf, propertyOf, slotOf, subjectOf } from './gate-identity.ts';
 import type { Considered, Decided, GateInput, LiveMemory, NewMemory, Verdict } from './gate-input.ts';
 import { PROMOTABLE, seenBefore } from './gate-promotion.ts';
-import { provenance, validity } from './gate-provenance.ts';
+import { provenance, validity, type Provenance } from './gate-provenance.ts';
 import { RoomLeft } from './gate-room.ts';
 import { screening } from './gate-screening.ts';
 import { addsTo, settled } from './gate-settled.ts';
@@ -31,21 +31,24 @@ export function promote(input: GateInput, policy: GatePolicy = POLICY): Verdict 
 }
 
 export function judge(input: GateInput, policy: GatePolicy = POLICY): Verdict[] {
-  const gate = new Gate(input, policy);
-  return input.candidates.map((candidate, index) => gate.judge(candidate, index));
+  return new Gate(input, policy).judge(input.candidates);
 }
+
+/** A candidate of which nothing more can be told without what is known. */
+interface Looked { readonly given: unknown; readonly one: Considered; readonly found: Provenance; readonly scores: Verdict['scores'] }
 
 class Gate {
   readonly #input: GateInput;
   readonly #policy: GatePolicy;
-  #live: LiveMemory[];
+  #live: readonly LiveMemory[];
+  #akin: readonly LiveMemory[] = [];
   readonly #room: RoomLeft;
   #admits = 0;
 
   constructor(input: GateInput, policy: GatePolicy) {
     this.#input = input;
     this.#policy = policy;
-    this.#live = [...input.live];
+    this.#live = input.live;
     this.#room = new RoomLeft(input.room, policy.caps);
   }
 
@@ -61,10 +64,18 @@ class Gate {
     const early = screening(candidate, 'user', this.#input.events);
     if (early) return this.#verdict(0, given, 'screening', early);
     const confidence = Math.max(this.#policy.admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
-    return this.#against(consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence), { ...held, source_found: 'user' });
+    const one = consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence);
+    this.#akin = akinTo([one], this.#input);
+    return this.#against(one, { ...held, source_found: 'user' });
   }
 
-  judge(given: unknown, index: number): Verdict {
+  judge(candidates: readonly unknown[]): Verdict[] {
+    const looked = candidates.map((given, index) => this.#look(given, index));
+    this.#akin = akinTo(looked.flatMap((at) => ('one' in at ? [at.one] : [])), this.#input);
+    return looked.map((at) => ('one' in at ? this.#decide(at) : at));
+  }
+
+  #look(given: unknown, index: number): Verdict | Looked {
     if (index >= MAX_CANDIDATES) return this.#verdict(index, given, 'caps', { decision: 'REJECT', reason: 'CAP' });
     const parsed = schema(given, this.#input);
     if ('decision' in parsed) return this.#verdict(index, given, 'schema', parsed);
@@ -75,7 +86,11 @@ class Gate {
     if (secrets(candidate)) return this.#verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' }, 0, held);
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
     const scores = { ...held, ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
-    const one = consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence);
+    return { given, found, scores, one: consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence) };
+  }
+
+  #decide({ given, one, found, scores }: Looked): Verdict {
+    const { raw: candidate, index, confidence } = one;
     const unsure = confidenceStage(candidate, found, confidence, this.#policy);
     const before = unsure?.reason === PROMOTABLE ? seenBefore(one, this.#input) : undefined;
     // An echo comes before what may quarantine: kept for a second sighting, it would be seen again by its own doing.
@@ -98,7 +113,7 @@ class Gate {
     };
   }
 
-  #known(index: number): Known { return { live: this.#live, neighbours: this.#input.neighbours[index] ?? [] }; }
+  #known(index: number): Known { return { live: this.#live, akin: this.#akin, neighbours: this.#input.neighbours[index] ?? [] }; }
 
   /** The stages that compare with what is known, and the cap. */
   #against(one: Considered, scores: Verdict['scores']): Verdict {
@@ -133,31 +148,41 @@ class Gate {
     if (cap !== undefined && !evicts) return refuse(cap);
     this.#room.add(one.raw.scope, one.raw.type, evicts);
     if (!evicts || cap === undefined) return { ...this.#verdict(one.index, one.raw, stage, decided, one.confidence, scores), memory: this.#add(one, decided) };
-    this.#live = this.#live.filter((memory) => memory.id !== evicts.id);
+    this.#change((list) => list.filter((memory) => memory.id !== evicts.id));
     const made = this.#verdict(one.index, one.raw, 'caps', { ...decided, reason: 'EVICT', target: evicts.id }, one.confidence, { ...scores, cap, evicted_strength: evicts.strength });
     return { ...made, memory: this.#add(one, decided), evicts: evicts.id };
   }
 
   #add(one: Considered, decided: Decided): NewMemory {
     const { raw, owner } = one;
-    const old = decided.decision === 'SUPERSEDE' ? this.#live.find((memory) => memory.id === decided.target) : undefined;
+    const old = decided.decision === 'SUPERSEDE' ? this.#akin.find((memory) => memory.id === decided.target) : undefined;
     const memory: NewMemory = {
       id: this.#input.ids[one.index] ?? '', scope: raw.scope, ...owner, type: raw.type, subject: one.subject, attribute: one.attribute, value: raw.value, statement: raw.statement,
       // The key of a property lets one live row through; a value beside another goes without.
-      hash: one.hash, slot: !decided.closed && ofProperty(one, this.#live).some((other) => other !== old) ? null : one.slot, source: one.source, confidence: one.confidence, evidence: raw.evidence,
+      hash: one.hash, slot: !decided.closed && ofProperty(one, this.#akin).some((other) => other !== old) ? null : one.slot, source: one.source, confidence: one.confidence, evidence: raw.evidence,
       // A bare day may lie before the moment its predecessor was said: an interval never ends before it began.
       validFromMs: Math.max(one.validFromMs, old?.validFromMs ?? -Infinity),
       validToMs: decided.closed?.atMs ?? null, supersededBy: decided.closed?.by ?? null,
     };
     this.#admits++;
-    if (memory.validToMs === null) this.#live = [...this.#live.filter((other) => other !== old), memory];
+    if (memory.validToMs === null) this.#change((list) => [...list.filter((other) => other !== old), memory]);
     return memory;
   }
 
+  #change(change: (list: readonly LiveMemory[]) => readonly LiveMemory[]): void { [this.#live, this.#akin] = [change(this.#live), change(this.#akin)]; }
+
   #reword(one: Considered, target: string): Verdict['statement'] {
     this.#live = this.#live.map((memory) => (memory.id === target ? { ...memory, statement: one.raw.statement, hash: one.hash } : memory));
+    // Whoever says the same next has its hash.
+    this.#akin = [...this.#akin.filter((memory) => memory.id !== target), ...this.#live.filter((memory) => memory.id === target)];
     return { text: one.raw.statement, hash: one.hash };
   }
+}
+
+/** Scopes hold many thousand memories: they are gone through once for all candidates. */
+function akinTo(candidates: readonly Considered[], { live, injected }: GateInput): LiveMemory[] {
+  const [hashes, subjects, ids] = [new Set(candidates.map(({ hash }) => hash)), new Set(candidates.map(({ subject }) => subject)), new Set(injected)];
+  return live.filter((memory) => hashes.has(memory.hash) || subjects.has(memory.subject) || ids.has(memory.id));
 }
 
 /** The form, read again: the provider's grammar keeps no lengths. A line break in a statement could forge a line of the prompt. */
