@@ -46,7 +46,7 @@ export interface Searched {
   readonly degraded: boolean;
   /** As of which memories it was looked for; undefined: nothing is kept. */
   readonly epoch: string | undefined;
-  /** Of the search, what was spent on the embedder's and the index's answers. */
+  /** Of the search, the time in which the embedder or the index was at work. */
   readonly waitedMs: number;
   /** Found before, and nothing has changed since. */
   readonly known?: KnownHits;
@@ -57,9 +57,9 @@ export interface Ranked { readonly scored: readonly Scored[]; readonly fused: re
 /** Hits asked of each list. */
 const LIST = 150;
 /** Of the fused ones, those that are read and ranked. */
-const RANKED = 80;
+const RANKED = 60;
 /** Of each list, the hits whose neighbours are looked at. */
-const PLACED = 60;
+const PLACED = 30;
 /** Words of the longest subject that a query can name, and words of a query that are looked at. */
 const SUBJECT_WORDS = 5;
 const NAMING_WORDS = 100;
@@ -68,7 +68,8 @@ const NAMING_WORDS = 100;
 export async function searchIndex(deps: FindDeps, request: FindRequest): Promise<Searched> {
   const query = searchable(request.query);
   const semantic = deps.embedder.semantic;
-  const embedding = embedQuery(deps, query); // begun at once: whoever knows nothing yet needs it
+  const startMs = monoMs();
+  const embedding = embedQuery(deps, query).then((vector) => ({ vector, embedMs: monoMs() - startMs })); // begun at once: whoever knows nothing yet needs it
   // The epoch is read before anything else: what is found later is at least as new.
   const [epoch, words] = await deps.store.withStatements({ tenant: request.tenant, user: request.user ?? null }, (tx) => {
     const asked = Promise.all([deps.cache && memoryEpoch(tx, request), request.asOfMs === undefined ? queryWords(tx, query) : '']);
@@ -78,15 +79,15 @@ export async function searchIndex(deps: FindDeps, request: FindRequest): Promise
   const known = epoch === undefined ? undefined : await knownHits(deps, placeOf(deps, request, query, epoch));
   if (epoch !== undefined) deps.metrics?.recallCache.inc({ outcome: known ? 'hit' : 'miss' });
   if (known) return { query, vector: undefined, lists: undefined, semantic: known.semantic, degraded: false, epoch, waitedMs: 0, known };
-  const askedMs = monoMs();
   const naming = request.asOfMs === undefined ? nameMemories(deps, request, query) : undefined;
   naming?.catch(() => undefined); // met below
-  const vector = await embedding;
-  if (naming === undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: monoMs() - askedMs };
+  const { vector, embedMs } = await embedding;
+  if (naming === undefined) return { query, vector, lists: undefined, semantic: semantic && vector !== undefined, degraded: false, epoch, waitedMs: embedMs };
+  const askedMs = monoMs();
   let placing: Promise<PlaceRow[]> | undefined;
   const heard = (hits: readonly Hit[]): void => { if (fusionOf(deps).fuser === 'context') placing ??= placeHits(deps, request, hits); };
   const lists = await listsOf(deps, 'memories', { ...request, vector, text: words, limit: LIST, heard });
-  const waitedMs = monoMs() - askedMs;
+  const waitedMs = embedMs + monoMs() - askedMs;
   return { query, vector, lists, named: lists && await naming, places: lists && await placing, semantic: semantic && vector !== undefined, degraded: lists === undefined, epoch, waitedMs };
 }
 
