@@ -1,6 +1,7 @@
 // What recall finds, on the real stores: by meaning, by words and by what stands beside; what held on another day; and, where the index
 // is away, lost or wrong, never anything that no longer holds or belongs to somebody else.
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { pause } from '../src/clock.ts';
 import { readConfig } from '../src/config.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
 import { MainstayError } from '../src/domain/errors.ts';
@@ -60,6 +61,15 @@ beforeAll(async () => {
 
 test('what is asked in other words is found by meaning', async () => {
   expect((await find('How should I get in touch with her?')).statements.slice(0, 2)).toContain('Ada prefers to be written to by e-mail.');
+});
+
+test('what Postgres is asked while the embedder is at work is time of the embedder', async () => {
+  const [embedMs, sqlMs] = [400, 200];
+  const slow: FindDeps = {
+    ...deps, embedder: { ...embedder, embed: async (texts, kind) => { await pause(embedMs); return embedder.embed(texts, kind); } },
+    store: { ...store, withStatements: async (scope, work) => { await pause(sqlMs); return store.withStatements(scope, work); } },
+  };
+  expect((await searchIndex(slow, { tenant: 'acme', user: 'ada', agent: 'helper', query: 'When does the train leave?' })).waitedMs).toBeGreaterThan(embedMs - 10);
 });
 
 test('neighbours of the list that came first are looked up at once, and in whichever order the lists come all count the same', async () => {
