@@ -147,14 +147,17 @@ test('a run under way is ended first, and is not remembered', async () => {
 test('a store that is away delays it and loses none of it', async () => {
   await talk('eva');
   await fleet.indexed('acme');
-  const [{ id: memory }] = await fleet.rows<{ id: string }>(`SELECT id FROM memories WHERE user_id = 'eva' LIMIT 1`) as [{ id: string }];
+  const [{ id: memory, statement }] = await fleet.rows<{ id: string; statement: string }>(`SELECT id, statement FROM memories WHERE user_id = 'eva' LIMIT 1`) as [{ id: string; statement: string }];
+  const verdicts = (): Promise<unknown[]> => fleet.rows(`SELECT FROM memory_candidates WHERE user_id = 'eva' AND candidate ->> 'statement' = $1`, [statement]);
+  expect(await verdicts()).not.toEqual([]);
   const id = await request('memory', memory);
   const [one] = (await openErasures(base.pool, 10)).filter((erasure) => erasure.id === id);
   const away = { ...deps, index: { deleteEverywhere: () => Promise.reject(new Error('Milvus is away')), versions: index.versions.bind(index) } };
   await expect(erase(away, one!)).rejects.toThrow('Milvus is away');
   expect(await fleet.rows(`SELECT statement, valid_to IS NULL AS live FROM memories WHERE id = $1`, [memory])).toEqual([{ statement: '(erased)', live: false }]);
   const receipt = await carriedOut(id);
-  expect(receipt).toMatchObject({ kind: 'memory', erased: { memories: 1, vectors: 1 } });
+  expect(receipt).toMatchObject({ kind: 'memory', erased: { memories: 1, vectors: 1, verdicts: 1 } });
+  expect(await verdicts()).toEqual([]);
   expect(await fleet.rows(`SELECT FROM memories WHERE id = $1`, [memory])).toEqual([]);
   expect((await index.versions('memories', 'acme', [memory])).size).toBe(0);
 }, 60_000);

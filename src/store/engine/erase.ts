@@ -143,9 +143,12 @@ const USER: readonly (readonly [string, string])[] = [
   ['budgets', `DELETE FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`],
   ['keys', `UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()), user_id = NULL, name = 'erased' WHERE tenant_id = $1 AND user_id = $2`],
 ];
+/** SQL: a verdict of the gate whose candidate says what a memory says. */
+const SAYS = (memories: string): string => `(memory_id = ANY (${memories}) OR target_id = ANY (${memories}) AND (decision IN ('REINFORCE', 'MERGE') OR reason = 'RECALL_ECHO'))`;
+
 /** By kind: what is left once the runs are emptied. */
 const REST: Readonly<Record<ErasureKind, readonly (readonly [string, string])[]>> = {
-  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`]],
+  memory: [['memories', `UPDATE memories SET ${EMPTY_MEMORY} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND erased_at IS NULL`], ['verdicts', `DELETE FROM memory_candidates WHERE tenant_id = $1 AND ${SAYS('$2::uuid[]')}`]],
   run: [],
   user: USER,
   tenant: USER.map(([store, text]) => [store, text.replace('user_id = $2', '$2::text IS NOT NULL').replace(/(subject|owner) = 'user:' \|\| \$2/, `$1 LIKE 'user:%' AND $2::text IS NOT NULL`)] as const),
@@ -238,7 +241,8 @@ export async function scanFor(pool: EnginePool, { tenant, kind, subject }: Erasu
     `SELECT 'memory_lineage' AS store, count(*)::int AS n FROM memory_lineage l WHERE l.tenant_id = $1 AND EXISTS (SELECT FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = ANY (l.runs) AND r.erased_at IS NOT NULL)`,
     ...(kind === 'user' ? SCAN_USER.map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1 AND user_id = $2`) : []),
     ...(kind === 'user' ? [`SELECT 'budgets' AS store, count(*)::int AS n FROM budgets WHERE tenant_id = $1 AND subject = 'user:' || $2`, `SELECT 'memory_epochs' AS store, count(*)::int AS n FROM memory_epochs WHERE tenant_id = $1 AND owner = 'user:' || $2`] : []),
-    ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`, `SELECT 'memory_lineage' AS store, count(*)::int AS n FROM memory_lineage WHERE tenant_id = $1 AND source_id = $2::uuid`] : []),
+    ...(kind === 'memory' ? [`SELECT 'memories' AS store, count(*)::int AS n FROM memories WHERE tenant_id = $1 AND id = $2::uuid`, `SELECT 'memory_lineage' AS store, count(*)::int AS n FROM memory_lineage WHERE tenant_id = $1 AND source_id = $2::uuid`,
+      `SELECT 'memory_candidates' AS store, count(*)::int AS n FROM memory_candidates WHERE tenant_id = $1 AND ${SAYS('ARRAY[$2::uuid]')}`] : []),
     ...(kind === 'tenant' ? ['messages', 'sessions', 'memories', 'memory_lineage', 'memory_candidates', 'run_summaries', 'retrieval_traces', 'approvals', 'schedules', 'permissions', 'documents', 'document_chunks'].map((table) => `SELECT '${table}' AS store, count(*)::int AS n FROM ${table} WHERE tenant_id = $1`) : []),
   ];
   const { rows } = await pool.query<{ store: string; n: number }>(`SELECT store, sum(n)::int AS n FROM (${looks.join(' UNION ALL ')}) s WHERE $2::text IS NOT NULL GROUP BY 1 ORDER BY 1`, [tenant, subject]);
