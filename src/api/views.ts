@@ -95,7 +95,7 @@ export function trace(row: RetrievalTrace, memoryState: MemoryState, statements:
   const isJudged = memoryState === 'done' || memoryState === 'summary_missing';
   const scores = new Map(found.map((one) => [one['id'] as unknown, one['score'] as unknown]));
   return {
-    id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded,
+    id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded, heldOut: row.heldOut,
     injected: row.injected.map((id) => {
       const score = scores.get(id);
       return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id), supported: isJudged ? row.supported.includes(id) : null };

@@ -236,6 +236,7 @@ const supported = z.boolean().nullable().describe('whether the answer says what 
 export const traceSchema = z.object({
   id: z.string().describe('trc_…'), run: z.string(), stepSeq: z.number().int(), query: z.string(), embedder: z.string(),
   semantic: z.boolean().describe('false: the embedder matches words, not meaning'), degraded: z.boolean().describe('true: Milvus did not answer and Postgres did'),
+  heldOut: z.boolean().describe('true: its run was left without memory, so that what memory is worth can be told; constraints were told all the same'),
   injected: z.array(z.object({ id: z.string(), type: z.string().nullable(), statement: z.string().nullable(), score: z.number().nullable(), cited: z.boolean(), supported })).describe('put into the prompt, best first'),
   candidates: z.unknown().describe('everything that was found, with its scores'), tokens: z.number().int(), durationMs: z.number().int(), createdAt: time,
 });

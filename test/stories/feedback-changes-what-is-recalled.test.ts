@@ -43,6 +43,8 @@ test('a run that goes without memory is told none of it, is marked, and is the s
   expect(told.injected.length).toBeGreaterThan(0);
   expect(held.injected).toEqual([]);
   expect([isHeldOut(told.id, 0.5), isHeldOut(held.id, 0.5), isHeldOut(held.id, 0)]).toEqual([false, true, false]);
+  const shown = await Promise.all([told, held].map(async ({ id }) => (await ada.runs.traces(publicId('run', id))).data.map(({ heldOut }) => heldOut)));
+  expect(shown).toEqual([[false], [true]]);
 });
 
 test('praise counts once for each who gives it', async () => {
