@@ -1,7 +1,7 @@
 // The result as a table for people: one line for the whole, one for words alone, one for each category.
 import type { Metrics } from './metrics.ts';
 
-const COLUMNS = ['recall@1', 'recall@5', 'recall@10', 'recall@25', 'any@10', 'ndcg@10', 'mrr'];
+const COLUMNS = ['recall@1', 'recall@5', 'recall@10', 'recall@25', 'any@1', 'any@5', 'any@10', 'any@25', 'ndcg@10', 'mrr'];
 
 export function tableOf(result: Record<string, unknown>): string {
   const of = (name: string): Metrics => (result[name] ?? {}) as Metrics;
