@@ -1,18 +1,20 @@
-// node bench/recall.ts --rows 10000 [--questions 200] [--json FILE]
+// node bench/recall.ts --rows 10000 [--questions 200] [--reembed] [--json FILE]
 // What recall costs with so many memories of one tenant, on servers of its own: our part (all but the embedding and the index's answer)
 // and all of it without the embedding; and how many rows a second the index is rebuilt with from vectors kept in Postgres. Questions
-// are embedded by the built-in model, as a worker does, rows by a hash: the model would need hours for them.
+// are embedded by the built-in model, as a worker does, rows by a hash: the model would need hours for them. Then what the gate takes for a
+// run's ten candidates on the same stores, and with `--reembed` a rebuild for another embedder, the built-in model.
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { monoMs } from '../src/clock.ts';
+import { monoMs, wallMs } from '../src/clock.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
 import { startStack, type Stack } from '../src/dev/servers/stack.ts';
 import type { Embedder } from '../src/domain/embedder.ts';
 import { MainstayError } from '../src/domain/errors.ts';
+import { POLICY } from '../src/domain/gate-policy.ts';
 import type { VectorIndex } from '../src/domain/vector-index.ts';
 import { newId } from '../src/ids.ts';
 import { RecallCache } from '../src/limits/recall-cache.ts';
@@ -20,6 +22,7 @@ import { openLimitsRedis } from '../src/limits/redis-script.ts';
 import { makeLog, type Log } from '../src/log.ts';
 import { builtinEmbedder } from '../src/memory/embedders/builtin.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
+import { judgeRun, type JudgeDeps } from '../src/memory/judge-run.ts';
 import { openIndex } from '../src/memory/milvus.ts';
 import { makeRecall, type RecallDeps } from '../src/memory/recall.ts';
 import { reindex } from '../src/memory/reindex.ts';
@@ -30,7 +33,7 @@ import { openEnginePool, type EnginePool } from '../src/store/engine/pool.ts';
 import { submitRuns } from '../src/store/engine/submit.ts';
 import { registerWorker } from '../src/store/engine/workers.ts';
 
-const { values: args } = parseArgs({ options: { rows: { type: 'string', default: '10000' }, questions: { type: 'string', default: '200' }, json: { type: 'string' } } });
+const { values: args } = parseArgs({ options: { rows: { type: 'string', default: '10000' }, questions: { type: 'string', default: '200' }, reembed: { type: 'boolean', default: false }, json: { type: 'string' } } });
 const [rows, questions] = [Number(args.rows), Number(args.questions)];
 const USERS = 100;
 const DIMENSIONS = 384;
@@ -85,8 +88,8 @@ const percentiles = (ms: readonly number[]): Record<string, number> => {
 };
 
 type Where = Pick<Stack, 'databaseUrl' | 'milvusAddress' | 'milvusDenseIndex'>;
-const openBenchIndex = ({ milvusAddress, milvusDenseIndex }: Where, log: Log): Promise<VectorIndex> =>
-  openIndex({ address: milvusAddress, tls: false, prefix: 'bench', denseIndex: milvusDenseIndex, dimensions: DIMENSIONS, fingerprint: hashes.fingerprint, log });
+const openBenchIndex = ({ milvusAddress, milvusDenseIndex }: Where, log: Log, { fingerprint, dimensions } = hashes): Promise<VectorIndex> =>
+  openIndex({ address: milvusAddress, tls: false, prefix: 'bench', denseIndex: milvusDenseIndex, dimensions, fingerprint, log });
 
 /** Rows a second, in a thread of its own: whoever recalls does not index, and has none of its garbage. */
 async function fill(where: Where): Promise<Record<string, number>> {
@@ -119,7 +122,7 @@ async function ask(stack: Stack): Promise<Record<string, unknown>> {
   const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
   const redis = openLimitsRedis(stack.redisUrl, log);
   let [embedMs, indexMs] = [0, 0];
-  const timed: RecallDeps = {
+  const timed: RecallDeps & JudgeDeps = {
     store, log, cache: new RecallCache(redis, redisKeys('bench')),
     embedder: { ...hashes, embed: async (texts, kind) => {
       const startMs = monoMs();
@@ -141,9 +144,30 @@ async function ask(stack: Stack): Promise<Record<string, unknown>> {
       const tookMs = monoMs() - startMs;
       if (n >= 20) { whole.push(tookMs - embedMs); own.push(tookMs - embedMs - indexMs); embedding.push(embedMs); } // the first ones plan their statements
     }
-    return { ownMs: percentiles(own), withIndexMs: percentiles(whole), embeddingMs: percentiles(embedding) };
+    const [judged, near]: [number[], number[]] = [[], []];
+    for (const [n, { user, run, fence }] of asking.entries()) {
+      const said = Array.from({ length: 10 }, (_, k) => sentence(rows + 10 * n + k));
+      const candidates = said.map((statement, k) => ({ type: 'fact', subject: `order ${n} ${k}`, attribute: 'note', value: statement, statement, valid_from: null, evidence: [{ event_id: 'e1', quote: statement }], source_role: 'user', stated_or_inferred: 'stated', confidence: 'high', scope: 'user' }));
+      const startMs = monoMs();
+      const { verdicts } = await judgeRun(timed, { run, fence }, { tenant: 'bench', run: { id: run, user, session: null, agent: 'bench', finishedMs: wallMs() }, events: [{ id: 'e1', role: 'user', tool: undefined, text: said.join('. '), atMs: wallMs() }], extraction: { candidates } });
+      if (verdicts.filter(({ decision }) => decision === 'ADMIT').length < POLICY.maxAdmits) throw new Error(`not taken for facts: ${JSON.stringify(verdicts.map(({ reason }) => reason))}`);
+      if (n >= 10) { judged.push(monoMs() - startMs); near.push(embedMs + indexMs); } // the ten searches go out together: the last to come is the longest
+    }
+    return { ownMs: percentiles(own), withIndexMs: percentiles(whole), embeddingMs: percentiles(embedding), judgedMs: percentiles(judged), judgedNearMs: percentiles(near), ...(args.reembed && { reembedRowsPerS: await reembed(stack, pool, model, log) }) };
   } finally {
     await Promise.allSettled([store.close(), pool.end(), index.close(), model.close(), redis.quit()]);
+  }
+}
+
+/** Rows a second of a rebuild for an embedder that has seen none of them. */
+async function reembed(stack: Stack, pool: EnginePool, model: Embedder, log: Log): Promise<number> {
+  const index = await openBenchIndex(stack, log, model);
+  try {
+    const startMs = monoMs();
+    const { rows: made } = await reindex({ pool, index, embedder: model }, (n) => { say(`embedded anew ${n}`); });
+    return Math.round(made / ((monoMs() - startMs) / 1_000));
+  } finally {
+    await index.close();
   }
 }
 

@@ -52,15 +52,21 @@ function environment() {
 }
 
 function sh(what, command, words, cwd = root, extra = {}) {
-  say(what);
-  const ended = spawnSync(command, words, { cwd, stdio: ['ignore', 2, 2], env: { ...environment(), ...extra } });
+  const ended = run(what, command, words, cwd, extra);
   if (ended.status !== 0) fail(`${what}: failed (${ended.error?.message ?? ended.signal ?? `exit code ${ended.status}`})`);
 }
 
+function run(what, command, words, cwd = root, extra = {}) {
+  say(what);
+  return spawnSync(command, words, { cwd, stdio: ['ignore', 2, 2], env: { ...environment(), ...extra } });
+}
+
+/** Asked once more where it fails: npm itself repeats what a network has lost, and not what a proxy has spoilt. */
 function npm(what, words) {
   const own = process.env.npm_execpath;
-  if (own?.endsWith('.js')) sh(what, node, [own, ...words]);
-  else sh(what, 'npm', words);
+  const [command, all] = own?.endsWith('.js') ? [node, [own, ...words]] : ['npm', words];
+  const ended = run(what, command, all);
+  if (ended.status !== 0 && !ended.signal) sh(`${what}, once more`, command, all);
 }
 
 /** Redis and Python's venv come from the system. Root on Debian gets them; everyone else gets the command. */

@@ -123,6 +123,17 @@ withModel('the built-in model', () => {
   });
 });
 
+withModel('the built-in model', () => {
+  test('its language is said aloud', async () => {
+    const said: unknown[] = [];
+    const loud = makeLog('silent', 'test');
+    loud.warn = ((...words: unknown[]) => { said.push(words); });
+    const embedder = await makeEmbedder(readConfig({ ...stack.env, EMBEDDER: 'builtin', EMBEDDER_MODEL_DIR: stack.embedderDir }), loud);
+    await embedder.close();
+    expect(JSON.stringify(said)).toContain('knows English');
+  });
+});
+
 describe('the choice', () => {
   test('a missing folder: words only, said aloud', async () => {
     const said: unknown[] = [];

@@ -15,6 +15,7 @@ import { voyageEmbedder } from './voyage.ts';
 export async function makeEmbedder(config: Config, log: Log): Promise<Embedder> {
   const embedder = await chosen(config, log);
   log.info({ embedder: embedder.fingerprint, semantic: embedder.semantic }, 'embedder is ready');
+  if (embedder.fingerprint.startsWith('builtin:')) log.warn('the built-in embedding model knows English: in other languages memories are found by their words more than by their meaning; see "Other embedders" in docs/memory.md');
   return embedder;
 }
 
