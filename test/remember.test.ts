@@ -82,7 +82,7 @@ describe('writes under the fence', () => {
   });
 
   test('ten candidates are looked up in the index by one search', async () => {
-    const events = [{ id: 'e1', role: 'user' as const, text: Array.from({ length: 10 }, (_, at) => `Our depot number ${at} is in hall ${at}.`).join(' '), atMs: 0 }];
+    const events = [{ id: 'e1', role: 'user' as const, tool: undefined, text: Array.from({ length: 10 }, (_, at) => `Our depot number ${at} is in hall ${at}.`).join(' '), atMs: 0 }];
     const candidates = Array.from({ length: 10 }, (_, at) => ({
       type: at % 2 ? 'fact' : 'decision', subject: `depot number ${at}`, attribute: 'hall', value: `hall ${at}`, statement: `Depot number ${at} is in hall ${at}.`, valid_from: null,
       evidence: [{ event_id: 'e1', quote: `Our depot number ${at} is in hall ${at}.` }], source_role: 'user', stated_or_inferred: 'stated', confidence: 'high', scope: at % 3 ? 'user' : 'workspace',
