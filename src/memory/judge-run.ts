@@ -117,11 +117,11 @@ async function nearMemories(deps: JudgeDeps, tenant: string, run: ToJudge['run']
     const embedded = await deps.embedder.embed([...said.map(({ one }) => one.statement), ...fresh.map((row) => row.statement)], 'document');
     const own = said.map(({ at, one }, place) => ({ at, one, id: ids[at] ?? '', vector: embedded[place] ?? [] }));
     const freshVectors = fresh.map(({ id }, place) => ({ id, vector: embedded[said.length + place] ?? [] }));
-    const found = await Promise.all(own.map(async ({ at, one, vector }): Promise<Neighbour[]> => {
-      const { dense } = await deps.index.search('memories', { tenant, user: run.user ?? undefined, agent: run.agent, scope: one.scope, type: one.type, vector, limit: NEAR, timeoutMs: SEARCH_MS });
+    const lists = await deps.index.nearest('memories', { tenant, user: run.user ?? undefined, agent: run.agent, queries: own.map(({ one: { scope, type }, vector }) => ({ vector, scope, type })), limit: NEAR, timeoutMs: SEARCH_MS });
+    const found = own.map(({ at, vector }, place): Neighbour[] => {
       const compared = [...freshVectors, ...own.filter((other) => other.at < at)];
-      return nearest([...dense.map(({ id, score }) => ({ id, cosine: score })), ...compared.map((other) => ({ id: other.id, cosine: cosine(vector, other.vector) }))]);
-    }));
+      return nearest([...(lists[place] ?? []).map(({ id, score }) => ({ id, cosine: score })), ...compared.map((other) => ({ id: other.id, cosine: cosine(vector, other.vector) }))]);
+    });
     const byCandidate = new Map(own.map(({ at }, place) => [at, found[place]]));
     return candidates.map((_, at) => byCandidate.get(at));
   } catch (error) {
