@@ -58,7 +58,7 @@ describe('what was nearly quoted', () => {
   const loose = 'We moved our main office of the company from Graz to Linz in 2025';
   test('is admitted with the words as they were said, and says how near it was', () => {
     const verdict = verdictOf(candidate(loose));
-    expect([words(verdict), verdict.scores['quote_overlap']]).toEqual(['ADMIT NEW', 0.857]);
+    expect([words(verdict), verdict.scores['quote_overlap']]).toEqual(['ADMIT NEW', 0.867]);
     expect(verdict.memory?.evidence).toEqual([{ event_id: 'e1', quote: 'We have moved the main office of the company from Graz to Linz in 2025' }]);
     expect(verdictOf(candidate('from Graz to Linz in 2025')).scores).not.toHaveProperty('quote_overlap');
   });
