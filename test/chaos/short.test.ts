@@ -41,11 +41,11 @@ test('the same seed plans the same faults, each kind at least once', () => {
 test('a short storm breaks nothing, and what is then broken by hand is seen by the look of its name', async () => {
   const unseen: string[] = [];
   const breakByHand = async (evidence: Evidence, looks: Looks): Promise<void> => {
-    for (const { id, what, breaks, mends } of BROKEN_STATES) {
+    for (const { id, what, breaks, mends, look = () => looks[id]() } of BROKEN_STATES) {
       await breaks(evidence);
-      const { wrong } = await looks[id]();
+      const { wrong } = await look(evidence);
       await mends(evidence);
-      if (wrong.length === 0 || (await looks[id]()).wrong.length > 0) unseen.push(`${id} ${what}`);
+      if (wrong.length === 0 || (await look(evidence)).wrong.length > 0) unseen.push(`${id} ${what}`);
     }
   };
   const { violations, invariants, faults } = await runChaos({ seed: 1, minutes: MINUTES, milvusAddress, postgres, faults: MIX, fleet: FLEET, atRest: breakByHand });
