@@ -55,7 +55,7 @@ function obey(line: string): void {
 }
 
 createInterface({ input: process.stdin }).on('line', obey);
-process.stdin.on('end', () => process.exit(0));
+process.stdin.on('end', () => process.kill(process.pid, 'SIGKILL')); // an exit in good order would wait for readers that are gone
 (process.stdin as unknown as { unref?: () => void }).unref?.();
 setTimeout(() => flushCompileCache(), FLUSH_AFTER_MS).unref();
 

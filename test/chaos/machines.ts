@@ -21,7 +21,7 @@ export const READER_AGENT = 'chaos-reader-agent';
 /** What a user says to it. */
 export const READ_THE_LOG = 'Read the log.';
 const READ_MS = 1_500;
-const LOG = Array.from({ length: 900 }, (_, n) => `Line ${n} of the log of the turbine says nothing of interest.`).join('\n');
+const LOG = Array.from({ length: 600 }, (_, n) => `Line ${n} of the log of the turbine says nothing of interest.`).join('\n');
 /** Enough for one reserve of a short conversation, not for many. */
 const POOR_MICRO_USD = 30_000n;
 
@@ -36,7 +36,7 @@ const tools = [
 ];
 const readLog = defineTool({
   name: 'read_log', description: 'Reads the log.', input: z.strictObject({}), effect: 'read', mayRepeat: true,
-  run: async (_args, context) => { await write('read', 'the log', context); await pause(READ_MS, context.signal); return `${LOG}\nIt is the log of ${context.run}.`; },
+  run: async (_args, context) => { await write('read', 'the log', context); await pause(READ_MS, context.signal); return LOG; },
 });
 type AgentOptions = Parameters<typeof defineAgent>[0];
 const agent = (name: string, limits: AgentOptions['limits'], more: Partial<AgentOptions> = {}): Machine => defineAgent({
