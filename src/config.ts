@@ -21,6 +21,7 @@ export const configSchema = z.object({
   MILVUS_DENSE_INDEX: z.enum(['FLAT', 'HNSW']).default('HNSW').describe('Index of dense vectors: HNSW on Milvus, FLAT on Milvus Lite.'),
   RECALL_FUSER: z.enum(['context', 'zscores', 'weighted', 'rrf']).default('context').describe('How the lists by meaning and by words become one; docs/memory.md says what each does.'),
   MEMORY_HOLDOUT: z.coerce.number().min(0).max(0.5).default(0).describe('Share of runs that go without memory (constraints excepted), so that `mainstay memories worth` can say what it is worth; 0.05 is a good measure.'),
+  MEMORY_LEAVE_ONE_OUT: z.coerce.number().min(0).max(0.5).default(0).describe('Share of the other runs whose recalls leave out one memory (never a constraint), so that it can be told what each type is worth; 0.05 is a good measure.'),
   TOOL_OUTPUTS: int(0, 200).default(20).describe('Long answers of tools (32 KiB and more) that a run keeps to be searched, see docs/documents.md; 0: none.'),
   TOOL_OUTPUT_BYTES: int(1_000, 1_048_576).default(131_072).describe('Bytes of them together, for each run; what is over is cut.'),
   ARTIFACTS_DIR: z.string().default('.mainstay/artifacts').describe('Folder for files that runs deliver and, unless S3_BUCKET is set, for values too large for their row; shared by all processes.'),

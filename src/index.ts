@@ -9,9 +9,10 @@ export { documentTool, type DocumentToolOptions } from './tools/document-tool.ts
 export { httpTool, type HttpCall, type HttpToolOptions } from './tools/http-tool.ts';
 export { connectMcp, pinOf, type McpConnection, type McpServer } from './tools/mcp.ts';
 export { MainstayError, isMainstayError, ERRORS, type ErrorCode } from './domain/errors.ts';
-export type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Machine, Migration, Move, Recall, RecalledMemory, RunInfo, SessionMessage, SignalReceived, Step } from './domain/machine.ts';
+export type { ApprovalDecision, ApprovalRequest, ChildOptions, ChildResult, ChildRun, Machine, Migration, Move, Recall, RecalledMemory, RecalledSummary, RunInfo, SessionMessage, SignalReceived, Step } from './domain/machine.ts';
 export type { DocumentSearch, Tool, ToolContext } from './domain/tool.ts';
 export type { FoundPassages, Passage } from './domain/wire-documents.ts';
+export type { FoundSummaries } from './domain/wire-summaries.ts';
 export type { Json } from './domain/json.ts';
 export type { ModelMessage, ModelRequest, ModelTool, ModelTurn } from './domain/model.ts';
 export type { SessionState } from './domain/session.ts';

@@ -44,7 +44,7 @@ describe('access', () => {
     ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/memories`], ['memories:write', 'POST', `/v1/runs/${runs.ada.id}/memories/0/promote`, {}], ['memories:read', 'GET', `/v1/runs/${runs.ada.id}/traces`], ['memories:read', 'GET', '/v1/memories'], ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}`],
     ['memories:read', 'GET', `/v1/memories/${publicId('memory', memoryId)}/uses`], ['memories:write', 'POST', `/v1/memories/${publicId('memory', memoryId)}/feedback`, { verdict: 'useful' }], ['runs:write', 'POST', `/v1/runs/${runs.ada.id}/feedback`, { resolved: true }], ['usage:read', 'GET', '/v1/memory-worth'],
     ['memories:write', 'POST', '/v1/documents', { title: 'x', text: 'x' }], ['memories:read', 'GET', '/v1/documents'], ['memories:read', 'GET', '/v1/documents/search?q=x'], ['memories:read', 'GET', '/v1/documents/doc_1'], ['memories:read', 'GET', '/v1/documents/doc_1/chunks'], ['memories:write', 'DELETE', '/v1/documents/doc_1'],
-    ['memories:read', 'GET', '/v1/memories/search?q=x'], ['memories:write', 'PATCH', `/v1/memories/${publicId('memory', memoryId)}`, { version: 1, pinned: false }],
+    ['memories:read', 'GET', '/v1/memories/search?q=x'], ['memories:read', 'GET', '/v1/summaries/search?q=x&user=ada'], ['memories:write', 'PATCH', `/v1/memories/${publicId('memory', memoryId)}`, { version: 1, pinned: false }],
     ['memories:read', 'GET', '/v1/memory-policy'], ['keys:write', 'PATCH', '/v1/memory-policy', { gate: { maxAdmits: 8 } }], ['memories:write', 'PUT', `/v1/memories/${publicId('memory', memoryId)}/pin`, { pinned: false }],
     ['sessions:read', 'GET', '/v1/sessions'], ['sessions:read', 'GET', '/v1/sessions/s?user=ada'], ['sessions:read', 'GET', '/v1/sessions/s/messages?user=ada'], ['usage:read', 'GET', '/v1/usage'], ['audit:read', 'GET', '/v1/audit'],
     ['keys:write', 'GET', '/v1/keys'], ['keys:write', 'POST', '/v1/keys', { name: 'x', scopes: ['runs:read'] }], ['keys:write', 'DELETE', '/v1/keys/0123456789abcdef'], ['keys:write', 'GET', '/v1/permissions/ada'], ['keys:write', 'PUT', '/v1/permissions/ada', {}],
@@ -206,7 +206,7 @@ describe('what is documented', () => {
       'POST /v1/runs/{run}/fork', 'POST /v1/runs/{run}/memories/{index}/promote', 'POST /v1/runs/{run}/outcomes', 'POST /v1/runs/{run}/pause', 'POST /v1/runs/{run}/resume', 'POST /v1/runs/{run}/retry', 'POST /v1/runs/{run}/signals',
       'GET /v1/schedules', 'POST /v1/schedules', 'GET /v1/schedules/{schedule}', 'DELETE /v1/schedules/{schedule}', 'GET /v1/schedules/{schedule}/occurrences', ...['pause', 'resume', 'run'].map((what) => `POST /v1/schedules/{schedule}/${what}`), 'PUT /v1/permissions/{user}', 'GET /v1/limits', 'PUT /v1/limits/agents/{agent}',
       'GET /v1/budgets', 'PUT /v1/budgets', 'GET /v1/quotas', 'PUT /v1/quotas', 'POST /v1/erasures', 'GET /v1/erasures', 'GET /v1/erasures/{erasure}',
-      'POST /v1/documents', 'GET /v1/documents', 'GET /v1/documents/search', 'GET /v1/documents/{document}', 'GET /v1/documents/{document}/chunks', 'DELETE /v1/documents/{document}',
+      'POST /v1/documents', 'GET /v1/documents', 'GET /v1/documents/search', 'GET /v1/summaries/search', 'GET /v1/documents/{document}', 'GET /v1/documents/{document}/chunks', 'DELETE /v1/documents/{document}',
       'GET /v1/memories/{memory}/uses', 'POST /v1/memories/{memory}/feedback', 'POST /v1/runs/{run}/feedback', 'GET /v1/memory-worth', 'GET /v1/memory-policy', 'PATCH /v1/memory-policy', 'PUT /v1/memories/{memory}/pin', 'GET /v1/memories/search', 'PATCH /v1/memories/{memory}',
     ].sort());
     expect(document.paths['/v1/audit']?.['get']).toMatchObject({ security: [{ apiKey: [] }], description: 'Needs the scope `audit:read`.' });
@@ -219,7 +219,7 @@ describe('what is documented', () => {
       const schema = methods['get']?.responses['200']?.content?.['application/json']?.schema;
       if (!schema || path.startsWith('/metrics')) continue;
       const shape = z.fromJSONSchema({ ...(JSON.parse(JSON.stringify(schema).replaceAll('#/components/schemas/', '#/$defs/')) as object), $defs: schemas } as Parameters<typeof z.fromJSONSchema>[0]);
-      const { status, body } = await api.call('GET', path.replaceAll(/\{(\w+)\}/g, (_, name: string) => names[name]!) + (path.startsWith('/v1/sessions/') ? '?user=ada' : path.endsWith('/search') ? '?q=plan' : ''), { key: all });
+      const { status, body } = await api.call('GET', path.replaceAll(/\{(\w+)\}/g, (_, name: string) => names[name]!) + (path.startsWith('/v1/sessions/') ? '?user=ada' : path.startsWith('/v1/summaries') ? '?q=plan&user=ada' : path.endsWith('/search') ? '?q=plan' : ''), { key: all });
       expect([path, status]).toEqual([path, 200]);
       expect([path, shape.safeParse(body).error]).toEqual([path, undefined]);
       expect([path, shape.safeParse({ unlike: body }).success && path !== '/openapi.json']).toEqual([path, false]);
@@ -252,7 +252,7 @@ describe('what is read', () => {
     expect((await get<Page<Memory>>('/v1/memories?user=ada&type=preference&scope=user')).data.map(({ id }) => id)).toEqual([memory]);
     expect((await get<Page<Memory>>(`/v1/memories?run=${runs.bob.id}`)).data).toEqual([]);
     expect(await get<Memory>(`/v1/memories/${memory}`)).toMatchObject({ statement: 'Ada drinks green tea.', run: runs.ada.id, indexed: false });
-    expect(await get<RunMemories>(`/v1/runs/${runs.ada.id}/memories`)).toEqual({ memoryState: 'none', summary: null, verdicts: [] });
+    expect(await get<RunMemories>(`/v1/runs/${runs.ada.id}/memories`)).toEqual({ memoryState: 'none', skipped: null, summary: null, verdicts: [] });
     expect(await get<Page<RetrievalTrace>>(`/v1/runs/${runs.ada.id}/traces`)).toEqual({ data: [], nextCursor: null });
     expect((await get<Page<Session>>('/v1/sessions')).data.map(({ user, id }) => `${user}/${id}`).sort()).toEqual(['ada/s', 'bob/s']);
     expect((await get<Session>('/v1/sessions/s?user=ada')).version).toBe(1);

@@ -15,7 +15,8 @@ import { preparePython } from '../src/dev/servers/python.ts';
 import { clipBytes, type VectorIndex, type VectorRow } from '../src/domain/vector-index.ts';
 import { makeLog } from '../src/log.ts';
 import { bm25Function, fieldsOf, indexesOf, toFields } from '../src/memory/milvus-schema.ts';
-import { lookAtMilvus, openIndex } from '../src/memory/milvus.ts';
+import { lookAtMilvus } from '../src/memory/milvus-look.ts';
+import { openIndex } from '../src/memory/milvus.ts';
 import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
@@ -145,7 +146,29 @@ describe('who sees what', () => {
     for (const own of agents) expect((await find(index, { tenant, agent: own.agent ?? '' })).dense.map(({ id }) => id).sort()).toEqual([everyones.id, own.id].sort());
     expect(idsOf(await find(index, { tenant }))).toEqual([[everyones.id], [everyones.id]]);
     expect(idsOf(await find(index, { tenant, user: '' }))).toEqual([[everyones.id], [everyones.id]]);
-    expect((await find(index, { tenant, user: 'acme', scope: 'user' })).dense.map(({ id }) => id)).toEqual([users[0]?.id]);
+  });
+
+  test('several vectors go in one request, and each finds its own scope and type, of whom may see it', async () => {
+    const tenant = 'near';
+    const far = [0.2, 1, 0, 0, 0, 0, 0, 0];
+    const own = [row({ tenant }), row({ tenant, scope: 'user', user: 'ann' }), row({ tenant, type: 'preference' }), row({ tenant, scope: 'user', user: 'ann', type: 'preference', vector: far }), row({ tenant, scope: 'agent', agent: 'helper' })] as const;
+    const crowd = Array.from({ length: 15 }, () => row({ tenant, vector: [1, 0.01, 0, 0, 0, 0, 0, 0] }));
+    await index.upsert('memories', [...own, ...crowd, ...hostile.map((user) => row({ tenant, scope: 'user', user })), row({ tenant: 'near2' }), row({ tenant: 'near2', scope: 'user', user: 'ann' }), row({ tenant, scope: 'agent', agent: 'other' })]);
+    const sent = jest.spyOn(MilvusClient.prototype, 'search');
+    const lists = await index.nearest('memories', { tenant, user: 'ann', agent: 'helper', limit: 10, timeoutMs: 5_000, queries: [
+      { vector: near, scope: 'user', type: 'fact' }, { vector: near, scope: 'workspace', type: 'preference' }, { vector: far, scope: 'user', type: 'preference' }, { vector: near, scope: 'agent', type: 'fact' }, { vector: near, scope: 'workspace', type: 'fact' }, { vector: near, scope: 'user', type: 'decision' },
+    ] });
+    expect(sent.mock.calls).toEqual([[expect.objectContaining({ filter: expect.stringContaining('tenant_id == {tenant} and (scope == "workspace" or ') as unknown })]]);
+    expect(lists.map((hits) => hits.map(({ id }) => id))).toEqual([[own[1].id], [own[2].id], [own[3].id], [own[4].id], expect.anything(), []]);
+    expect([lists[4]?.length, lists[4]?.every(({ id }) => crowd.some((one) => one.id === id))]).toEqual([10, true]);
+    expect(lists[2]?.[0]).toEqual({ id: own[3].id, score: expect.closeTo(1, 5), rank: 1 });
+    const alone = await index.nearest('memories', { tenant, user: 'ann', limit: 10, timeoutMs: 5_000, queries: [{ vector: near, scope: 'user', type: 'fact' }] });
+    expect(alone.map((hits) => hits.map(({ id }) => id))).toEqual([[own[1].id]]);
+    expect(await index.nearest('memories', { tenant, limit: 10, timeoutMs: 5_000, queries: [{ vector: near, scope: 'user', type: 'fact' }, { vector: near, scope: 'agent', type: 'fact' }] })).toEqual([[], []]);
+    expect(await index.nearest('memories', { tenant, limit: 10, timeoutMs: 5_000, queries: [] })).toEqual([]);
+    expect(sent).toHaveBeenCalledTimes(3);
+    sent.mockRestore();
+    await expect(index.nearest('memories', { tenant: '', limit: 10, timeoutMs: 5_000, queries: [{ vector: near, scope: 'workspace', type: 'fact' }] })).rejects.toMatchObject({ code: 'index_rejected' });
   });
 
   test('an artifact is seen where its user and its agent, as far as it has them, agree', async () => {

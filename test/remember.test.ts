@@ -1,9 +1,10 @@
 // Recall and remembering as a worker does them: every write is made only while the claim holds; what a crash left undone is
 // owed by the rows themselves and picked up; the index holds what Postgres says and nothing else.
 import { randomUUID } from 'node:crypto';
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
-import { judgeRun, markSummaryMissing } from '../src/memory/judge-run.ts';
+import { endUnjudged, judgeRun } from '../src/memory/judge-run.ts';
 import { openIndex } from '../src/memory/milvus.ts';
 import { defineAgent } from '../src/run/define-agent.ts';
 import { Maintenance } from '../src/run/maintain.ts';
@@ -61,7 +62,7 @@ describe('writes under the fence', () => {
     ['a trace', (holder) => recallBy(holder)],
     ['a citation', ({ run }, recalled) => memory.recaller.cite({ tenant: 'acme', run: run.id, fence: run.fence }, recalled.trace, recalled.memories.map(({ id }) => id))],
     ['verdicts', ({ run }) => judgeRun(deps, { run: run.id, fence: run.fence }, { tenant: 'acme', run: finished(spoken), events: [], extraction })],
-    ['a missing summary', ({ run }) => markSummaryMissing(deps, { run: run.id, fence: run.fence }, 'acme', spoken, [])],
+    ['a missing summary', ({ run }) => endUnjudged(deps, { run: run.id, fence: run.fence }, 'acme', spoken, [], 'summary_missing')],
   ];
   test.each(WRITES)('%s: written by the holder, refused from an older fence, which changes nothing', async (_what, write) => {
     const recalled = await recallBy(now);
@@ -78,6 +79,19 @@ describe('writes under the fence', () => {
     const before = await counts();
     expect(await judge()).toMatchObject({ verdicts: [], owed: [] });
     expect(await counts()).toEqual(before);
+  });
+
+  test('ten candidates are looked up in the index by one search', async () => {
+    const events = [{ id: 'e1', role: 'user' as const, tool: undefined, text: Array.from({ length: 10 }, (_, at) => `Our depot number ${at} is in hall ${at}.`).join(' '), atMs: 0 }];
+    const candidates = Array.from({ length: 10 }, (_, at) => ({
+      type: at % 2 ? 'fact' : 'decision', subject: `depot number ${at}`, attribute: 'hall', value: `hall ${at}`, statement: `Depot number ${at} is in hall ${at}.`, valid_from: null,
+      evidence: [{ event_id: 'e1', quote: `Our depot number ${at} is in hall ${at}.` }], source_role: 'user', stated_or_inferred: 'stated', confidence: 'high', scope: at % 3 ? 'user' : 'workspace',
+    }));
+    const sent = jest.spyOn(MilvusClient.prototype, 'search');
+    const { verdicts } = await judgeRun(deps, { run: now.run.id, fence: now.run.fence }, { tenant: 'acme', run: finished(spoken), events, extraction: { ...extraction, candidates } });
+    expect([verdicts.length, sent.mock.calls.length]).toEqual([10, 1]);
+    sent.mockRestore();
+    expect(verdicts.filter(({ decision }) => decision === 'ADMIT')).toHaveLength(8); // the most one run may add
   });
 });
 

@@ -50,7 +50,7 @@ export function assembleApi(base: Base, change: Partial<Pick<ApiDeps, 'heartbeat
     pool: engine.pool, store, log, metrics, registry, submit, budgets, submitMany: makeSubmitMany({ engine, registry, dispatcher, metrics, log, defaultModel: config.MODEL }), pools: POOLS, metricsToken: config.METRICS_TOKEN,
     rates: new Rates(limitsRedis, keys, { requestsPerMinute: config.RATE_LIMIT, submissionsPerMinute: config.SUBMIT_RATE_LIMIT }),
     quotas: new Quotas(limitsRedis, keys, (tenant) => quotasOf(engine.pool, tenant)), jobs: new JobStates(limitsRedis, keys), liveText: new LiveText(limitsRedis, keys),
-    blobs, findPassages: search.findPassages, findMemories: search.findMemories, ...controls(control),
+    blobs, findPassages: search.findPassages, findMemories: search.findMemories, findSummaries: search.findSummaries, ...controls(control),
     schedules: { registry, defaultModel: config.MODEL, runNow: (which) => runNow({ ...base, defaultModel: config.MODEL, cancel: makeCancelRun(control) }, which) },
     explain: makeExplainRun({ store, engine, registry, queues: base.queues, redis: limitsRedis, keys }),
     board: config.BOARD_PASSWORD === undefined ? undefined : { queues: board.queues, user: config.BOARD_USER, password: config.BOARD_PASSWORD },

@@ -12,6 +12,7 @@ import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { makeDocumentService } from '../src/memory/document-service.ts';
 import { makeFindPassages, type FindPassages } from '../src/memory/find-chunks.ts';
 import { makeFindMemories, type FindMemories } from '../src/memory/find-memories.ts';
+import { makeFindSummaries, type FindSummaries } from '../src/memory/find-summaries.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import type { IndexOptions } from '../src/memory/milvus.ts';
 import { readDocumentMachine } from '../src/memory/read-document.ts';
@@ -44,9 +45,9 @@ export interface MemoryParts {
   close(): Promise<void>;
 }
 
-export interface LazySearch { readonly findPassages: FindPassages; readonly findMemories: FindMemories; close(): Promise<void> }
+export interface LazySearch { readonly findPassages: FindPassages; readonly findMemories: FindMemories; readonly findSummaries: FindSummaries; close(): Promise<void> }
 
-/** Search of documents and memories for a process that has no other use of memory: embedder and index are opened by the first search. */
+/** Search of documents, memories and summaries for a process that has no other use of memory: embedder and index are opened by the first search. */
 export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Ground, 'pool' | 'blobs' | 'redisPolicy'>, store: AppStore): LazySearch {
   let opened: Promise<{ embedder: Embedder; index: VectorIndex }> | undefined;
   const open = async (): Promise<{ embedder: Embedder; index: VectorIndex }> => {
@@ -61,6 +62,7 @@ export function assembleSearch({ config, log, metrics, keys, redis }: Omit<Groun
   return {
     findPassages: async (request) => makeFindPassages({ ...await deps(), metrics })(request),
     findMemories: async (request, limit) => makeFindMemories(await deps())(request, limit),
+    findSummaries: async (request) => makeFindSummaries(await deps())(request),
     close: async () => {
       const parts = await opened?.catch(() => undefined); // what did not open needs no close
       await Promise.allSettled([parts?.index.close(), parts?.embedder.close()]);
@@ -83,7 +85,7 @@ export async function assembleMemory({ config, log, metrics, keys, redis, pool, 
   return {
     machines: [rememberMachine(remembering), readDocumentMachine(remembering)],
     embedder,
-    recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
+    recaller: { ...makeRecall({ ...parts, cache: new RecallCache(redis, keys), holdout: config.MEMORY_HOLDOUT, leaveOneOut: config.MEMORY_LEAVE_ONE_OUT }), searchDocuments: makeSearchDocuments(store, makeFindPassages(parts)) },
     documents: (base) => makeDocumentService({ ...parts, read: (one, part) => read(base, one, part) }),
     watch: makeIndexWatch(parts),
     indexPending: (limit, all, tables) => indexPending(parts, limit, all, tables).catch((error: unknown) => {

@@ -8,6 +8,7 @@ import type { JobStates } from '../limits/job-state.ts';
 import type { LiveText } from '../limits/live-text.ts';
 import type { FindPassages } from '../memory/find-chunks.ts';
 import type { FindMemories } from '../memory/find-memories.ts';
+import type { FindSummaries } from '../memory/find-summaries.ts';
 import type { Metrics } from '../metrics.ts';
 import type { BoardQueues } from '../queue/board-queues.ts';
 import type { BulkRuns } from '../run/bulk-runs.ts';
@@ -54,6 +55,7 @@ export interface ApiDeps extends AccessDeps {
   readonly registry: Registry;
   readonly findPassages: FindPassages;
   readonly findMemories: FindMemories;
+  readonly findSummaries: FindSummaries;
   readonly explain: ExplainRun;
   readonly jobs: JobStates;
   readonly liveText: LiveText;

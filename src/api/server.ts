@@ -21,6 +21,7 @@ import { addMoneyRoutes } from './routes-money.ts';
 import { addFeedbackRoutes } from './routes-feedback.ts';
 import { addMemoryRoutes } from './routes-memories.ts';
 import { addDocumentRoutes } from './routes-documents.ts';
+import { addSummaryRoutes } from './routes-summaries.ts';
 import { addCorrectionRoutes } from './routes-correct-memory.ts';
 import { addMemoryPolicyRoutes } from './routes-memory-policy.ts';
 import { addErasureRoutes } from './routes-erasures.ts';
@@ -106,6 +107,7 @@ async function addEverything(app: ApiApp, deps: RouteDeps): Promise<void> {
   addMemoryRoutes(app, deps);
   addFeedbackRoutes(app, deps);
   addDocumentRoutes(app, deps);
+  addSummaryRoutes(app, deps);
   addMemoryPolicyRoutes(app, deps);
   addCorrectionRoutes(app, deps);
   addSessionRoutes(app, deps);

@@ -34,7 +34,7 @@ export function runItem(row: RunRow, live: ReadonlySet<string>): wire.RunItem {
     parent: idOrNull('run', row.parentId), forkedFrom: idOrNull('run', row.forkedFrom), debounced: row.debounced,
     user: row.userId, session: row.sessionId, priority: row.priority, metadata: row.metadata, errorCode: row.errorCode, errorMessage: row.errorMessage,
     steps: row.stepSeq, nextStep: row.nextStep, attempt: row.attempt, model: row.model, inputTokens: Number(row.inputTokens), outputTokens: Number(row.outputTokens),
-    costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
+    costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, memorySkipped: row.memorySkipped, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
     createdAt: iso(row.createdAt), startedAt: isoOrNull(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
   };
 }
@@ -96,6 +96,8 @@ export function trace(row: RetrievalTrace, memoryState: MemoryState, statements:
   const scores = new Map(found.map((one) => [one['id'] as unknown, one['score'] as unknown]));
   return {
     id: publicId('trace', row.id), run: publicId('run', row.runId), stepSeq: row.stepSeq, query: row.query, embedder: row.embedder, semantic: row.semantic, degraded: row.degraded, heldOut: row.heldOut,
+    filters: row.filters as wire.RetrievalTrace['filters'], epoch: row.epoch, decidedBy: row.decidedBy as wire.RetrievalTrace['decidedBy'], policyVersion: row.policyVersion,
+    summaries: row.summaries.map((run) => publicId('run', run)), leftOut: row.leftOut === null ? null : publicId('memory', row.leftOut),
     injected: row.injected.map((id) => {
       const score = scores.get(id);
       return { id: publicId('memory', id), type: statements.get(id)?.type ?? null, statement: statements.get(id)?.statement ?? null, score: typeof score === 'number' ? score : null, cited: row.cited.includes(id), supported: isJudged ? row.supported.includes(id) : null };

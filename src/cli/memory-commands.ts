@@ -7,7 +7,7 @@ import type { MemoryWorth } from '../domain/wire.ts';
 import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { addGateCommands } from './gate-commands.ts';
-import { inline, printJson, printPage, printPairs, printTable, shortTime } from './output.ts';
+import { inline, note, printJson, printPage, printPairs, printTable, shortTime } from './output.ts';
 
 interface SessionWords extends ApiOptions, OfUser, Paging {}
 interface MemoryWords extends ApiOptions, Omit<MemoryQuery, 'include'> { readonly superseded?: boolean }
@@ -24,6 +24,18 @@ export function addMemoryCommands(program: Command): void {
   const memories = program.command('memories').description('what passed the memory gate');
   addMemories(memories);
   addGateCommands(memories);
+  addSummaries(program.command('summaries').description('what runs came to'));
+}
+
+function addSummaries(summaries: Command): void {
+  withApiOptions(summaries.command('search')).description('find earlier runs by what they came to: by meaning and by words').argument('<words>')
+    .option('--user <user>', 'of this user’s runs').option('--agent <agent>', 'of the runs this agent made for nobody').option('--limit <n>', 'at most', wholeNumber)
+    .action(async (q: string, { user, agent, limit, ...options }: ApiOptions & { readonly user?: string; readonly agent?: string; readonly limit?: number }) => {
+      const found = await apiClient(options).summaries.search({ q, user, agent, limit });
+      if (options.json) return printJson(found);
+      printTable(['run', 'time (UTC)', 'agent', 'score', 'summary'], found.data.map((one) => [one.run, shortTime(one.createdAt), one.agent, one.score.toFixed(3), one.text.replaceAll('\n', ' ')]));
+      if (found.degraded) note('The index did not answer: found by words and kept vectors in Postgres.');
+    });
 }
 
 function addSessions(sessions: Command): void {
@@ -97,6 +109,18 @@ function addMemories(memories: Command): void {
     .action(async (id: string, options: ApiOptions) => {
       printPage(options.json, await apiClient(options).memories.uses(id), ['run', 'agent', 'cited', 'supported', 'feedback', 'time (UTC)'],
         ({ run, agent, cited, supported, feedback, at }) => [run, agent, yesNo(cited), supported === null ? '' : yesNo(supported), feedback ?? '', shortTime(at)]);
+    });
+  withApiOptions(memories.command('traces')).description('what a run recalled: for whom and by which rules, what it was shown, and what of it was used').argument('<run>', 'run_…')
+    .action(async (id: string, options: ApiOptions) => {
+      const { data } = await apiClient(options).runs.traces(id);
+      if (options.json) return printJson({ data });
+      for (const trace of data) {
+        printPairs([
+          ['trace', trace.id], ['step', trace.stepSeq], ['asked', inline(trace.query)], ['for', trace.filters === null ? null : `${trace.filters.user ?? 'no user'}, agent ${trace.filters.agent}${trace.filters.asOf === null ? '' : `, as of ${trace.filters.asOf}`}`],
+          ['epoch', trace.epoch], ['by', inline(trace.decidedBy)], ['settings', trace.policyVersion], ['degraded', yesNo(trace.degraded)], ['without memory', yesNo(trace.heldOut)], ['left out', trace.leftOut], ['tokens', trace.tokens], ['summaries of', trace.summaries.join(' ')],
+        ]);
+        printTable(['memory', 'type', 'score', 'cited', 'supported', 'statement'], trace.injected.map((one) => [one.id, one.type, one.score?.toFixed(3) ?? '', yesNo(one.cited), one.supported === null ? '' : yesNo(one.supported), one.statement ?? 'not there any more']));
+      }
     });
   withApiOptions(memories.command('worth')).description('what came of runs with memory beside those that MEMORY_HOLDOUT left without')
     .option('--from <time>', 'ISO date or time; 30 days ago').option('--to <time>', 'ISO date or time').option('--agent <agent>', 'of this agent')

@@ -3,6 +3,7 @@
 // continues after a broken connection where it stopped, and that an AbortSignal ends every call at once. It must never
 // import anything but types and its own folder; therefore its fixed numbers stand here and not with the engine's.
 // Node 20 and later, and browsers.
+import type { FoundSummaries } from '../domain/wire-summaries.ts';
 import type * as wire from '../domain/wire.ts';
 import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
@@ -53,6 +54,7 @@ export class Mainstay {
   readonly sessions: ReturnType<typeof sessionCalls>;
   readonly memories: ReturnType<typeof memoryCalls>;
   readonly documents: ReturnType<typeof documentCalls>;
+  readonly summaries: ReturnType<typeof summaryCalls>;
   readonly agents: ReturnType<typeof agentCalls>;
   readonly usage: ReturnType<typeof usageCalls>;
   readonly budgets: ReturnType<typeof budgetCalls>;
@@ -71,6 +73,7 @@ export class Mainstay {
     this.sessions = sessionCalls(http);
     this.memories = memoryCalls(http);
     this.documents = documentCalls(http);
+    this.summaries = summaryCalls(http);
     this.agents = agentCalls(http);
     this.usage = usageCalls(http);
     this.budgets = budgetCalls(http);
@@ -97,6 +100,11 @@ function sessionCalls(http: Http) {
     iterateMessages: (id: string, query: OfUser & Paging & Aborting = {}) => iteratePages((page: OfUser & Paging & Aborting) => messages(id, page), query),
   };
 }
+
+const summaryCalls = (http: Http) => ({
+  /** Finds earlier runs by what they came to, best first: of `user`, or those `agent` made for nobody. */
+  search: ({ signal, ...query }: { readonly q: string; readonly user?: string | undefined; readonly agent?: string | undefined; readonly limit?: number | undefined } & Aborting): Promise<FoundSummaries> => http.json('/v1/summaries/search', { query, signal }),
+});
 
 function memoryCalls(http: Http) {
   const list = ({ signal, ...query }: MemoryQuery & Aborting = {}): Promise<wire.Page<wire.Memory>> => http.json('/v1/memories', { query, signal });

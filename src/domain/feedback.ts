@@ -13,10 +13,26 @@ export const TRIED_USES = 10;
 /** It has failed when it was tried so often and came to something in less than two of five. */
 export const hasFailed = ({ n, yes }: Rate): boolean => n >= TRIED_USES && yes / n < 0.4;
 
-/** Whether a run goes without memory, by its id: the same whenever it is asked. `share`: 0 to 0.5 of all runs. */
-export function isHeldOut(run: string, share: number): boolean {
-  return share > 0 && createHash('sha256').update(`holdout ${run}`).digest().readUInt32BE(0) / 2 ** 32 < share;
+/** `told`: all that fits. `held_out`: no memories. `left_out`: all but one. Constraints are told in all of them. */
+export const ARMS = ['told', 'held_out', 'left_out'] as const;
+export type Arm = (typeof ARMS)[number];
+/** Shares of all runs, 0 to 0.5. */
+export interface ArmShares { readonly holdout?: number | undefined; readonly leaveOneOut?: number | undefined }
+
+/** Of a run, by its id: the same whenever it is asked. `leaveOneOut` is a share of those that are not held out. */
+export function armOf(run: string, { holdout = 0, leaveOneOut = 0 }: ArmShares): Arm {
+  if (shareOf(`holdout ${run}`) < holdout) return 'held_out';
+  return shareOf(`leave one out ${run}`) < leaveOneOut ? 'left_out' : 'told';
 }
+
+/** The one of these that a run goes without, by chance and the same whenever it is asked; never a constraint. */
+export function leftOutOf(run: string, memories: readonly { readonly id: string; readonly type: string }[]): string | undefined {
+  const lots = memories.filter(({ type }) => type !== 'constraint').map(({ id }) => ({ id, lot: shareOf(`leave ${id} out of ${run}`) }));
+  return lots.sort((a, b) => a.lot - b.lot)[0]?.id;
+}
+
+/** 0 to 1, below 1: a number drawn for these words. */
+const shareOf = (words: string): number => createHash('sha256').update(words).digest().readUInt32BE(0) / 2 ** 32;
 
 /** Outcomes of runs of one kind: how many said something, and their sums. */
 export interface Outcomes { readonly runs: number; readonly satisfied: Rate; readonly resolved: Rate; readonly handlingMs: Mean }

@@ -56,6 +56,9 @@ export function screening(candidate: Candidate, source: SourceRole, events: read
   return undefined;
 }
 
+/** Of words that no gate has judged, a summary's: whether they read like somebody's will, hide something or lead elsewhere. */
+export const wantsToSteer = (text: string): boolean => hidesSomething(text) || matches([...OVERRIDES, ...ORDERS, LINK], [text]);
+
 const matches = (patterns: readonly RegExp[], texts: readonly string[]): boolean => texts.some((text) => patterns.some((pattern) => pattern.test(text)));
 
 const quarantine = (reason: string): Decided => ({ decision: 'QUARANTINE', reason });

@@ -77,6 +77,18 @@ export interface RecalledMemory {
   readonly validFrom: string;
 }
 
+/** What an earlier run came to. */
+export interface RecalledSummary {
+  /** uuid */
+  readonly run: string;
+  readonly agent: string;
+  /** Without lines that want to steer whoever reads them. */
+  readonly text: string;
+  /** ISO time at which the run was remembered. */
+  readonly at: string;
+  readonly score: number;
+}
+
 export interface Recall {
   readonly memories: readonly RecalledMemory[];
   /** The block for the prompt, within the token budget; empty when nothing fits. */
@@ -89,6 +101,8 @@ export interface Recall {
   readonly embedder: string;
   /** uuid of the stored trace */
   readonly trace: string;
+  /** Best first; only where they were asked for. They are no part of `text`. */
+  readonly summaries?: readonly RecalledSummary[];
 }
 
 export interface ModelCallOptions {
@@ -101,6 +115,8 @@ export interface ModelCallOptions {
 export interface RecallOptions {
   /** What held at this time, instead of what holds now: an ISO date, alone or with a time. It is looked for in Postgres alone. */
   readonly asOf?: string;
+  /** Also what so many earlier runs of the user came to (of the agent, where there is no user): 10 at most, none unless told, and none with `asOf`. */
+  readonly summaries?: number;
 }
 
 /**

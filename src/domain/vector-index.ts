@@ -33,8 +33,7 @@ export interface VectorSearch {
   readonly user?: string | undefined;
   /** Absent: no row of scope `agent` is found; of artifacts, those for every agent are. */
   readonly agent?: string | undefined;
-  /** Only rows of this scope or type. */
-  readonly scope?: MemoryScope | undefined;
+  /** Only rows of this type. */
   readonly type?: string | undefined;
   /** Absent: no dense search (the embedder is down). */
   readonly vector?: readonly number[] | undefined;
@@ -45,6 +44,14 @@ export interface VectorSearch {
   readonly timeoutMs: number;
   /** Told of each list as it comes, before the other: what is done with one alone need not wait. Must not throw. */
   readonly heard?: ((hits: readonly Hit[]) => void) | undefined;
+}
+
+/** Several vectors searched for at once, each among the rows of its own scope and type. */
+export interface NearSearch extends Searcher {
+  readonly queries: readonly { readonly vector: readonly number[]; readonly scope: MemoryScope; readonly type: string }[];
+  /** Hits per vector, 1 to 1,000. */
+  readonly limit: number;
+  readonly timeoutMs: number;
 }
 
 /** `rank` counts from 1. Dense scores are cosines; sparse ones are BM25, higher is better, comparable within one list only. */
@@ -65,6 +72,8 @@ export interface VectorIndex {
   /** Deletes rows of this tenant in every generation and looks that they are gone from each: what an erasure needs. */
   deleteEverywhere(collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<void>;
   search(collection: VectorCollection, request: VectorSearch): Promise<{ dense: Hit[]; sparse: Hit[] }>;
+  /** One request for all vectors; hits by meaning, in their order. A row is missed only where `limit` nearer ones of each scope and type asked for come before it. */
+  nearest(collection: VectorCollection, request: NearSearch): Promise<Hit[][]>;
   /** Versions of those ids that are there: confirms an upsert or a delete. */
   versions(collection: VectorCollection, tenant: string, ids: readonly string[]): Promise<Map<string, number>>;
   /** Every row of the tenant, by id: what an audit compares with Postgres. */
@@ -115,7 +124,7 @@ export function clipBytes(text: string, maxBytes = VECTOR_TEXT_BYTES): string {
   return new TextDecoder().decode(bytes.subarray(0, end));
 }
 
-type Searcher = Pick<VectorSearch, 'tenant' | 'user' | 'agent'>;
+export type Searcher = Pick<VectorSearch, 'tenant' | 'user' | 'agent'>;
 interface Seen { readonly tenant: string; readonly scope: string; readonly user: string; readonly agent: string }
 
 /** May the searcher see this row? The filter of every search, repeated in code on what came back. A memory is seen by its scope; an

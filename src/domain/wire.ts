@@ -55,6 +55,8 @@ export const submittedRunsSchema = z.object({
   runs: z.array(z.object({ id: z.string().describe('run_…'), status: z.enum(RUN_STATUSES), created: z.boolean().describe('false: the same request under the same key made it before') })),
 });
 
+const skipped = z.string().nullable().describe('why it was passed over without a call of a model: `SKIP_INELIGIBLE:PAUSED`, `SKIP_INELIGIBLE:NOTHING_SAID`, `SKIP_TRIVIAL:SMALL_TALK`, `SKIP_TRIVIAL:REPLAY`; null: it was not');
+
 /** A run without what it was given and what it made: an item of a list. */
 export const runItemSchema = z.object({
   id: z.string().describe('run_…'),
@@ -82,6 +84,7 @@ export const runItemSchema = z.object({
   outputTokens: z.number().int(),
   costMicroUsd: microUsd,
   memoryState: z.enum(MEMORY_STATES).describe('`due`: finished and not yet remembered; `done`: its verdicts are there'),
+  memorySkipped: skipped,
   dueAt: time.nullable().describe('when a queued or waiting run may move'),
   createdAt: time,
   startedAt: time.nullable(),
@@ -206,6 +209,7 @@ export const promotedSchema = z.object({ decision: z.enum(VERDICTS), reason: z.s
 
 export const runMemoriesSchema = z.object({
   memoryState: z.enum(MEMORY_STATES),
+  skipped,
   summary: z.object({ text: z.string(), summary: z.unknown(), createdAt: time }).nullable(),
   verdicts: z.array(verdictSchema),
 });
@@ -237,6 +241,11 @@ export const traceSchema = z.object({
   id: z.string().describe('trc_…'), run: z.string(), stepSeq: z.number().int(), query: z.string(), embedder: z.string(),
   semantic: z.boolean().describe('false: the embedder matches words, not meaning'), degraded: z.boolean().describe('true: Milvus did not answer and Postgres did'),
   heldOut: z.boolean().describe('true: its run was left without memory, so that what memory is worth can be told; constraints were told all the same'),
+  filters: z.object({ user: z.string().nullable(), agent: z.string(), asOf: time.nullable().describe('null: what held then and there') }).nullable().describe('whom it was looked for; tenant and user stand in every search'),
+  epoch: z.string().nullable().describe('as of which memories; another one as soon as one of its scope has changed'),
+  decidedBy: z.record(z.string(), z.unknown()).nullable().describe('by which rules: `ranking`, `fuser`, `generation` of the index, `gate`, `model`, `budgetTokens`, `maxMemories`, `cached`'),
+  policyVersion: z.number().int().nullable().describe('of the tenant’s settings for memory; null: none were set'),
+  summaries: z.array(z.string()).describe('run_…: whose summaries were shown'), leftOut: z.string().nullable().describe('mem_…: left out on purpose, so that its worth can be told'),
   injected: z.array(z.object({ id: z.string(), type: z.string().nullable(), statement: z.string().nullable(), score: z.number().nullable(), cited: z.boolean(), supported })).describe('put into the prompt, best first'),
   candidates: z.unknown().describe('everything that was found, with its scores'), tokens: z.number().int(), durationMs: z.number().int(), createdAt: time,
 });

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { MainstayError } from '../domain/errors.ts';
 import { MEMORY_SCOPES } from '../domain/status.ts';
-import { VECTOR_TEXT_BYTES, type VectorCollection, type VectorRow, type VectorSearch } from '../domain/vector-index.ts';
+import { VECTOR_TEXT_BYTES, type NearSearch, type Searcher, type VectorCollection, type VectorRow, type VectorSearch } from '../domain/vector-index.ts';
 
 /** A name has at most MAX_NAME (200) characters, so at most 800 bytes; Milvus counts bytes. */
 const nameBytes = 1_024;
@@ -101,14 +101,14 @@ export const toFields = (row: VectorRow) => ({
   version: row.version, text: row.text, dense: [...row.vector],
 });
 
-/** Which rows a search may see: the same in both lists, and again in `isVisible`. Values go in as template values, never as text. */
-export function filterOf(collection: VectorCollection, { tenant, user, agent, scope, type }: VectorSearch): { filter: string; exprValues: Record<string, unknown> } {
-  const narrow = [scope === undefined ? [] : 'scope == {scope}', type === undefined ? [] : 'type == {type}'].flat();
-  const given = Object.entries({ tenant, user, agent, scope, type }).filter(([, value]) => value !== undefined);
+/** Which rows a search may see: the same in both lists, and again in `isVisible`; `kinds`: no others of these. Values go in as template values, never as text. */
+export function filterOf(collection: VectorCollection, { tenant, user, agent, type }: Searcher & Pick<VectorSearch, 'type'>, kinds?: Kinds): { filter: string; exprValues: Record<string, unknown> } {
+  const narrow = [...(type === undefined ? [] : ['type == {type}']), ...(kinds ? ['scope in {scopes}', 'type in {types}'] : [])];
+  const given = Object.entries({ tenant, user, agent, type, scopes: kinds?.scopes, types: kinds?.types }).filter(([, value]) => value !== undefined);
   return { filter: ['tenant_id == {tenant}', ...(collection === 'run_artifacts' ? ofOwner : ofScope)({ user, agent }), ...narrow].join(' and '), exprValues: Object.fromEntries(given) };
 }
 
-type Seeing = (search: Pick<VectorSearch, 'user' | 'agent'>) => string[];
+type Seeing = (search: Pick<Searcher, 'user' | 'agent'>) => string[];
 
 const ofScope: Seeing = ({ user, agent }) =>
   [`(${['scope == "workspace"', ...(user === undefined ? [] : ['(scope == "user" and user_id == {user})']), ...(agent === undefined ? [] : ['(scope == "agent" and agent == {agent})'])].join(' or ')})`];
@@ -119,18 +119,42 @@ const ofOwner: Seeing = ({ user, agent }) =>
 /** HNSW's search width: on 10k rows 512 found all of a filtered 200, the default lost up to half of them. */
 const ef = 512;
 
+/** Hits of one list; Milvus gives more, and nobody asks for them. */
+export const MAX_HITS = 1_000;
+
 export interface OneList { readonly anns_field: string; readonly data: number[] | string; readonly metric_type: string; readonly params: Record<string, unknown> }
 
+type Made = { readonly dimensions: number; readonly denseIndex: 'FLAT' | 'HNSW' };
+
 /** What is searched for by meaning and by words, where there is either. Throws `index_rejected` for a search that is none. */
-export function searchesOf(request: VectorSearch, { dimensions, denseIndex }: { readonly dimensions: number; readonly denseIndex: 'FLAT' | 'HNSW' }): { dense?: OneList; sparse?: OneList } {
-  checkName('tenant', request.tenant);
-  if (!Number.isInteger(request.limit) || request.limit < 1 || request.limit > 1_000) refuse('the limit of a search is not 1 to 1,000');
-  if (request.vector) checkVector(request.vector, dimensions);
+export function searchesOf(request: VectorSearch, made: Made): { dense?: OneList; sparse?: OneList } {
+  checkSearch(request);
   const text = request.text?.toWellFormed().replaceAll('\u0000', ' ').trim();
   return {
-    ...(request.vector ? { dense: { anns_field: 'dense', data: [...request.vector], metric_type: 'COSINE', params: denseIndex === 'HNSW' ? { ef: Math.max(ef, request.limit) } : {} } } : {}),
+    ...(request.vector ? { dense: { ...denseOf([request.vector], request.limit, made), data: [...request.vector] } } : {}),
     ...(text ? { sparse: { anns_field: 'sparse', data: text, metric_type: 'BM25', params: {} } } : {}),
   };
+}
+
+/** Scopes and types that any of several vectors asks for; `count`: pairs of them. */
+export interface Kinds { readonly scopes: readonly string[]; readonly types: readonly string[]; readonly count: number }
+
+/** Several vectors as one request. Throws as `searchesOf` does. */
+export function nearOf(request: NearSearch, made: Made): { kinds: Kinds; list: ReturnType<typeof denseOf> } {
+  checkSearch(request);
+  const { queries } = request;
+  const [scopes, types, pairs] = [queries.map(({ scope }) => scope), queries.map(({ type }) => type), queries.map(({ scope, type }) => `${scope} ${type}`)].map((of) => [...new Set<string>(of)]) as [string[], string[], string[]];
+  return { kinds: { scopes, types, count: pairs.length }, list: denseOf(queries.map(({ vector }) => vector), Math.min(request.limit * pairs.length, MAX_HITS), made) };
+}
+
+function checkSearch({ tenant, limit }: Pick<VectorSearch, 'tenant' | 'limit'>): void {
+  checkName('tenant', tenant);
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_HITS) refuse('the limit of a search is not 1 to 1,000');
+}
+
+function denseOf(vectors: readonly (readonly number[])[], limit: number, { dimensions, denseIndex }: Made) {
+  for (const vector of vectors) checkVector(vector, dimensions);
+  return { anns_field: 'dense', data: vectors.map((vector) => [...vector]), metric_type: 'COSINE', params: denseIndex === 'HNSW' ? { ef: Math.max(ef, limit) } : {} };
 }
 
 /** Rows of one upsert, ids of one filter: below gRPC's and Milvus' limits at 4,096 dimensions. */

@@ -5,10 +5,10 @@
 import { ConsistencyLevelEnum, MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { monoMs, pause } from '../clock.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
-import { isVisible, VECTOR_COLLECTIONS, type Hit, type IndexLook, type Rebuild, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
+import { isVisible, VECTOR_COLLECTIONS, type Hit, type NearSearch, type Rebuild, type Searcher, type VectorCollection, type VectorIndex, type VectorRow, type VectorSearch, type VectorVersion } from '../domain/vector-index.ts';
 import type { Log } from '../log.ts';
 import { ask, within } from './milvus-calls.ts';
-import { bm25Function, buildName, checkIds, checkName, checkRows, chunks, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, readName, searchesOf, shortAlias, toFields, type OneList } from './milvus-schema.ts';
+import { bm25Function, buildName, checkIds, checkName, checkRows, chunks, fieldsOf, filterOf, generationAlias, generationOf, indexesOf, MAX_HITS, nearOf, readName, searchesOf, shortAlias, toFields, type OneList } from './milvus-schema.ts';
 
 export interface IndexOptions {
   /** host:port */
@@ -38,7 +38,7 @@ const openMs = 15_000;
 /** Rows of one page of ids: for each Milvus Lite looks at all rows there are. Milvus answers with 16,384 at most. */
 const pageRows = 10_000;
 /** What was written and acknowledged is found, at the price of the server's time tick. */
-const consistency_level = ConsistencyLevelEnum.Strong;
+export const consistency_level = ConsistencyLevelEnum.Strong;
 
 interface Session {
   client: MilvusClient;
@@ -69,6 +69,7 @@ export async function openIndex(options: IndexOptions): Promise<VectorIndex> {
     delete: (collection, tenant, ids) => remove(session, [nameOf(session, collection)], tenant, ids),
     deleteEverywhere: (collection, tenant, ids) => removeEverywhere(session, collection, tenant, ids),
     search: (collection, request) => within('a search', request.timeoutMs, search(session, collection, request)),
+    nearest: (collection, request) => within('a search', request.timeoutMs, nearest(session, collection, request)),
     versions: (collection, tenant, ids) => versions(session, collection, tenant, ids),
     ids: (collection, tenant) => allIds(session, collection, tenant),
     count: (collection, tenant) => count(session, collection, tenant),
@@ -85,7 +86,7 @@ function watch(session: Session): void {
   client.connectPromise.catch(() => { session.failed = session.client === client; }); // each call reports its own failure
 }
 
-function connect({ address, tls, token }: Pick<IndexOptions, 'address' | 'tls' | 'token'>, timeout = callMs): MilvusClient {
+export function connect({ address, tls, token }: Pick<IndexOptions, 'address' | 'tls' | 'token'>, timeout = callMs): MilvusClient {
   return new MilvusClient({
     address, ssl: tls, ...(token ? { token } : {}), timeout, maxRetries: 0, // retries have one owner, and it is not the SDK
     telemetry: { enabled: false }, // otherwise the SDK reports our operations and host name
@@ -144,7 +145,7 @@ async function makeCollection(session: Session, name: string): Promise<void> {
 }
 
 /** The collection an alias stands for; undefined where there is no such alias. */
-async function behind(client: MilvusClient, alias: string, timeout = callMs): Promise<string | undefined> {
+export async function behind(client: MilvusClient, alias: string, timeout = callMs): Promise<string | undefined> {
   try {
     const { collection } = await ask('an alias', () => client.describeAlias({ alias, collection_name: alias, timeout }));
     return collection || undefined;
@@ -212,32 +213,6 @@ async function pointAlias({ client }: Session, alias: string, collection_name: s
 async function generationsOf(session: Session, collection: VectorCollection): Promise<string[]> {
   const { data } = await asked(session, 'the list of collections', () => session.client.listCollections({ timeout: callMs }));
   return data.map(({ name }) => name).filter((name) => readName(session.options.prefix, collection, name) !== undefined);
-}
-
-/** Looks at what is there, without making anything; `timeoutMs` for each call. Throws `index_unavailable` when Milvus does not answer. */
-export async function lookAtMilvus({ address, token, tls, prefix }: Pick<IndexOptions, 'address' | 'token' | 'tls' | 'prefix'>, timeoutMs: number): Promise<IndexLook> {
-  const client = connect({ address, token, tls }, timeoutMs);
-  client.connectPromise.catch(() => undefined); // each call reports its own failure
-  const close = async (): Promise<void> => { await client.closeConnection().catch(() => undefined); };
-  const rows = async (collection: VectorCollection, filter: string, exprValues: Record<string, unknown>, limit: number): Promise<(VectorVersion & { tenant: string })[]> => {
-    const query = { collection_name: shortAlias(prefix, collection), filter, exprValues, output_fields: ['id', 'version', 'tenant_id'], limit, params: { iterator: true }, consistency_level, timeout: timeoutMs };
-    const { data } = await within('a query', timeoutMs, ask('a query', () => client.query(query)));
-    return (data as readonly Record<string, unknown>[]).map((row) => ({ id: String(row['id']), version: Number(row['version']), tenant: String(row['tenant_id']) }));
-  };
-  try {
-    const [{ version }, { data }] = await within('a look', timeoutMs, Promise.all([ask('its version', () => client.getVersion()), ask('the list of collections', () => client.listCollections({ timeout: timeoutMs }))]));
-    const count = (collection: VectorCollection): number => new Set(data.flatMap(({ name }) => readName(prefix, collection, name)?.generation ?? [])).size;
-    return {
-      version: String(version), generations: Object.fromEntries(VECTOR_COLLECTIONS.map((collection) => [collection, count(collection)])) as Record<VectorCollection, number>,
-      generation: async (collection) => readName(prefix, collection, await behind(client, shortAlias(prefix, collection), timeoutMs) ?? '')?.generation,
-      page: (collection, after, limit) => rows(collection, 'id > {after}', { after }, limit),
-      rows: async (collection, ids) => { checkIds(ids); return (await Promise.all(chunks(ids).map((part) => rows(collection, 'id in {ids}', { ids: part }, part.length)))).flat(); },
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
 }
 
 /** Milvus deletes by a filter in what is loaded only, and nobody has loaded old generations since it last started. */
@@ -387,14 +362,34 @@ async function search(session: Session, collection: VectorCollection, request: V
 
 async function hits(session: Session, collection: VectorCollection, request: VectorSearch, list: OneList): Promise<Hit[]> {
   const rows = (await asked(session, 'a search', () => session.client.search({
-    collection_name: nameOf(session, collection), ...list, ...filterOf(collection, request), limit: request.limit,
-    output_fields: ['id', 'tenant_id', 'user_id', 'agent', 'scope'], consistency_level, timeout: request.timeoutMs,
-  }))).results as readonly Record<string, unknown>[];
-  const visible = rows.filter((row) => isVisible(collection, { tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, request));
-  if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
-  const found = visible.map((row, index) => ({ id: String(row['id']), score: (list.metric_type === 'BM25' ? Math.abs : Number)(Number(row['score'])), rank: index + 1 })); // Milvus Lite's BM25 scores are negative
+    collection_name: nameOf(session, collection), ...list, ...filterOf(collection, request), limit: request.limit, output_fields: READ, consistency_level, timeout: request.timeoutMs,
+  }))).results;
+  const found = visibleOf(session, collection, request, rows).map((row, index) => ({ id: String(row['id']), score: (list.metric_type === 'BM25' ? Math.abs : Number)(Number(row['score'])), rank: index + 1 })); // Milvus Lite's BM25 scores are negative
   request.heard?.(found);
   return found;
+}
+
+/** All vectors in one request, which can carry one filter only: it lets through what any of them asks for, and each takes its own. */
+async function nearest(session: Session, collection: VectorCollection, request: NearSearch): Promise<Hit[][]> {
+  const { queries, limit, timeoutMs } = request;
+  if (queries.length === 0) return [];
+  const { kinds, list } = nearOf(request, session.options);
+  const { results } = await asked(session, 'a search', () => session.client.search({
+    collection_name: nameOf(session, collection), ...list, ...filterOf(collection, request, kinds), limit: Math.min(limit * kinds.count, MAX_HITS), output_fields: READ, consistency_level, timeout: timeoutMs,
+  }));
+  const lists = (queries.length === 1 ? [results] : results) as readonly Row[][]; // as the SDK answers one vector
+  return queries.map(({ scope, type }, at) => visibleOf(session, collection, request, lists[at] ?? []).filter((row) => row['scope'] === scope && row['type'] === type).slice(0, limit)
+    .map((row, index) => ({ id: String(row['id']), score: Number(row['score']), rank: index + 1 })));
+}
+
+type Row = Readonly<Record<string, unknown>>;
+const READ = ['id', 'tenant_id', 'user_id', 'agent', 'scope', 'type'];
+
+/** What came back and may be seen. */
+function visibleOf(session: Session, collection: VectorCollection, searcher: Searcher, rows: readonly Row[]): Row[] {
+  const visible = rows.filter((row) => isVisible(collection, { tenant: String(row['tenant_id']), scope: String(row['scope']), user: String(row['user_id']), agent: String(row['agent']) }, searcher));
+  if (visible.length < rows.length) session.options.log.error({ collection, foreign: rows.length - visible.length }, 'Milvus returned rows outside of the filter; they were dropped');
+  return visible;
 }
 
 const close = async ({ client }: Session): Promise<void> => { await client.closeConnection().catch(() => undefined); };

@@ -17,6 +17,8 @@ export interface Scored {
   readonly score: number;
 }
 
+/** Raised when the same rows are ranked or packed otherwise: a trace names it. */
+export const RANKING = 1;
 /** How much an answer needs memories of a type; also the order of the block. */
 const NEED: Readonly<Record<MemoryType, number>> = { constraint: 1, decision: 0.8, preference: 0.8, procedure: 0.6, fact: 0.5, outcome: 0.3 };
 const CLASSES = ['constraint', 'decision', 'preference', 'procedure', 'fact', 'outcome'] as const satisfies readonly MemoryType[];

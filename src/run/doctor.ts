@@ -7,7 +7,7 @@ import { messageOf } from '../domain/errors.ts';
 import { FLEET_CHECKS, fleetChecks, ok, unknown, wrong, type Check } from '../domain/fleet-checks.ts';
 import { DOCTOR_REDIS_FULL, DOCTOR_SAMPLE, DOCTOR_SKEW_MS, DOCTOR_WAIT_MS } from '../domain/tunables.ts';
 import { VECTOR_COLLECTIONS, type IndexLook } from '../domain/vector-index.ts';
-import { lookAtMilvus } from '../memory/milvus.ts';
+import { lookAtMilvus } from '../memory/milvus-look.ts';
 import { sampleDrift, type SampledDrift } from '../memory/sample-index.ts';
 import { redisFacts, type RedisFacts } from '../queue/redis-policy.ts';
 import { appliedMigrations, fleetFacts, loginFacts, serverFacts, type Migration, type ServerFacts } from '../store/engine/doctor.ts';

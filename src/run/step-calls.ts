@@ -106,7 +106,7 @@ export function stepCalls(deps: CallDeps, run: ClaimedRun, machine: Machine, { s
     outputs: (result) => withOutputs(blobs, run.tenant, result),
     approval: (request, argsHash, place) => ask(pool, request, argsHash, place, inbox),
     spawn: (agent, input, options, place) => spawn(deps, run, agent, input, options, place),
-    recall: (query, asOfMs, place) => recaller.recall({ tenant: run.tenant, user, session: run.session ?? undefined, agent: run.agent, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, asOfMs, signal }),
+    recall: (query, asOfMs, summaries, place) => recaller.recall({ tenant: run.tenant, user, session: run.session ?? undefined, agent: run.agent, model: run.model ?? machine.model, run: run.id, fence: run.fence, stepSeq: place.stepSeq, query, asOfMs, summaries, signal }),
     cite: (trace, memories) => recaller.cite({ tenant: run.tenant, run: run.id, fence: run.fence }, trace, memories).then(() => undefined),
     resultOf: async (reference) => (await hasResult(pool, run.tenant, run.id, reference) ? await readValue(blobs, run.tenant, reference) as Json : undefined),
     history: async () => (run.session === null || run.user === null ? [] : sessionMessages(pool, run.tenant, run.user, run.session, SESSION_MESSAGES)),

@@ -33,7 +33,7 @@ export interface StepCalls {
   approval(request: ApprovalRequest, argsHash: string, place: Place): Promise<ApprovalDecision | Park>;
   /** uuid of the child */
   spawn(agent: string, input: unknown, options: ChildOptions, place: Place): Promise<string>;
-  recall(query: string, asOfMs: number | undefined, place: Place): Promise<Recall>;
+  recall(query: string, asOfMs: number | undefined, summaries: number, place: Place): Promise<Recall>;
   cite(trace: string, memories: readonly string[]): Promise<void>;
   history(): Promise<readonly SessionMessage[]>;
   /** Inputs that wait to be heard, taken and on record. */
@@ -175,12 +175,12 @@ export class StepScope implements Step<unknown, unknown> {
     return this.#call('record', 'steered', hash, false, (place) => (this.#state.recorded.size > 0 ? Promise.resolve([]) : this.#state.calls.steered(hash, place)));
   }
 
-  recall(query: string, { asOf }: RecallOptions = {}): Promise<Recall> {
+  recall(query: string, { asOf, summaries = 0 }: RecallOptions = {}): Promise<Recall> {
     const asOfMs = asOf === undefined ? undefined : Date.parse(asOf);
     if (Number.isNaN(asOfMs)) throw new MainstayError('bad_request', 'asOf is no date: write it as 2026-03-01 or 2026-03-01T10:00:00Z.');
-    const hash = hashOf(asOfMs === undefined ? { recall: query } : { recall: query, asOfMs });
+    const hash = hashOf(asOfMs === undefined ? { recall: query } : { recall: query, asOfMs }); // not the summaries: a record of before has none, and stands
     return this.#call('record', 'recall', hash, false, async (place) => {
-      const recall = await this.#state.calls.recall(query, asOfMs, place);
+      const recall = await this.#state.calls.recall(query, asOfMs, summaries, place);
       await this.#state.calls.record('recall', hash, place, recall);
       return recall;
     });

@@ -156,19 +156,30 @@ export interface TraceRow {
   readonly tokens: number;
   /** Its run was left without memory. */
   readonly heldOut: boolean;
+  /** The one memory that was left out on purpose. */
+  readonly leftOut?: string | undefined;
+  /** Runs whose summaries were shown. */
+  readonly summaries: readonly string[];
+  /** JSON text: for whom, as of when. */
+  readonly filters: string;
+  /** As of which memories; undefined: it was not asked for. */
+  readonly epoch: string | undefined;
+  /** JSON text: the rules. The version of the tenant's settings is added where it is written. */
+  readonly decidedBy: string;
   readonly durationMs: number;
 }
 
-/** The trace, and one audit row for each memory that was shown: who read which, through which run. */
+/** The trace, and one audit row for each memory and summary that was shown: who read which, through which run. */
 export async function writeTrace(tx: SqlTx, trace: TraceRow): Promise<void> {
   await tx.db.$executeRawUnsafe(`
     WITH t AS (
-      INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, tokens, duration_ms, held_out)
-      VALUES ($1, $2::uuid, $3::uuid, $4, $5::int, $6, $7, $8::boolean, $9::boolean, $10::json, $11::uuid[], $12::int, $13::int, $14::boolean)
+      INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, tokens, duration_ms, held_out, left_out, summaries, filters, epoch, decided_by, policy_version)
+      VALUES ($1, $2::uuid, $3::uuid, $4, $5::int, $6, $7, $8::boolean, $9::boolean, $10::json, $11::uuid[], $12::int, $13::int, $14::boolean, $15::uuid, $16::uuid[], $17::json, $18, $19::json,
+        (SELECT version FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1))
     ) INSERT INTO audit_events (tenant_id, actor, user_id, action, object_type, object_id, allowed, details)
-      SELECT $1, 'run:' || $3, $4, 'memory.recalled', 'memory', id::text, true, json_build_object('trace', $2) FROM unnest($11::uuid[]) AS m(id)`,
+      SELECT $1, 'run:' || $3, $4, m.what || '.recalled', m.what, m.id::text, true, json_build_object('trace', $2) FROM (SELECT 'memory' AS what, unnest($11::uuid[]) AS id UNION ALL SELECT 'summary', unnest($16::uuid[])) AS m`,
   tx.scope.tenant, trace.id, trace.run, trace.user ?? null, trace.stepSeq, trace.query, trace.embedder, trace.semantic, trace.degraded, trace.candidates,
-  [...trace.injected], trace.tokens, Math.round(trace.durationMs), trace.heldOut);
+  [...trace.injected], trace.tokens, Math.round(trace.durationMs), trace.heldOut, trace.leftOut ?? null, [...trace.summaries], trace.filters, trace.epoch ?? null, trace.decidedBy);
 }
 
 export interface Cited { readonly cited: string[]; readonly fabricated: string[] }

@@ -1,10 +1,11 @@
 // An agent that needs to know more than was recalled for the first message looks for it itself: what it finds is traced like every
-// recall, an answer may cite it, what held on an earlier day can be asked for, and another user's memories stay out of reach.
+// recall, an answer may cite it, what held on an earlier day can be asked for, what earlier runs came to is told too, and another user's
+// memories and runs stay out of reach.
 import { expect, test } from '@jest/globals';
 import type { StubScript } from '../../src/dev/model-stub/wire.ts';
 import { defineAgent } from '../../src/run/define-agent.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
-import { plantMemories } from '../support/memories.ts';
+import { plantMemories, plantSummaries } from '../support/memories.ts';
 import { useStack } from '../support/stack.ts';
 
 const resultOf = (messages: readonly unknown[]): string => /"content":"((?:[^"\\]|\\.)*)","tool_use_id"|"tool_result"/.test(JSON.stringify(messages.at(-1))) ? JSON.stringify(messages.at(-1)) : '';
@@ -44,6 +45,19 @@ test('what it looks for it finds, cites, and both recalls of the run leave their
   expect(traces[1]).toMatchObject({ query: 'Where is the spare key?' });
   expect(traces[1]?.cited).toContain(planted[0]);
   expect(await fleet.rows(`SELECT cited_count::int AS n FROM memories WHERE id = $1`, [planted[0]])).toEqual([{ n: 1 }]);
+});
+
+test('it is told what earlier runs of its user came to, and the trace says which', async () => {
+  const [mine] = await plantSummaries((sql, values) => fleet.rows(sql, values), 'acme', [
+    { user: 'ada', agent: 'other', text: 'Goal: repair the harp\nResult: the luthier replaced two strings' }, { user: 'bob', text: 'Goal: repair the harp of Bob\nResult: sold' },
+  ]);
+  const { id, answer } = await ask({ query: 'What became of the harp?' });
+  expect(answer).toContain('the luthier replaced two strings');
+  expect(answer).not.toContain('Bob');
+  const traces = await fleet.rows<{ id: string; summaries: string[] }>(`SELECT id, summaries::text[] FROM retrieval_traces WHERE run_id = $1 ORDER BY step_seq`, [id]);
+  expect(traces.map(({ summaries }) => summaries)).toEqual([[], expect.arrayContaining([mine])]);
+  expect(await fleet.rows(`SELECT object_type FROM audit_events WHERE action = 'summary.recalled' AND object_id = $1 AND actor = 'run:' || $2`, [mine, id])).toHaveLength(1);
+  expect((await ask({ query: 'What became of the harp?', as_of: '2024-06-01' })).answer).not.toContain('luthier');
 });
 
 test('it may ask what held on an earlier day', async () => {

@@ -2,7 +2,7 @@
 // had never been, and neither is recalled again. Where a memory was used can be looked up, what came of runs is kept, and a share of
 // runs goes without memory so that its worth can be told.
 import { expect, test } from '@jest/globals';
-import { isHeldOut, meanDifference, praised, rateDifference } from '../../src/domain/feedback.ts';
+import { armOf, meanDifference, praised, rateDifference } from '../../src/domain/feedback.ts';
 import { Mainstay } from '../../src/client/client.ts';
 import { SCOPES } from '../../src/domain/status.ts';
 import { newId, publicId } from '../../src/ids.ts';
@@ -42,9 +42,19 @@ test('a run that goes without memory is told none of it, is marked, and is the s
   const held = await asked('Which billing system do we have, and where is our warehouse?', true);
   expect(told.injected.length).toBeGreaterThan(0);
   expect(held.injected).toEqual([]);
-  expect([isHeldOut(told.id, 0.5), isHeldOut(held.id, 0.5), isHeldOut(held.id, 0)]).toEqual([false, true, false]);
+  expect([armOf(told.id, { holdout: 0.5 }), armOf(held.id, { holdout: 0.5 }), armOf(held.id, {})]).toEqual(['told', 'held_out', 'told']);
   const shown = await Promise.all([told, held].map(async ({ id }) => (await ada.runs.traces(publicId('run', id))).data.map(({ heldOut }) => heldOut)));
   expect(shown).toEqual([[false], [true]]);
+});
+
+test('a trace says for whom it was looked, as of which memories and by which rules; a change of either is seen in the next', async () => {
+  const traceOf = async () => (await ada.runs.traces(publicId('run', (await asked('Which billing system do we have?', false)).id))).data[0]!;
+  const trace = await traceOf();
+  expect(trace).toMatchObject({ filters: { user: 'ada', agent: 'talker', asOf: null }, decidedBy: { ranking: 1, fuser: 'context', generation: expect.stringMatching(/^g[0-9a-f]{12}$/), gate: 1, model: 'claude-haiku-4-5', budgetTokens: 1_500, cached: false }, policyVersion: null, summaries: [], leftOut: null });
+  await ada.memories.setPolicy({ retention: { halfLifeDays: { fact: 100 } } });
+  await fleet.rows(`UPDATE memories SET valid_from = valid_from - interval '1 second' WHERE tenant_id = 'acme'`);
+  const later = await traceOf();
+  expect([later.policyVersion, later.epoch === trace.epoch, /\d/.test(trace.epoch ?? '')]).toEqual([1, false, true]);
 });
 
 test('praise counts once for each who gives it', async () => {
@@ -97,6 +107,6 @@ test('a difference claims no more than its numbers bear', () => {
   expect(many!.from).toBeGreaterThan(0.15);
   expect(many!.to).toBeLessThan(0.25);
   expect(meanDifference({ n: 3, sum: 30, squares: 302 }, { n: 3, sum: 60, squares: 1_202 })).toMatchObject({ difference: -10 });
-  const shares = Array.from({ length: 2_000 }, () => isHeldOut(newId(), 0.05)).filter(Boolean).length;
+  const shares = Array.from({ length: 2_000 }, () => armOf(newId(), { holdout: 0.05 })).filter((arm) => arm === 'held_out').length;
   expect([shares > 50, shares < 160]).toEqual([true, true]);
 });

@@ -23,3 +23,11 @@ export async function plantMemories(rows: (sql: string, values: unknown[]) => Pr
   [tenant, JSON.stringify(memories.map((memory, at) => ({ run: newId(), ...memory, user: memory.user ?? null, id: ids[at], hash: createHash('sha256').update(ids[at]!).digest('hex') })))]);
   return ids;
 }
+
+/** Summaries of runs that need not be there, as remembering leaves them; answers the runs. */
+export async function plantSummaries(rows: (sql: string, values: unknown[]) => Promise<unknown>, tenant: string, summaries: readonly { readonly user: string | null; readonly text: string; readonly agent?: string }[]): Promise<string[]> {
+  const runs = summaries.map(() => newId());
+  await rows(`INSERT INTO run_summaries (tenant_id, run_id, user_id, agent, summary, text) SELECT $1, s.run, s."user", coalesce(s.agent, 'helper'), '{}', s.text FROM json_to_recordset($2::json) AS s(run uuid, "user" text, agent text, text text)`,
+    [tenant, JSON.stringify(summaries.map((one, at) => ({ ...one, run: runs[at] })))]);
+  return runs;
+}
