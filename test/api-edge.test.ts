@@ -252,7 +252,7 @@ describe('what is read', () => {
     expect((await get<Page<Memory>>('/v1/memories?user=ada&type=preference&scope=user')).data.map(({ id }) => id)).toEqual([memory]);
     expect((await get<Page<Memory>>(`/v1/memories?run=${runs.bob.id}`)).data).toEqual([]);
     expect(await get<Memory>(`/v1/memories/${memory}`)).toMatchObject({ statement: 'Ada drinks green tea.', run: runs.ada.id, indexed: false });
-    expect(await get<RunMemories>(`/v1/runs/${runs.ada.id}/memories`)).toEqual({ memoryState: 'none', summary: null, verdicts: [] });
+    expect(await get<RunMemories>(`/v1/runs/${runs.ada.id}/memories`)).toEqual({ memoryState: 'none', skipped: null, summary: null, verdicts: [] });
     expect(await get<Page<RetrievalTrace>>(`/v1/runs/${runs.ada.id}/traces`)).toEqual({ data: [], nextCursor: null });
     expect((await get<Page<Session>>('/v1/sessions')).data.map(({ user, id }) => `${user}/${id}`).sort()).toEqual(['ada/s', 'bob/s']);
     expect((await get<Session>('/v1/sessions/s?user=ada')).version).toBe(1);

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { MilvusClient } from '@zilliz/milvus2-sdk-node';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
-import { judgeRun, markSummaryMissing } from '../src/memory/judge-run.ts';
+import { endUnjudged, judgeRun } from '../src/memory/judge-run.ts';
 import { openIndex } from '../src/memory/milvus.ts';
 import { defineAgent } from '../src/run/define-agent.ts';
 import { Maintenance } from '../src/run/maintain.ts';
@@ -62,7 +62,7 @@ describe('writes under the fence', () => {
     ['a trace', (holder) => recallBy(holder)],
     ['a citation', ({ run }, recalled) => memory.recaller.cite({ tenant: 'acme', run: run.id, fence: run.fence }, recalled.trace, recalled.memories.map(({ id }) => id))],
     ['verdicts', ({ run }) => judgeRun(deps, { run: run.id, fence: run.fence }, { tenant: 'acme', run: finished(spoken), events: [], extraction })],
-    ['a missing summary', ({ run }) => markSummaryMissing(deps, { run: run.id, fence: run.fence }, 'acme', spoken, [])],
+    ['a missing summary', ({ run }) => endUnjudged(deps, { run: run.id, fence: run.fence }, 'acme', spoken, [], 'summary_missing')],
   ];
   test.each(WRITES)('%s: written by the holder, refused from an older fence, which changes nothing', async (_what, write) => {
     const recalled = await recallBy(now);

@@ -67,7 +67,7 @@ function addOfRun(app: ApiApp, store: RouteDeps['store']): void {
       const verdicts = (await verdictsOf(tx, id)).map(views.verdict);
       const ids = [...new Set(verdicts.flatMap(({ memory, target }) => [memory, target]).filter((one) => one !== null))];
       await audit(tx, { actor: actorOf(bearer), userId: run.userId, action: 'memory.read', objectType: 'run', objectId: publicId('run', id), allowed: true, details: { ids } });
-      return { memoryState: run.memoryState, summary: summary ? views.summary(summary) : null, verdicts };
+      return { memoryState: run.memoryState, skipped: run.memorySkipped, summary: summary ? views.summary(summary) : null, verdicts };
     });
   });
 

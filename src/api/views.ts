@@ -34,7 +34,7 @@ export function runItem(row: RunRow, live: ReadonlySet<string>): wire.RunItem {
     parent: idOrNull('run', row.parentId), forkedFrom: idOrNull('run', row.forkedFrom), debounced: row.debounced,
     user: row.userId, session: row.sessionId, priority: row.priority, metadata: row.metadata, errorCode: row.errorCode, errorMessage: row.errorMessage,
     steps: row.stepSeq, nextStep: row.nextStep, attempt: row.attempt, model: row.model, inputTokens: Number(row.inputTokens), outputTokens: Number(row.outputTokens),
-    costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
+    costMicroUsd: Number(row.costMicroUsd), memoryState: row.memoryState, memorySkipped: row.memorySkipped, dueAt: row.status === 'queued' || row.status === 'waiting' ? isoOrNull(row.wakeAt) : null,
     createdAt: iso(row.createdAt), startedAt: isoOrNull(row.startedAt), finishedAt: isoOrNull(row.finishedAt),
   };
 }

@@ -130,7 +130,7 @@ function show(run: Run, json: boolean | undefined): void {
     ['cancel', run.cancelRequested && run.finishedAt === null ? 'asked for' : ''], ['error', run.errorCode === null ? '' : `${run.errorCode}: ${run.errorMessage ?? ''}`],
     ['user', run.user], ['session', run.session], ['steps', `${run.steps}${run.finishedAt === null ? `, next ${run.nextStep}` : ''}`],
     ['progress', run.live === null ? '' : `${Math.round(run.live.progress * 100)} % ${run.live.note}`], ['model', run.model],
-    ['tokens', `${run.inputTokens} in, ${run.outputTokens} out`], ['cost', money(run.costMicroUsd)], ['memory', run.memoryState],
+    ['tokens', `${run.inputTokens} in, ${run.outputTokens} out`], ['cost', money(run.costMicroUsd)], ['memory', run.memorySkipped === null ? run.memoryState : `${run.memoryState}: ${run.memorySkipped}`],
     ['due', shortTime(run.dueAt)], ['created', shortTime(run.createdAt)], ['started', shortTime(run.startedAt)], ['finished', shortTime(run.finishedAt)],
     ['metadata', inline(run.metadata) === '{}' ? '' : inline(run.metadata)], ['input', inline(run.input)], ['output', inline(run.output)],
   ]);

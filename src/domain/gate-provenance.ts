@@ -4,6 +4,7 @@
 import { contains, contentWords, datesIn, fold, namesIn, numbersIn, RELATIVE_DAY, sameDate, stem, tokensOf } from './gate-words.ts';
 import { subjectOf } from './gate-identity.ts';
 import type { Decided, GateInput } from './gate-input.ts';
+import { asSaid } from './gate-quotes.ts';
 import { measured } from './gate-quantities.ts';
 import type { GatePolicy } from './gate-policy.ts';
 import type { Candidate } from './memory.ts';
@@ -11,6 +12,10 @@ import type { SourceRole } from './status.ts';
 import type { TranscriptEvent } from './transcript.ts';
 
 export interface Provenance {
+  /** With its quotes as they were said. */
+  readonly candidate: Candidate;
+  /** Share of words that its quotes have in common with what was said; 1 = word for word. */
+  readonly overlap: number;
   readonly source: SourceRole;
   readonly saidMs: number;
   /** Share of the statement's words that the quotes hold. */
@@ -26,15 +31,12 @@ const RELATIVE_REACH_MS = 400 * 86_400_000;
 interface Quoted { readonly event: TranscriptEvent; readonly quote: string }
 
 /** `live`: what is known; a subject that stands there is nobody's invention. */
-export function provenance(candidate: Candidate, events: readonly TranscriptEvent[], policy: GatePolicy, live: GateInput['live'] = []): Provenance | Decided {
+export function provenance(given: Candidate, events: readonly TranscriptEvent[], policy: GatePolicy, live: GateInput['live'] = []): Provenance | Decided {
+  const quotes = asSaid(given, events);
+  if ('decision' in quotes) return quotes;
+  const { candidate, overlap } = quotes;
   const byId = new Map(events.map((event) => [event.id, event]));
-  const all: Quoted[] = [];
-  for (const { event_id, quote } of candidate.evidence) {
-    const event = byId.get(event_id);
-    if (!event) return { decision: 'REJECT', reason: 'NO_PROVENANCE', scores: { event: event_id } };
-    if (!contains(fold(event.text), fold(quote))) return { decision: 'REJECT', reason: 'NO_PROVENANCE', scores: { event: event_id, quote: 'not said there' } };
-    all.push({ event, quote });
-  }
+  const all = candidate.evidence.flatMap(({ event_id, quote }): Quoted[] => { const event = byId.get(event_id); return event ? [{ event, quote }] : []; });
   const missing = unsupported(candidate, all, events, live);
   if (missing.length > 0) return { decision: 'REJECT', reason: 'UNSUPPORTED', scores: { missing } };
   const own = all.filter(({ event }) => event.role === 'user');
@@ -42,6 +44,7 @@ export function provenance(candidate: Candidate, events: readonly TranscriptEven
   const isOwn = candidate.source_role === 'user' && own.length > 0 && (own.length === all.length || (ownSupport >= policy.ownWords && unsupported(candidate, own, events, live).length === 0));
   const used = isOwn ? own : all;
   return {
+    candidate, overlap,
     source: isOwn ? 'user' : weakest(candidate.source_role, all.map(({ event }) => event.role)),
     saidMs: Math.max(...used.map(({ event }) => event.atMs)),
     support: supportOf(candidate, used),

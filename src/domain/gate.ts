@@ -61,10 +61,10 @@ class Gate {
     if ('decision' in found) return this.#verdict(0, given, 'provenance', found);
     if (secrets(candidate)) return this.#verdict(0, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' });
     // What nobody can see, or says of himself, is not vouched for either.
-    const early = screening(candidate, 'user', this.#input.events);
+    const early = screening(found.candidate, 'user', this.#input.events);
     if (early) return this.#verdict(0, given, 'screening', early);
     const confidence = Math.max(this.#policy.admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
-    const one = consider(candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence);
+    const one = consider(found.candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence);
     this.#akin = akinTo([one], this.#input);
     return this.#against(one, { ...held, source_found: 'user' });
   }
@@ -85,8 +85,8 @@ class Gate {
     if ('decision' in found) return this.#verdict(index, given, 'provenance', found, 0, held);
     if (secrets(candidate)) return this.#verdict(index, given, 'secrets', { decision: 'REJECT', reason: 'SECRET' }, 0, held);
     const { confidence, parts } = confidenceOf(candidate, found, this.#policy);
-    const scores = { ...held, ...parts, source_found: found.source, support: Math.round(found.support * 1_000) / 1_000 };
-    return { given, found, scores, one: consider(candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence) };
+    const scores = { ...held, ...parts, source_found: found.source, support: round(found.support), ...(found.overlap < 1 && { quote_overlap: round(found.overlap) }) };
+    return { given, found, scores, one: consider(found.candidate, index, this.#input, { source: found.source, saidMs: found.saidMs, vouched: false, ...validity(candidate, found) }, confidence) };
   }
 
   #decide({ given, one, found, scores }: Looked): Verdict {
@@ -244,6 +244,8 @@ export function storableCandidate(given: unknown, pii: PiiRules): unknown {
   const stored = clean(given, 0);
   return JSON.stringify(stored).length <= MAX_STORED ? stored : { cut: JSON.stringify(stored).slice(0, MAX_STORED).toWellFormed() };
 }
+
+const round = (score: number): number => Math.round(score * 1_000) / 1_000;
 
 export function cosine(a: readonly number[], b: readonly number[]): number {
   let [dot, squaresA, squaresB] = [0, 0, 0];

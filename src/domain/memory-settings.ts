@@ -13,6 +13,8 @@ const own = <T extends z.ZodType>(of: T) => of.nullish();
 const each = <Key extends string, T extends z.ZodType>(keys: readonly Key[], of: T) => own(z.strictObject(Object.fromEntries(keys.map((key) => [key, own(of)])) as Record<Key, z.ZodOptional<z.ZodNullable<T>>>));
 
 export const memorySettingsSchema = z.strictObject({
+  /** true: nothing is learned of runs and documents that end meanwhile, not later either; what is known is recalled as before. */
+  paused: own(z.boolean()),
   gate: own(z.strictObject({
     admitFrom: own(share), quarantineFrom: own(share), maxAdmits: own(policySchema.shape.maxAdmits),
     caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),

@@ -55,6 +55,8 @@ export const submittedRunsSchema = z.object({
   runs: z.array(z.object({ id: z.string().describe('run_…'), status: z.enum(RUN_STATUSES), created: z.boolean().describe('false: the same request under the same key made it before') })),
 });
 
+const skipped = z.string().nullable().describe('why it was passed over without a call of a model: `SKIP_INELIGIBLE:PAUSED`, `SKIP_INELIGIBLE:NOTHING_SAID`, `SKIP_TRIVIAL:SMALL_TALK`, `SKIP_TRIVIAL:REPLAY`; null: it was not');
+
 /** A run without what it was given and what it made: an item of a list. */
 export const runItemSchema = z.object({
   id: z.string().describe('run_…'),
@@ -82,6 +84,7 @@ export const runItemSchema = z.object({
   outputTokens: z.number().int(),
   costMicroUsd: microUsd,
   memoryState: z.enum(MEMORY_STATES).describe('`due`: finished and not yet remembered; `done`: its verdicts are there'),
+  memorySkipped: skipped,
   dueAt: time.nullable().describe('when a queued or waiting run may move'),
   createdAt: time,
   startedAt: time.nullable(),
@@ -206,6 +209,7 @@ export const promotedSchema = z.object({ decision: z.enum(VERDICTS), reason: z.s
 
 export const runMemoriesSchema = z.object({
   memoryState: z.enum(MEMORY_STATES),
+  skipped,
   summary: z.object({ text: z.string(), summary: z.unknown(), createdAt: time }).nullable(),
   verdicts: z.array(verdictSchema),
 });

@@ -7,6 +7,7 @@ import { codeOf } from '../domain/errors.ts';
 import { cosine, GATE_VERSION, judge } from '../domain/gate.ts';
 import { basisOf } from '../domain/gate-basis.ts';
 import { hashOf, subjectOf } from '../domain/gate-identity.ts';
+import type { Skip } from '../domain/gate-intake.ts';
 import type { GateInput, Neighbour, Verdict, Waiting } from '../domain/gate-input.ts';
 import { isSupported } from '../domain/support.ts';
 import type { TranscriptEvent } from '../domain/transcript.ts';
@@ -36,6 +37,8 @@ export interface ToJudge {
   readonly document?: ReadFrom | undefined;
   /** Version of the tenant's settings that the events were read under; unset: the newest. */
   readonly settings?: number | undefined;
+  /** Why no model was asked. */
+  readonly skipped?: Skip | undefined;
 }
 
 /** What the deciding transaction did; `owed`: memories whose vectors are to be brought now. */
@@ -52,7 +55,7 @@ const SEARCH_MS = 5_000;
 const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
-export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings, document }: ToJudge): Promise<Judgement> {
+export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings, document, skipped }: ToJudge): Promise<Judgement> {
   const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
   const ids = candidates.map(() => newId());
   const neighbours = await nearMemories(deps, tenant, run, candidates, ids);
@@ -74,7 +77,7 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const verdicts = judge(input, policy);
     const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policy, policyName));
     if (extraction.summary) await insertSummary(tx, judged, extraction.summary, summaryText(extraction.summary));
-    await markRemembered(tx, run.id, 'done');
+    await markRemembered(tx, run.id, 'done', skipped);
     return { verdicts, owed, support: await noteSupport(tx, run.id, events) };
   });
 }
@@ -83,11 +86,11 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
 export const readWaiting = (stored: readonly StoredCandidate[]): Waiting[] =>
   stored.flatMap((one) => { const { data } = candidateSchema.safeParse(one.candidate); return data ? [{ ...one, candidate: data }] : []; });
 
-/** No valid summary: the run says so, and nothing of it enters memory. */
-export async function markSummaryMissing({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string, events: readonly TranscriptEvent[]): Promise<Support> {
+/** No valid summary, or no run that may teach: the run says so, and nothing of it enters memory. */
+export async function endUnjudged({ store }: Pick<JudgeDeps, 'store'>, held: HeldRun, tenant: string, run: string, events: readonly TranscriptEvent[], state: 'done' | 'summary_missing', skipped?: Skip): Promise<Support> {
   return store.withTenant({ tenant }, async (tx) => {
     await holdRun(tx, held);
-    await markRemembered(tx, run, 'summary_missing');
+    await markRemembered(tx, run, state, skipped);
     return noteSupport(tx, run, events);
   });
 }

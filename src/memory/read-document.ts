@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Step } from '../domain/machine.ts';
 import { gatePolicyOf } from '../domain/memory-settings.ts';
+import type { Skip } from '../domain/gate-intake.ts';
 import type { MemoryScope } from '../domain/status.ts';
 import { READ_DOCUMENT } from '../domain/read-document.ts';
 import { eventsOf, fitEvents, type TranscriptEvent } from '../domain/transcript.ts';
@@ -37,9 +38,14 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const read = await step.record('part', async () => (await deps.store.withTenant({ tenant: step.run.tenant }, async (tx) => {
     const part = await partOfDocument(tx, step.input.document, step.input.part);
     const set = await memoryPolicy(tx);
+    if (set.settings.paused === true) return { skipped: 'SKIP_INELIGIBLE:PAUSED' };
     return part ? { part, settings: set.version, events: fitEvents(eventsOf(eventsOfPart(part), gatePolicyOf(set).pii)) } : null;
-  })) as unknown as Json) as unknown as Read | null;
+  })) as unknown as Json) as unknown as Read | { readonly skipped: Skip } | null;
   if (read === null) return step.done({ skipped: 'the document is not there' });
+  if ('skipped' in read) {
+    deps.metrics.gateVerdicts.inc({ decision: 'SKIP', stage: 'intake', reason: read.skipped });
+    return step.done(read);
+  }
   const extraction = readExtraction(await step.model(documentRequest(step.run.model, read.events)));
   return extraction ? step.next('judge', { ...read, candidates: extraction.candidates.map((one) => scoped(one, read.part)) }) : step.done({ notes: 'missing' });
 }

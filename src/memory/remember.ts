@@ -1,25 +1,25 @@
-// `mainstay.remember`: the machine that remembers a finished run. extract (one call of a model, none for a trivial run) →
+// `mainstay.remember`: the machine that remembers a finished run. extract (one call of a model, none for a run that teaches nothing) →
 // judge (the gate, all verdicts in one transaction) → index, which also keeps long answers of tools to be searched. A run of its own on the memory pool, unique by (run, gate
 // version), so that it resumes, is fenced and is paid for like any other. Without a valid summary nothing is admitted.
 import { z } from 'zod';
 import { codeOf } from '../domain/errors.ts';
-import { contentWords } from '../domain/gate-words.ts';
+import { ineligible, templateSummary, trivial, type Skip } from '../domain/gate-intake.ts';
 import { GATE_VERSION } from '../domain/gate.ts';
 import type { Verdict } from '../domain/gate-input.ts';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
-import { gatePolicyOf } from '../domain/memory-settings.ts';
+import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
 import { memoryPolicy } from '../store/memory-policies.ts';
-import { finishedRun, type FinishedRun } from '../store/remember-run.ts';
+import { finishedRun, type FinishedRun, type Said } from '../store/remember-run.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { extractionRequest, readExtraction } from './extraction-request.ts';
 import { indexRows } from './index-rows.ts';
-import { judgeRun, markSummaryMissing, type JudgeDeps, type Support } from './judge-run.ts';
+import { endUnjudged, judgeRun, type JudgeDeps, type Support } from './judge-run.ts';
 import { keepOutputs, type OutputDeps } from './keep-outputs.ts';
 import { rawEventsOf } from './run-transcript.ts';
 
@@ -38,13 +38,9 @@ const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
 /** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number }
-interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction }
-interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing' }
-
-/** Where the user and the tools said nothing beyond these there is nothing to learn, and no call is made. One word may be a
- *  memory ("vegan"), so nothing else is trivial. */
-const SMALL_TALK = contentWords('hello hi hey ok okay yes yeah no nope thanks thank bye goodbye please sorry great good fine cool nice perfect sure right well welcome morning afternoon evening day much lot');
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip }
+interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
+interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing'; readonly skipped?: Skip }
 
 export function rememberMachine(deps: RememberDeps): Machine {
   return memoryMachine(deps, {
@@ -65,19 +61,35 @@ export const memoryMachine = ({ model }: Pick<RememberDeps, 'model'>, own: Pick<
 
 async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const { tenant } = step.run;
-  const { said, set } = await deps.store.withTenant({ tenant }, async (tx) => ({ said: await finishedRun(tx, step.input.run), set: await memoryPolicy(tx) }));
+  const { said, origin, set } = await deps.store.withTenant({ tenant }, async (tx) => {
+    const run = await finishedRun(tx, step.input.run);
+    return { said: run, origin: run?.run.rememberedOrigin ? await finishedRun(tx, run.run.rememberedOrigin) : undefined, set: await memoryPolicy(tx) };
+  });
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
-  const recorded = await step.record('transcript', () => Promise.resolve({ events: fitEvents(eventsOf(rawEventsOf(said), gatePolicyOf(set).pii)), settings: set.version } as unknown as Json)) as unknown as Read | Read['events'];
-  const read: Read = isEvents(recorded) ? { events: recorded } : recorded;
-  const { events } = read;
-  const extraction = isTrivial(events) ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
+  const recorded = await step.record('transcript', () => Promise.resolve(read(said, origin, set) as unknown as Json)) as unknown as Read | Read['events'];
+  const { skip, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
+  const { events } = heard;
+  const held = { run: step.run.id, fence: step.run.fence };
+  if (skip) deps.metrics.gateVerdicts.inc({ decision: 'SKIP', stage: 'intake', reason: skip });
+  if (skip?.startsWith('SKIP_INELIGIBLE')) {
+    countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'done', skip));
+    return step.next('index', { memories: [], verdicts: {}, skipped: skip });
+  }
+  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
   if (!extraction) {
-    countSupport(deps, await markSummaryMissing(deps, { run: step.run.id, fence: step.run.fence }, tenant, id, events));
+    countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'summary_missing'));
     return step.next('index', { memories: [], verdicts: {}, summary: 'missing' });
   }
-  return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...read, extraction });
+  return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...heard, extraction, ...(skip && { skipped: skip }) });
+}
+
+function read(said: Said, origin: Said | undefined, set: MemoryPolicy): Read {
+  const eventsIn = (of: Said): TranscriptEvent[] => fitEvents(eventsOf(rawEventsOf(of), gatePolicyOf(set).pii));
+  const events = eventsIn(said);
+  const skip = ineligible(events, set.settings.paused === true) ?? trivial(events, origin && eventsIn(origin));
+  return { events, settings: set.version, ...(skip && { skip }) };
 }
 
 /** As builds recorded it that knew no settings of tenants: a deploy may come between a record and the end of its step. */
@@ -89,19 +101,11 @@ async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): 
   return readExtraction(await step.model(extractionRequest(model, events))) ?? readExtraction(await step.model(extractionRequest(model, events, MAX_TRANSCRIPT_CHARS / 2)));
 }
 
-const isTrivial = (events: readonly TranscriptEvent[]): boolean =>
-  [...contentWords(events.filter((event) => event.role !== 'agent').map((event) => event.text).join('\n'))].every((word) => SMALL_TALK.has(word));
-
-function templateSummary(events: readonly TranscriptEvent[]): Extraction['summary'] {
-  const line = (event: TranscriptEvent | undefined): string => event?.text.slice(0, 300).toWellFormed().trim() || 'nothing was said';
-  return { goal: line(events.find((event) => event.role !== 'agent')), result: line(events.findLast((event) => event.role === 'agent')), decisions: [], open_items: [] };
-}
-
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
   const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
   faultPoint('verdicts-stored');
   countSupport(deps, support);
-  return step.next('index', { memories: owed, verdicts: countVerdicts(deps, verdicts) });
+  return step.next('index', { memories: owed, verdicts: countVerdicts(deps, verdicts), ...(step.data.skipped && { skipped: step.data.skipped }) });
 }
 
 /** By decision. */
@@ -120,10 +124,10 @@ function countSupport({ metrics }: RememberDeps, { shown, supported }: Support):
 }
 
 async function index(deps: RememberDeps, step: Step<Input, IndexData>): Promise<Move> {
-  const { verdicts, summary } = step.data;
+  const { verdicts, summary, skipped } = step.data;
   const indexed = await isIndexed(deps, step.run, step.data.memories, step.input.run);
   const outputs = await step.record('outputs', () => outputsOf(deps, step));
-  return step.done({ ...(summary === undefined ? { verdicts, indexed } : { summary }), outputs });
+  return step.done({ ...(summary === undefined ? { verdicts, indexed } : { summary }), ...(skipped && { skipped }), outputs });
 }
 
 async function outputsOf(deps: RememberDeps, { run, input }: Step<Input, IndexData>): Promise<number> {

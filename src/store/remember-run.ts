@@ -3,6 +3,7 @@
 // remembering run, every verdict with what follows from it. Statements name tenant and user themselves.
 import type { Basis } from '../domain/gate-basis.ts';
 import type { LiveMemory, NewMemory, Verdict, Waiting } from '../domain/gate-input.ts';
+import type { Skip } from '../domain/gate-intake.ts';
 import { PROMOTABLE } from '../domain/gate-promotion.ts';
 import { READ_DOCUMENT } from '../domain/read-document.ts';
 import type { VerdictDecision } from '../domain/status.ts';
@@ -21,6 +22,8 @@ export interface FinishedRun {
   readonly output: unknown;
   readonly createdMs: number;
   readonly finishedMs: number;
+  /** uuid of the run it was forked from, where that has been remembered. */
+  readonly rememberedOrigin?: string | null;
 }
 export interface SaidMessage { readonly role: 'user' | 'assistant'; readonly content: string; readonly atMs: number }
 /** A call of a tool, or a turn of the model that went on to call one (`tool` null: `response` holds its content blocks). */
@@ -34,8 +37,9 @@ export interface Said { readonly run: FinishedRun; readonly messages: readonly S
 /** Undefined: no such run, or it has not ended, or what it read is gone. */
 export async function finishedRun(tx: TenantTx, id: string): Promise<Said | undefined> {
   const [run] = await tx.db.$queryRawUnsafe<FinishedRun[]>(
-    `SELECT id::text AS id, user_id AS "user", session_id AS session, agent, status::text AS status, input, output, ${ms('created_at')} AS "createdMs", ${ms('finished_at')} AS "finishedMs"
-     FROM agent_runs WHERE tenant_id = $1 AND id = $2::uuid AND finished_at IS NOT NULL`, tx.scope.tenant, id);
+    `SELECT id::text AS id, user_id AS "user", session_id AS session, agent, status::text AS status, input, output, ${ms('created_at')} AS "createdMs", ${ms('finished_at')} AS "finishedMs",
+       (SELECT o.id::text FROM agent_runs o WHERE o.tenant_id = r.tenant_id AND o.id = r.forked_from AND o.memory_state = 'done' AND o.erased_at IS NULL) AS "rememberedOrigin"
+     FROM agent_runs r WHERE tenant_id = $1 AND id = $2::uuid AND finished_at IS NOT NULL`, tx.scope.tenant, id);
   if (!run) return undefined;
   if (run.agent === READ_DOCUMENT) return readingRun(tx, run);
   const messages = await tx.db.$queryRawUnsafe<SaidMessage[]>(
@@ -219,7 +223,7 @@ export async function insertSummary(tx: TenantTx, judged: Judged, summary: unkno
     tx.scope.tenant, judged.run, judged.user, judged.session, judged.agent, JSON.stringify(summary), text);
 }
 
-/** The end of remembering: `done` with its verdicts, or `summary_missing` with none. */
-export async function markRemembered(tx: TenantTx, run: string, state: 'done' | 'summary_missing'): Promise<void> {
-  await tx.db.$executeRawUnsafe(`UPDATE agent_runs SET memory_state = $3::memory_state WHERE tenant_id = $1 AND id = $2::uuid AND memory_state = 'due'`, tx.scope.tenant, run, state);
+/** The end of remembering: `done` with its verdicts or, where it was `skipped`, with the reason, or `summary_missing` with none. */
+export async function markRemembered(tx: TenantTx, run: string, state: 'done' | 'summary_missing', skipped?: Skip): Promise<void> {
+  await tx.db.$executeRawUnsafe(`UPDATE agent_runs SET memory_state = $3::memory_state, memory_skipped = $4 WHERE tenant_id = $1 AND id = $2::uuid AND memory_state = 'due'`, tx.scope.tenant, run, state, skipped ?? null);
 }

@@ -80,6 +80,16 @@ test('without being asked for there are none; of the tenant’s document they ar
   expect((await notesOf(tenants)).map(({ live, evidence }) => [live, evidence.filter((line) => line.document_id !== uuid(tenants))])).toEqual([[false, []]]);
 });
 
+test('while the tenant has memory rest a document is searched and not read', async () => {
+  const set = (paused: boolean | null) => documents.api.call('PATCH', '/v1/memory-policy', { key, body: { paused } });
+  expect((await set(true)).status).toBe(200);
+  const resting = await added({ title: 'Resting', text: 'The fee is twelve euros.', extract: true });
+  await set(null);
+  const [run] = await readingsOf(resting);
+  expect(await fleet.rows(`SELECT output, (SELECT count(*)::int FROM model_calls WHERE run_id = r.id) AS calls FROM agent_runs r WHERE id = $1`, [run?.id])).toEqual([{ output: { skipped: 'SKIP_INELIGIBLE:PAUSED' }, calls: 0 }]);
+  expect(await notesOf(resting)).toEqual([]);
+});
+
 test('removed with its document they hold no more at once, and are soon in no store', async () => {
   const [run] = await readingsOf(sheet);
   expect((await documents.api.call('DELETE', `/v1/documents/${sheet}`, { key })).status).toBe(204);
