@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { POLICY, policyVersion } from '../src/domain/gate-policy.ts';
+import { gatePolicyOf, policyNameOf } from '../src/domain/memory-settings.ts';
 import { replayVerdicts } from '../src/memory/replay-verdicts.ts';
 import { defineAgent } from '../src/run/define-agent.ts';
 import { openAppStore } from '../src/store/app-store.ts';
+import { setMemoryPolicy } from '../src/store/memory-policies.ts';
 import { proposing } from './support/extraction.ts';
 import { startMemoryFleet } from './support/fleet.ts';
 import { spawnCli } from './support/spawn-cli.ts';
@@ -65,6 +67,24 @@ test('under another one what follows from it changes, and nothing is written', a
   const { changes } = await replayVerdicts(store, scope, { ...POLICY, admitFrom: 0.99 }, 100);
   expect(changes.map(({ run, was, now }) => [run, was.decision, now.decision])).toEqual([[runs[1], 'SUPERSEDE', 'QUARANTINE'], [runs[0], 'ADMIT', 'QUARANTINE'], [runs[0], 'ADMIT', 'QUARANTINE']]);
   expect(await fleet.rows(`SELECT * FROM memory_candidates ORDER BY run_id, index`)).toEqual(before);
+});
+
+test('for one type alone, by a tenant for itself: its verdicts say so, replay goes by it, and other types and tenants are as they were', async () => {
+  const judged = async (tenant: string) => {
+    proposed = [candidate('depot', 'Graz', 'The depot of the user is in Graz.', 'Our depot is in Graz'), candidate('door', 'east', 'The user takes in goods at the east door.', 'we take in goods at the east door', { type: 'decision' })];
+    const { id } = await fleet.talk('talker', 'Our depot is in Graz and we take in goods at the east door.', { tenant, user: 'dora', session: 's' });
+    return fleet.rows<{ decision: string; reason: string; policy: string }>(`SELECT decision::text, reason, policy FROM memory_candidates WHERE run_id = $1 ORDER BY index`, [id]);
+  };
+  const { policy } = await store.withTenant({ tenant: 'picky' }, (tx) => setMemoryPolicy(tx, { gate: { byType: { fact: { admitFrom: 0.99 } } } }, 'test'));
+  const [fact, decision] = await judged('picky');
+  expect([fact, decision]).toMatchObject([{ decision: 'QUARANTINE', reason: 'UNSURE' }, { decision: 'ADMIT' }]);
+  expect(fact?.policy).toBe(policyNameOf(gatePolicyOf(policy), 1));
+  expect(fact?.policy).not.toBe(policyNameOf(POLICY, 1));
+  expect(await judged('plain')).toMatchObject([{ decision: 'ADMIT', policy: policyVersion(POLICY) }, { decision: 'ADMIT' }]);
+  expect((await replayVerdicts(store, { tenant: 'picky' }, gatePolicyOf(policy), 10)).changes).toEqual([]);
+  expect((await replayVerdicts(store, { tenant: 'picky' }, POLICY, 10)).changes.map(({ now }) => now.decision)).toEqual(['ADMIT']);
+  const refused = { code: 'bad_request', message: expect.stringContaining('gate.byType.fact.admitFrom') as unknown };
+  for (const fact of [{ admitFrom: 0.5 }, { admitFrom: 0.8, quarantineFrom: 0.9 }]) await expect(store.withTenant({ tenant: 'picky' }, (tx) => setMemoryPolicy(tx, { gate: { byType: { fact } } }, 'test'))).rejects.toMatchObject(refused);
 });
 
 test('page by page, and no further than the limit; another user or tenant has nothing to replay', async () => {

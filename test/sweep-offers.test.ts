@@ -1,9 +1,10 @@
 // What a sweep offers to the ready queue: what it has lost, and not what a worker has just taken and is about to claim, which would be handed out
 // and refused once more.
-import { expect, test } from '@jest/globals';
+import { expect, jest, test } from '@jest/globals';
 import { FIRST_DUE } from '../src/store/engine/sweeps.ts';
 import { claimRuns } from '../src/store/engine/claim.ts';
 import { submitRuns } from '../src/store/engine/submit.ts';
+import { Maintenance } from '../src/run/maintain.ts';
 import { offerSomeDue } from '../src/run/rebuild-queue.ts';
 import { asOffer, type PoolQueue } from '../src/run/offer-run.ts';
 import { readyRuns } from '../src/store/engine/sweeps.ts';
@@ -52,4 +53,14 @@ test('a run that was taken by a worker that is gone before its claim is offered 
   expect((await queue.ready.take())?.run).toBe(only);
   await offerSomeDue(pool, 'agent', queue, FIRST_DUE);
   expect(await takeAll()).toEqual([only]);
+});
+
+test('a delayed job that a clock standing ahead has put too far off is removed by a sweep', async () => {
+  const now = Date.now;
+  jest.spyOn(Date, 'now').mockImplementation(() => now() + 600_000);
+  await queue.wakeUps.offerLater({ tenant: TENANT, run: 'run-1' }, 10);
+  jest.restoreAllMocks();
+  expect(await queue.wakeUps.counts()).toMatchObject({ delayed: 1 });
+  await new Maintenance({ ...base, fire: () => Promise.resolve(), remember: () => Promise.resolve(), index: () => Promise.resolve(0) }).sweep();
+  expect(await queue.wakeUps.counts()).toMatchObject({ delayed: 0 });
 });

@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Queue, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { DELAYED_JOB_MS } from '../src/domain/tunables.ts';
 import { makeLog, type Log } from '../src/log.ts';
 import { boardQueues } from '../src/queue/board-queues.ts';
 import { ReadyQueue } from '../src/queue/ready-queue.ts';
@@ -76,6 +77,18 @@ describe('delayed offers', () => {
     await wakeUps.offerLater({ tenant: 'a', run: 'run-1' }, 10);
     const [first, second] = [await asked.next(), await asked.next()];
     expect(second - first).toBeGreaterThanOrEqual(195);
+  });
+
+  test('one that a clock standing ahead has put too far off is removed, one that may lie there stays', async () => {
+    await wakeUps.offerLater({ tenant: 'a', run: 'run-1' }, DELAYED_JOB_MS);
+    const now = Date.now;
+    jest.spyOn(Date, 'now').mockImplementation(() => now() + 600_000);
+    await wakeUps.offerManyLater([{ tenant: 'a', run: 'run-2', delayMs: 10 }, { tenant: 'a', run: 'run-3', delayMs: 300 }]);
+    jest.restoreAllMocks();
+    expect(await wakeUps.counts()).toMatchObject({ delayed: 3 });
+    expect(await wakeUps.dropStrays()).toBe(2);
+    expect((await queue.getDelayed()).map(({ data }) => (data as { run: string }).run)).toEqual(['run-1']);
+    expect(await wakeUps.dropStrays()).toBe(0);
   });
 
   test('one that is late (no worker was there) comes at once', async () => {

@@ -6,11 +6,12 @@ const tuned = { poll: 10, pool: 40 };
 
 export const usual = 'tuned';
 export const variants = {
-  default: { options: {}, sizes: { W1jobs: 500, W2runs: 200 } },
+  // a dead worker's workflows go on where a worker of its id starts again: one that stands by would take them from the living, or never
+  default: { options: {}, standsBy: false, sizes: { W1jobs: 500, W2runs: 200 } },
   // polled every 10 ms instead of every second, a larger pool
-  tuned: { options: tuned },
+  tuned: { options: tuned, standsBy: false },
   // W6: one partition a tenant, each with half of the concurrency
-  partitioned: { options: { ...tuned, partitioned: true } },
+  partitioned: { options: { ...tuned, partitioned: true }, standsBy: false },
 };
 
 export async function prepare(servers) {

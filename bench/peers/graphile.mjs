@@ -8,9 +8,10 @@ const logger = new Logger(() => (level, message) => { if (level === 'error') con
 
 export const usual = 'tuned';
 export const variants = {
-  default: { options: {} },
+  // who stands by takes a dead worker's jobs after four hours; sooner only where a supervisor unlocks them, which nobody may do while it lives
+  default: { options: {}, standsBy: false },
   // jobs fetched 100 at a time, completions batched; after a crash the supervisor unlocks the dead worker's jobs
-  tuned: { options: { preset: { worker: { localQueue: { size: 100 }, completeJobBatchDelay: 5 } }, pool: 30, unlock: true } },
+  tuned: { options: { preset: { worker: { localQueue: { size: 100 }, completeJobBatchDelay: 5 } }, pool: 30, unlock: true }, standsBy: false },
 };
 
 export async function prepare(servers) {

@@ -2,7 +2,7 @@
 // the policy.
 import { datesIn, namesIn, numbersIn } from './gate-words.ts';
 import type { Decided } from './gate-input.ts';
-import type { GatePolicy } from './gate-policy.ts';
+import { bounds, type GatePolicy } from './gate-policy.ts';
 import type { Provenance } from './gate-provenance.ts';
 import { mayBecome } from './gate-screening.ts';
 import type { Candidate } from './memory.ts';
@@ -26,10 +26,11 @@ export function confidenceOf(candidate: Candidate, found: Provenance, policy: Ga
 }
 
 export function confidenceStage(candidate: Candidate, found: Provenance, confidence: number, policy: GatePolicy): Decided | undefined {
-  if (confidence < policy.quarantineFrom) return { decision: 'REJECT', reason: 'LOW_CONFIDENCE' };
+  const { admitFrom, quarantineFrom } = bounds(policy, candidate.type);
+  if (confidence < quarantineFrom) return { decision: 'REJECT', reason: 'LOW_CONFIDENCE' };
   // Not one word of it in the quotes: a good paraphrase, another language, or words put into somebody's mouth.
   if (found.support === 0) return { decision: 'QUARANTINE', reason: 'NOT_IN_ITS_WORDS' };
   if (!mayBecome(found.source, candidate.type)) return { decision: 'QUARANTINE', reason: 'INFERRED' };
-  if (confidence < policy.admitFrom) return { decision: 'QUARANTINE', reason: 'UNSURE' };
+  if (confidence < admitFrom) return { decision: 'QUARANTINE', reason: 'UNSURE' };
   return undefined;
 }

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { PII_CLASSES, PII_FOR_ALL, PII_RULES } from './pii.ts';
-import { CLAIMED_ROLES, MEMORY_TYPES } from './status.ts';
+import { CLAIMED_ROLES, MEMORY_TYPES, type MemoryType } from './status.ts';
 
 export const share = z.number().min(0).max(1);
 /** How many live memories there may be. */
@@ -26,6 +26,8 @@ export const policySchema = z.strictObject({
   /** Confidence from which a candidate is admitted, and from which it is at least kept for a second sighting. */
   admitFrom: share,
   quarantineFrom: share,
+  /** The same for memories of a type, where it differs. */
+  byType: z.partialRecord(z.enum(MEMORY_TYPES), z.strictObject({ admitFrom: share.optional(), quarantineFrom: share.optional() })).optional(),
   /** Parts of confidence; they add up to 1. */
   weights: z.strictObject({ evidence: share, source: share, model: share, type: share, specificity: share }),
   /** A document is trusted as a tool is. */
@@ -68,6 +70,10 @@ export const POLICY: GatePolicy = {
     { embedder: '^builtin:.*minilm', high: 0.82, low: 0.60, calibratedAt: '2026-11-24', pairs: 48 },
   ],
 };
+
+/** What a candidate of this type must reach. */
+export const bounds = ({ byType, admitFrom, quarantineFrom }: GatePolicy, type: MemoryType): { admitFrom: number; quarantineFrom: number } =>
+  ({ admitFrom: byType?.[type]?.admitFrom ?? admitFrom, quarantineFrom: byType?.[type]?.quarantineFrom ?? quarantineFrom });
 
 /** Twelve hexadecimal digits: the same numbers, the same version. */
 export const policyVersion = (policy: GatePolicy): string => createHash('sha256').update(JSON.stringify(policySchema.parse(policy))).digest('hex').slice(0, 12);

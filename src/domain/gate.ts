@@ -12,7 +12,7 @@ import { RoomLeft } from './gate-room.ts';
 import { screening } from './gate-screening.ts';
 import { addsTo, settled } from './gate-settled.ts';
 import { worth } from './gate-worth.ts';
-import { POLICY, type GatePolicy } from './gate-policy.ts';
+import { bounds, POLICY, type GatePolicy } from './gate-policy.ts';
 import { candidateSchema, type Candidate } from './memory.ts';
 import { piiIn, redact, takenFrom, type PiiRules } from './pii.ts';
 import { scrubSecrets } from './secrets.ts';
@@ -63,7 +63,7 @@ class Gate {
     // What nobody can see, or says of himself, is not vouched for either.
     const early = screening(found.candidate, 'user', this.#input.events);
     if (early) return this.#verdict(0, given, 'screening', early);
-    const confidence = Math.max(this.#policy.admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
+    const confidence = Math.max(bounds(this.#policy, candidate.type).admitFrom, confidenceOf(candidate, found, this.#policy).confidence);
     const one = consider(found.candidate, 0, this.#input, { source: 'user', saidMs: found.saidMs, vouched: true, ...validity(candidate, found) }, confidence);
     this.#akin = akinTo([one], this.#input);
     return this.#against(one, { ...held, source_found: 'user' });

@@ -2,7 +2,7 @@
 // Settings are kept by version and never changed, so that a verdict names what it was decided under.
 import { z } from 'zod';
 import { MainstayError } from './errors.ts';
-import { POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
+import { bounds, POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
 import { mergePatch } from './json.ts';
 import { PII_CLASSES, PII_RULES } from './pii.ts';
 import { days, daysOrNever, RETENTION, retentionSchema, type RetentionRules } from './retention.ts';
@@ -16,7 +16,7 @@ export const memorySettingsSchema = z.strictObject({
   /** true: nothing is learned of runs and documents that end meanwhile, not later either; what is known is recalled as before. */
   paused: own(z.boolean()),
   gate: own(z.strictObject({
-    admitFrom: own(share), quarantineFrom: own(share), maxAdmits: own(policySchema.shape.maxAdmits),
+    admitFrom: own(share), quarantineFrom: own(share), byType: each(MEMORY_TYPES, z.strictObject({ admitFrom: own(share), quarantineFrom: own(share) })), maxAdmits: own(policySchema.shape.maxAdmits),
     caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),
     pii: each(PII_CLASSES, z.enum(PII_RULES)),
   })),
@@ -45,9 +45,10 @@ export const policyNameOf = (policy: GatePolicy, version: number): string => (ve
 /** The settings with this change. Throws `bad_request` for a policy that contradicts itself. */
 export function changedSettings(present: MemorySettings, change: MemorySettings): MemorySettings {
   const settings = memorySettingsSchema.parse(mergePatch(present, change));
-  const { admitFrom, quarantineFrom } = gatePolicyOf({ settings });
-  if (quarantineFrom > admitFrom) {
-    throw new MainstayError('bad_request', `Candidates are admitted from ${admitFrom} on, so quarantine cannot begin at ${quarantineFrom}: set gate.admitFrom and gate.quarantineFrom together.`, { fields: [{ path: 'gate.quarantineFrom', message: 'above gate.admitFrom' }] });
+  const policy = gatePolicyOf({ settings });
+  for (const [path, of, { admitFrom, quarantineFrom }] of [['gate', 'Candidates', policy] as const, ...MEMORY_TYPES.map((type) => [`gate.byType.${type}`, `Candidates of type ${type}`, bounds(policy, type)] as const)]) {
+    if (quarantineFrom <= admitFrom) continue;
+    throw new MainstayError('bad_request', `${of} are admitted from ${admitFrom} on, so quarantine cannot begin at ${quarantineFrom}: set ${path}.admitFrom and ${path}.quarantineFrom together.`, { fields: [{ path: `${path}.quarantineFrom`, message: `above ${path}.admitFrom` }] });
   }
   return settings;
 }

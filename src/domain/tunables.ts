@@ -50,6 +50,8 @@ export const FALLBACK_EVERY = 50;
 export const STAND_BACK_MS = 100;
 /** Runs that become due within this get a delayed BullMQ job; later ones only their row. */
 export const DELAYED_JOB_MS = 60_000;
+/** So far ahead the clock of who delayed a job may stand: a job that lies further off is removed, at each of these intervals. */
+export const HINT_SKEW_MS = 5_000;
 /** Maintenance looks for due, lost and orphaned runs this often. */
 export const SWEEP_MS = 1_000;
 /** Runs that one sweep ends as `expired`: a statement of a few milliseconds; the rest is the next sweep's. */

@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto';
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { QUEUE_CLOSE_MS } from '../domain/tunables.ts';
+import { DELAYED_JOB_MS, HINT_SKEW_MS, QUEUE_CLOSE_MS } from '../domain/tunables.ts';
 import type { Log } from '../log.ts';
 import type { RedisKeys } from '../redis.ts';
 import { within } from '../service.ts';
@@ -15,6 +15,10 @@ import { openQueue, sampledWarning, wakeUpKeeps, wakeUpQueueName } from './bull-
 export const WAKE_UP_JOB = 'wake-up';
 export const OFFER_JOB = 'offer';
 
+/** BullMQ's scores of delayed jobs: milliseconds, each with room for so many jobs in their order. */
+const SCORES_PER_MS = 0x1000;
+const STRAYS_MAX = 1_000;
+
 export interface WakeUpCounts { waiting: number; delayed: number; active: number }
 
 export class WakeUps {
@@ -22,11 +26,13 @@ export class WakeUps {
   readonly waitKey: string;
   /** What BullMQ's idle workers wait for: whatever stands here has one of them look. */
   readonly markerKey: string;
+  readonly #redis: Redis;
   readonly #queue: Queue;
   readonly #warn: (error: unknown) => void;
 
   /** redis: a `fast` client, left open by `close`. */
   constructor(options: { redis: Redis; keys: RedisKeys; pool: string; log: Log }) {
+    this.#redis = options.redis;
     this.#queue = openQueue(wakeUpQueueName(options.pool), options.redis, options.keys, options.log);
     this.waitKey = this.#queue.toKey('wait');
     this.markerKey = this.#queue.toKey('marker');
@@ -52,6 +58,18 @@ export class WakeUps {
   /** The same of many, in one call. Never rejects. */
   async offerManyLater(runs: readonly { tenant: string; run: string; delayMs: number }[]): Promise<void> {
     if (runs.length > 0) await this.#queue.addBulk(runs.map(delayed)).catch(this.#warn);
+  }
+
+  /**
+   * Removes delayed jobs that lie further ahead than any should, and answers how many: BullMQ goes by the clock of the process that
+   * delays a job, and one that stood ahead left them there. Their runs are offered when they are due. Rejects when Redis does not answer.
+   */
+  async dropStrays(): Promise<number> {
+    const [seconds] = await this.#redis.time();
+    const latestMs = Number(seconds) * 1_000 + DELAYED_JOB_MS + HINT_SKEW_MS;
+    const strays = await this.#redis.zrangebyscore(this.#queue.toKey('delayed'), latestMs * SCORES_PER_MS, '+inf', 'LIMIT', 0, STRAYS_MAX);
+    await Promise.all(strays.map((id) => this.#queue.remove(id)));
+    return strays.length;
   }
 
   /** Rejects when Redis does not answer. */

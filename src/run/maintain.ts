@@ -4,7 +4,7 @@
 import { monoMs, pause } from '../clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import { RUN_STATUSES } from '../domain/status.ts';
-import { EXPIRE_MAX, GAUGES_MS, PARENTS_MAX, PARENTS_MS, RETENTION_MS, SWEEP_MS } from '../domain/tunables.ts';
+import { EXPIRE_MAX, GAUGES_MS, HINT_SKEW_MS, PARENTS_MAX, PARENTS_MS, RETENTION_MS, SWEEP_MS } from '../domain/tunables.ts';
 import { isGuarded } from '../guards.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -79,6 +79,7 @@ export class Maintenance implements Service {
       ['schedules', () => this.#deps.fire()],
       ['parents', this.#every('parents', PARENTS_MS, () => wakeAllAnswered(this.#deps.engine.pool, PARENTS_MAX))],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
+      ['hints', this.#every('hints', HINT_SKEW_MS, () => this.#dropStrays())],
       ['memory', () => this.#remember()], ['retention', this.#every('retention', RETENTION_MS, () => keepRetention(this.#deps.engine.pool, this.#deps.log))],
       ['unused memories', this.#every('unused memories', RETENTION_MS, () => noteUnused(this.#deps.engine.pool))], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', this.#every('gauges', GAUGES_MS, () => this.#gauge())],
     ];
@@ -112,6 +113,13 @@ export class Maintenance implements Service {
       this.#swept.set(pool, after);
       if (found > 0) log.debug({ pool, found }, 'offered runs that the ready queue did not hold');
       await queue.ready.ring();
+    }
+  }
+
+  async #dropStrays(): Promise<void> {
+    for (const [pool, { wakeUps }] of this.#deps.queues) {
+      const dropped = await wakeUps.dropStrays();
+      if (dropped > 0) this.#deps.log.warn({ pool, dropped }, 'delayed jobs were removed that a clock standing ahead had put too far off');
     }
   }
 

@@ -1,9 +1,18 @@
 // For each invariant a state that breaks it, made by hand and taken back: the look of that name must see it. What the mutants
 // break (I1, I5, I6, I7, I17) is not all there is to see.
 import type { Evidence } from './check-runs.ts';
-import type { InvariantId } from './invariants.ts';
+import { nothingLeft } from './check-rest.ts';
+import type { InvariantId, Look } from './invariants.ts';
+import { openIntake } from './stand.ts';
 
-interface BrokenState { readonly id: InvariantId; readonly what: string; readonly breaks: (evidence: Evidence) => unknown; readonly mends: (evidence: Evidence) => unknown }
+interface BrokenState {
+  readonly id: InvariantId;
+  readonly what: string;
+  readonly breaks: (evidence: Evidence) => unknown;
+  readonly mends: (evidence: Evidence) => unknown;
+  /** Other than the run's own of that name. */
+  readonly look?: (evidence: Evidence) => Promise<Look>;
+}
 
 /** By SQL, past the triggers that forbid it. */
 const bySql = (id: InvariantId, what: string, breaks: string, mends: string): BrokenState => {
@@ -31,8 +40,19 @@ export const BROKEN_STATES: readonly BrokenState[] = [
   bySql('I12', 'a tool use that was never answered', `ALTER TABLE run_steps ADD COLUMN kept json; UPDATE run_steps SET kept = data, data = '{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t"}]},{"role":"user","content":[{"type":"text"}]}]}' WHERE ${A_TRANSCRIPT}`, `UPDATE run_steps SET data = kept WHERE kept IS NOT NULL; ALTER TABLE run_steps DROP COLUMN kept`),
   bySql('I14', 'memories newer than the index', `UPDATE memories SET version = version + 1`, `UPDATE memories SET version = version - 1`),
   bySql('I19', 'an occurrence at a moment that the calendar does not name', `UPDATE schedule_occurrences SET occurrence = occurrence + interval '1 s'`, `UPDATE schedule_occurrences SET occurrence = occurrence - interval '1 s'`),
+  bySql('I19', 'a schedule that fell silent', `UPDATE schedules SET paused_at = paused_at + interval '1 minute'`, `UPDATE schedules SET paused_at = paused_at - interval '1 minute'`),
   bySql('I21', 'runs that took an hour', `UPDATE agent_runs SET created_at = created_at - interval '1 hour'`, `UPDATE agent_runs SET created_at = created_at + interval '1 hour'`),
+  {
+    id: 'I17', what: 'a job of the intake that nobody takes', look: (evidence) => nothingLeft(evidence, 0),
+    breaks: ({ stand }) => withIntake(stand, async (intake) => { await intake.pause(); await intake.add('run', {}, { jobId: 'left' }); }),
+    mends: ({ stand }) => withIntake(stand, async (intake) => { await intake.remove('left'); await intake.resume(); }),
+  },
 ];
+
+async function withIntake(stand: Evidence['stand'], work: (intake: ReturnType<typeof openIntake>) => Promise<void>): Promise<void> {
+  const intake = openIntake(stand);
+  try { await work(intake); } finally { await intake.close(); }
+}
 
 function restore(log: Evidence['log'], { rows }: Evidence['stand']): Promise<unknown> {
   const moved = log.accepted.pop();

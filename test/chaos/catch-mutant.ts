@@ -7,11 +7,12 @@ import { runChaos, type ChaosOptions, type ChaosReport } from './run-chaos.ts';
 const SEEDS = 3;
 /** What a mutant leaves unfinished is not waited for as long as a sound product's runs. */
 const REST_MS = 15_000;
+const CALM_MS = 5_000;
 
 /** The report of the seed that caught it, or of the last. `told` hears each. */
 export async function catchMutant(options: ChaosOptions & { readonly mutant: MutantName }, told?: (report: ChaosReport, caught: readonly InvariantId[]) => void): Promise<{ readonly report: ChaosReport; readonly caught: readonly InvariantId[] }> {
   for (let tries = 1; ; tries++) {
-    const report = await runChaos({ restMs: REST_MS, ...options, seed: options.seed + tries - 1 });
+    const report = await runChaos({ restMs: REST_MS, calmMs: CALM_MS, ...options, seed: options.seed + tries - 1 });
     const caught = caughtBy(options.mutant, report.violations);
     told?.(report, caught);
     if (caught.length > 0 || tries === SEEDS) return { report, caught };

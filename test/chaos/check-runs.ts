@@ -12,7 +12,7 @@ const count = async (rows: Rows, from: string): Promise<number> => (await rows<{
 export async function endsOnce({ stand: { rows }, log }: Evidence): Promise<Look> {
   const runs = new Map((await rows<{ id: string; status: string; finished: boolean; reason: string | null; step: string }>(`SELECT id, status::text AS status, finished_at IS NOT NULL AS finished, wait_reason::text AS reason, next_step AS step FROM agent_runs`)).map((run) => [run.id, run]));
   const events = await rows<{ id: string; n: number }>(`
-    SELECT r.id, count(e.seq)::int AS n FROM agent_runs r LEFT JOIN run_history e ON e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.type IN ('run.completed', 'run.failed', 'run.cancelled', 'run.expired')
+    SELECT r.id, count(e.seq)::int AS n FROM agent_runs r LEFT JOIN run_history e ON e.tenant_id = r.tenant_id AND e.run_id = r.id AND e.type IN ('run.completed', 'run.failed', 'run.cancelled', 'run.expired', 'run.delivered')
     GROUP BY r.tenant_id, r.id HAVING count(e.seq) <> (r.finished_at IS NOT NULL)::int LIMIT 20`);
   return {
     evidence: log.accepted.length,

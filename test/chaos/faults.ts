@@ -91,14 +91,19 @@ const jumpClock = (stand: Stand, random: () => number): Promise<boolean> => onSl
 });
 
 /** Which processes pass a point. */
-const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = { 'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'outputs-kept': ['memory'], 'occurrence-fired': ['maintenance'] };
+const ROLES_OF: Partial<Record<FaultPoint, readonly Role[]>> = {
+  'run-submitted': ['api'], 'verdicts-stored': ['memory'], 'vectors-written': ['memory'], 'outputs-kept': ['memory'],
+  'occurrence-fired': ['maintenance'], 'batch-begun': ['maintenance'], 'batch-created': ['maintenance'], 'batch-answered': ['maintenance'],
+};
+/** Passed every few seconds only. */
+const SELDOM: readonly FaultPoint[] = ['occurrence-fired', 'budget-wanted', 'outputs-kept', 'steers-taken'];
 const atPoint = (stand: Stand, random: () => number): Promise<boolean> => {
   const { point, action } = stand.nextStrike();
   return onSlot(stand, ROLES_OF[point] ?? ['agent'], random, async (slot) => {
     const { process } = slot;
     slot.tell(`arm ${point} ${action}`);
     if (point === 'orphans-found') stand.of('agent').find((other) => other !== slot && !other.busy)?.process.child.kill('SIGKILL'); // its occasion
-    const landed = await slot.landed(process, `point ${point} ${action}`, point === 'occurrence-fired' ? 2 * LAND_MS : LAND_MS);
+    const landed = await slot.landed(process, `point ${point} ${action}`, SELDOM.includes(point) ? 2 * LAND_MS : LAND_MS);
     slot.tell('disarm');
     if (landed) stand.struck[`${point} ${action}`] = (stand.struck[`${point} ${action}`] ?? 0) + 1;
     if (!landed || action !== 'stop') return landed;
@@ -130,8 +135,12 @@ async function flushRedis({ redis }: Stand): Promise<boolean> {
 
 async function freezeRedis({ redis }: Stand, random: () => number): Promise<boolean> {
   redis.freeze();
-  try { await pause(between(random, 1_500, 6_000)); } finally { redis.thaw(); }
-  return true;
+  try {
+    await pause(between(random, 1_500, 6_000));
+    return isStopped(redis.pid);
+  } finally {
+    redis.thaw();
+  }
 }
 
 const resets = (of: (stand: Stand) => readonly Proxy[]) => async (stand: Stand, random: () => number): Promise<boolean> => {

@@ -2,7 +2,7 @@
 // standard output what has really happened. `block MS` blocks the event loop; `clock MS` shifts the wall clock (the monotonic
 // one goes on, as with a stepped system clock); `arm POINT ACTION` makes the next pass of a fault point (or the PASS-th from now, with
 // a third word) kill, stop, fail or block this process; `disarm` takes that back. The process ends with the harness. What it says is written at once, because the
-// next thing may be its end.
+// next thing may be its end. What takes the batch lane minutes takes it seconds here (short-times.ts).
 import { writeSync } from 'node:fs';
 import { flushCompileCache, registerHooks } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -55,11 +55,15 @@ function obey(line: string): void {
 }
 
 createInterface({ input: process.stdin }).on('line', obey);
-process.stdin.on('end', () => process.exit(0));
+process.stdin.on('end', () => process.kill(process.pid, 'SIGKILL')); // an exit in good order would wait for readers that are gone
 (process.stdin as unknown as { unref?: () => void }).unref?.();
 setTimeout(() => flushCompileCache(), FLUSH_AFTER_MS).unref();
 
-const points = new URL('armed-points.ts', import.meta.url).href;
+/** What stands in a module's place, by the end of its name; it may itself import the true one. */
+const INSTEAD = [['/fault-points.ts', 'armed-points.ts'], ['/tunables.ts', 'short-times.ts']].map(([end, other]) => ({ end: end as string, href: new URL(other as string, import.meta.url).href }));
 registerHooks({
-  resolve: (specifier, context, next) => (/^\.{1,2}(?:\/\.\.)*\/fault-points\.ts$/.test(specifier) && context.parentURL !== points ? next(points, context) : next(specifier, context)),
+  resolve: (specifier, context, next) => {
+    const other = INSTEAD.find(({ end, href }) => specifier.startsWith('.') && specifier.endsWith(end) && context.parentURL !== href);
+    return next(other?.href ?? specifier, context);
+  },
 });

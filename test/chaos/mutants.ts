@@ -13,8 +13,9 @@ export interface Mutant {
   readonly runs: readonly RunKind[];
   /** Where and how `fault-point` strikes. */
   readonly strikes?: Strikes;
-  /** Any of these names it. */
+  /** Any of these names it, in a sentence that holds `saying`. */
   readonly breaks: readonly InvariantId[];
+  readonly saying?: string;
   /** Done to the database after a fault of this kind has landed. */
   readonly after?: (kind: FaultKind, rows: Rows) => Promise<unknown>;
 }
@@ -22,7 +23,7 @@ export interface Mutant {
 export const MUTANTS = {
   'fence-off': { what: 'who has lost a run goes on writing', guards: ['commit-fence', 'lease-self-fence'], faults: ['fault-point', 'postgres-cut-off'], runs: ['steps'], strikes: { points: ['step-returned'], actions: ['stop'] }, breaks: ['I6'] },
   'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: ['fault-point'], runs: ['unkeyed'], strikes: { points: ['call-answered', 'result-written'], actions: ['kill'] }, breaks: ['I7'] },
-  'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], strikes: { points: ['run-left'], actions: ['kill'] }, breaks: ['I17'] },
+  'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], strikes: { points: ['run-left'], actions: ['kill'] }, breaks: ['I17'], saying: 'owed to' },
   'reconciler-off': { what: 'nobody looks for runs that the ready queue has lost', guards: ['lost-is-found'], faults: ['redis-flush', 'redis-kill'], runs: ['no-op', 'steps', 'timer'], breaks: ['I1'] },
   'fence-from-redis': {
     what: 'the counter of fences is lost when Redis is', guards: [], faults: ['redis-flush', 'redis-kill'], runs: ['steps', 'timer'], breaks: ['I5'],
@@ -32,8 +33,9 @@ export const MUTANTS = {
 } satisfies Record<string, Mutant>;
 
 export type MutantName = keyof typeof MUTANTS;
+const MUTANTS_OF: Readonly<Record<MutantName, Mutant>> = MUTANTS;
 export const MUTANT_NAMES = Object.keys(MUTANTS) as MutantName[];
 
 /** The invariants by which a mutant was found out. */
 export const caughtBy = (name: MutantName, violations: readonly string[]): InvariantId[] =>
-  (MUTANTS[name].breaks as readonly InvariantId[]).filter((id) => violations.some((sentence) => sentence.startsWith(`${id}:`)));
+  MUTANTS_OF[name].breaks.filter((id) => violations.some((sentence) => sentence.startsWith(`${id}:`) && sentence.includes(MUTANTS_OF[name].saying ?? '')));

@@ -1,11 +1,12 @@
-// The people of the fleet: they send the signals runs wait for, answer what they are asked, and settle effects whose outcome
-// nobody knows, by what the sink says happened. They look every half second, and come back where they were not heard.
+// The people of the fleet: they send the signals runs wait for, answer what they are asked, give runs more money that wait for some, and
+// settle effects whose outcome nobody knows, by what the sink says happened. They look every half second, and come back where they were not heard.
 import { pause } from '../../src/clock.ts';
 import { publicId } from '../../src/ids.ts';
 import type { Stand } from './stand.ts';
 import type { Traffic } from './traffic.ts';
 
 const LOOK_MS = 500;
+const ENOUGH_MICRO_USD = 2_000_000;
 
 interface Waiting { tenant: string; id: string; reason: string }
 
@@ -25,7 +26,7 @@ export class People {
   async #looking(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       await pause(LOOK_MS, this.#stopping.signal);
-      const waiting = await this.#stand.rows<Waiting>(`SELECT tenant_id AS tenant, id, wait_reason::text AS reason FROM agent_runs WHERE status = 'waiting' AND wait_reason IN ('signal', 'approval', 'outcome')`).catch(() => []);
+      const waiting = await this.#stand.rows<Waiting>(`SELECT tenant_id AS tenant, id, wait_reason::text AS reason FROM agent_runs WHERE status = 'waiting' AND wait_reason IN ('signal', 'approval', 'budget', 'outcome')`).catch(() => []);
       await Promise.all(waiting.map((run) => this.#help(run).catch(() => undefined))); // not heard: looked at again
     }
   }
@@ -34,6 +35,7 @@ export class People {
     const client = this.#traffic.client(tenant);
     const run = publicId('run', id);
     if (reason === 'signal') return client.runs.signal(run, { name: 'go on', payload: { by: 'people' } }, { idempotencyKey: `go-on-${id}` });
+    if (reason === 'budget') return client.budgets.set({ run, limitMicroUsd: ENOUGH_MICRO_USD });
     if (reason === 'approval') return this.#decide(tenant, id);
     return this.#settle(tenant, id);
   }

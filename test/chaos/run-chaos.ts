@@ -29,6 +29,8 @@ export interface ChaosOptions {
   readonly postgres?: FaultPostgres;
   /** How long all may take to come to rest; beyond it what is unfinished counts as lost. */
   readonly restMs?: number;
+  /** How long what is left then may take to go. */
+  readonly calmMs?: number;
   readonly say?: (line: string) => void;
   /** Called when all has come to rest, before the stand is put away. */
   readonly atRest?: (evidence: Evidence, looks: Looks) => Promise<void>;
@@ -90,7 +92,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     await talk;
     await people.stop();
     const evidence = { stand, log: traffic.log };
-    const looks = looksOf(evidence, storm, healed, floorsOf(minutes));
+    say('all has come to rest, or had its time: what happened is looked at');
+    const looks = looksOf(evidence, storm, healed, floorsOf(minutes), options.calmMs);
     const seen = await lookAt(looks, storm);
     await options.atRest?.(evidence, looks);
     await traffic.close();
@@ -126,11 +129,11 @@ async function telling(stand: Stand, traffic: Traffic, storm: Storm, over: Abort
   }
 }
 
-function looksOf(evidence: Evidence, storm: Storm, healed: Awaited<ReturnType<typeof heal>>, floors: Floors): Looks {
+function looksOf(evidence: Evidence, storm: Storm, healed: Awaited<ReturnType<typeof heal>>, floors: Floors, calmMs?: number): Looks {
   return {
     I1: () => endsOnce(evidence), I2: () => asked(evidence), I3: () => oneRunPerKey(evidence), I4: () => denseSteps(evidence), I5: () => risingFences(evidence), I6: () => noZombies(evidence),
     I7: () => effectsOnce(evidence), I8: () => ledgerMatches(evidence), I9: () => permitted(evidence), I10: () => ledgerOfModel(evidence), I11: () => budgetsKept(evidence), I12: () => validTranscripts(evidence),
-    I14: () => indexMatches(evidence), I17: () => nothingLeft(evidence), I19: () => schedulesKept(evidence), I21: () => inTime(evidence, healed), I22: () => wasReal(evidence, storm.landed, floors),
+    I14: () => indexMatches(evidence), I17: () => nothingLeft(evidence, calmMs), I19: () => schedulesKept(evidence), I21: () => inTime(evidence, healed), I22: () => wasReal(evidence, storm.landed, floors),
   };
 }
 

@@ -4,7 +4,9 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Queue } from 'bullmq';
 import pg from 'pg';
+import { scriptOf } from '../../src/dev/model-stub/conversations.ts';
 import { startModelStub, type ModelStub } from '../../src/dev/model-stub/server.ts';
 import { freePort } from '../../src/dev/servers/ports.ts';
 import { FAULT_POINTS, type FaultPoint } from '../../src/fault-points.ts';
@@ -13,6 +15,7 @@ import { seeded } from '../faults/seed.ts';
 import { shuffled } from './plan.ts';
 import { FaultPostgres, FaultRedis } from '../faults/servers.ts';
 import { Sink } from '../faults/sink.ts';
+import { READ_THE_LOG } from './machines.ts';
 import { POINT_ACTIONS, type PointAction } from './orders.ts';
 import { Slot, type Role } from './slot.ts';
 import { installWitness } from './witness.ts';
@@ -40,6 +43,14 @@ export interface StandOptions {
 /** The source whose plain BullMQ jobs the API takes, and their tenant. */
 export const INTAKE = { source: 'chaos', tenant: 'acme' } as const;
 const PREFIX = 'chaos';
+
+/** As any other service would open it. */
+export function openIntake({ redis }: Pick<Stand, 'redis'>): Queue {
+  const queue = new Queue(`intake-${INTAKE.source}`, { connection: redis.client, prefix: `{${PREFIX}}`, skipVersionCheck: true, skipWaitingForReady: true });
+  queue.on('error', () => undefined); // Redis is away, by our own doing
+  return queue;
+}
+
 const CONCURRENCY = '8';
 const DRAIN_MS = '3000';
 const BREAK = './test/support/break-guards.mjs';
@@ -94,7 +105,7 @@ export class Stand {
     const closes: (() => unknown)[] = [];
     const own = options.postgres ?? await FaultPostgres.start(join(dir, 'postgres'), true);
     const redis = await FaultRedis.start(join(dir, 'redis'));
-    const [sink, model] = [await Sink.open(), await startModelStub({ keep: Infinity })];
+    const [sink, model] = [await Sink.open(), await startModelStub({ keep: Infinity, scripts: [scriptOf({ when: READ_THE_LOG, turns: [{ toolUses: [{ name: 'read_log', input: {} }] }, { text: 'It is of a turbine.' }] })] })];
     const databaseUrl = await own.database(`chaos_${process.pid}_${stands++}`);
     const portOf = (address: string): number => Number(address.split(':').at(-1));
     const proxies = { redis: await Proxy.open(redis.port, random), milvus: await Proxy.open(portOf(options.milvusAddress), random), model: await Proxy.open(portOf(model.url), random) };

@@ -1,7 +1,7 @@
 // The callers: a steady stream of runs of every kind, chosen by the seed, through every door (HTTP, plain BullMQ jobs, SQL). A
 // caller asks again with the same key until it is answered, as a careful one does, and writes down what it was told; a request
 // it gives up is written down as lost.
-import { Queue } from 'bullmq';
+import type { Queue } from 'bullmq';
 import { monoMs, pause } from '../../src/clock.ts';
 import { Mainstay, MainstayApiError } from '../../src/client/client.ts';
 import { SCOPES } from '../../src/domain/status.ts';
@@ -12,8 +12,8 @@ import { makeLog } from '../../src/log.ts';
 import { EFFECTS_SCOPE, type Action, type Plan } from '../faults/machines.ts';
 import { pick, seeded } from '../faults/seed.ts';
 import { AcceptLog } from './accept-log.ts';
-import { AGENT, POOR_AGENT } from './machines.ts';
-import { INTAKE, type Stand } from './stand.ts';
+import { AGENT, BATCHED_AGENT, FRUGAL_AGENT, POOR_AGENT, READ_THE_LOG, READER_AGENT } from './machines.ts';
+import { INTAKE, openIntake, type Stand } from './stand.ts';
 
 export const TENANTS = ['acme', 'globex', 'initech'] as const;
 /** `bob` holds no scope: what he may not do must not happen. */
@@ -21,7 +21,7 @@ const USERS = ['ada', 'bob', 'cyd'] as const;
 const SESSIONS = ['s1', 's2'] as const;
 
 /** Kinds of runs and how often each is chosen. */
-const KINDS = { 'no-op': 14, steps: 22, unkeyed: 10, timer: 8, signal: 7, approval: 6, question: 3, children: 5, session: 10, agent: 10, poor: 1, scoped: 4, cancelled: 4, retried: 3, intake: 5, sql: 4 } as const;
+const KINDS = { 'no-op': 14, steps: 22, unkeyed: 10, timer: 8, signal: 7, approval: 6, question: 3, children: 5, session: 10, agent: 10, poor: 1, frugal: 2, batched: 4, steered: 4, scoped: 4, cancelled: 4, retried: 3, intake: 5, sql: 4 } as const;
 export type RunKind = keyof typeof KINDS;
 export const RUN_KINDS = Object.keys(KINDS) as RunKind[];
 
@@ -54,8 +54,7 @@ export class Traffic {
     this.#random = seeded(options.seed * 31 + 7);
     this.#clients = clients;
     this.log = new AcceptLog(`${stand.dir}/accepted.jsonl`);
-    this.#intake = new Queue(`intake-${INTAKE.source}`, { connection: stand.redis.client, prefix: `{${stand.env['REDIS_PREFIX']}}`, skipVersionCheck: true, skipWaitingForReady: true });
-    this.#intake.on('error', () => undefined); // Redis is away, by our own doing
+    this.#intake = openIntake(stand);
   }
 
   /** Tenants, keys, permissions, a login for SQL and schedules; nothing is broken yet. */
@@ -151,7 +150,9 @@ export class Traffic {
     const order = (plan: Plan, more: Partial<Order> = {}): Order => ({ kind, tenant, key, agent: 'fault', input: this.#fault(key, plan), ...more });
     switch (kind) {
       case 'agent': return order([], { agent: AGENT, input: { message: `My name is Ada. I prefer to be contacted by e-mail. Export ${n} fails with an error.` }, user, session });
-      case 'poor': return order([], { agent: POOR_AGENT, input: { message: `Export ${n} fails with an error. `.repeat(20) }, user });
+      case 'batched': return order([], { agent: BATCHED_AGENT, input: { message: `Export ${n} fails with an error.` }, user });
+      case 'poor': case 'frugal': return order([], { agent: kind === 'poor' ? POOR_AGENT : FRUGAL_AGENT, input: { message: `Export ${n} fails with an error. `.repeat(20) }, user });
+      case 'steered': return order([], { agent: READER_AGENT, input: { message: READ_THE_LOG }, user, session: key });
       case 'session': return order(planOf('steps', n, work), { user, session });
       case 'scoped': return order(planOf(kind, n, work), { user: n < RUN_KINDS.length ? 'ada' : user });
       case 'intake': return order(planOf(kind, n, work), { tenant: INTAKE.tenant });
@@ -177,6 +178,7 @@ export class Traffic {
       await this.again(() => client.runs.cancel(id));
     }
     if (order.kind === 'retried') await this.#retry(order, client, id);
+    if (order.kind === 'steered') await this.#steer(order);
   }
 
   /** `run_…`, or undefined when it was given up. */
@@ -202,6 +204,16 @@ export class Traffic {
     const job = await this.#intake.getJob(jobId);
     if (!job) await this.#intake.add('run', data, { jobId });
     return (job?.returnvalue as { runId?: string } | null | undefined)?.runId;
+  }
+
+  /** Says more while the first is at its tool; what comes late is a run of its own. */
+  async #steer(order: Order): Promise<void> {
+    await pause(300 + this.#random() * 1_200);
+    const key = `${order.key}-more`;
+    const { tenant, agent, user, session, kind } = order;
+    const said = await this.again(() => this.client(tenant).runs.create({ agent, input: { message: 'And say what it is of.' }, ...(user === undefined ? {} : { user }), ...(session === undefined ? {} : { session }), multitask_strategy: 'steer' }, { idempotencyKey: key }));
+    if (said) this.log.accept({ tenant, key, id: parseId('run', said.id) ?? said.id, kind, atMs: monoMs() });
+    else this.log.lose({ tenant, key });
   }
 
   async #retry({ tenant, key, kind }: Order, client: Mainstay, id: string): Promise<void> {

@@ -39,6 +39,7 @@ export class FaultRedis {
   }
 
   get url(): string { return `redis://127.0.0.1:${this.port}`; }
+  get pid(): number { return this.#server?.pid ?? 0; }
 
   async launch(env: NodeJS.ProcessEnv = {}): Promise<void> {
     this.#server = spawn('redis-server', ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--dir', this.dir, '--repl-diskless-sync-delay', '0', ...this.#settings], { stdio: 'ignore', env: { ...process.env, ...env } });

@@ -65,8 +65,8 @@ export class Batches {
     for (const batch of this.#batches) if (id === undefined || batch.id === id) batch.toldToEnd = true;
   }
 
-  /** What a person at the provider could see, for tests: items with their requests, oldest batch first. */
-  all(): { id: string; items: readonly Item[] }[] { return this.#batches.map(({ id, items }) => ({ id, items })); }
+  /** What a person at the provider could see, for tests: items with their requests, oldest batch first, and the results of those that ended. */
+  all(): { id: string; items: readonly Item[]; results: readonly { custom_id: string; result: Result }[] }[] { return this.#batches.map(({ id, items, ended }) => ({ id, items, results: ended?.results ?? [] })); }
 
   create(body: unknown, origin: string): Said {
     const requests = (body as { requests?: unknown } | undefined)?.requests;
