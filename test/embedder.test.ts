@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { monoMs, pause, wallMs } from '../src/clock.ts';
 import { readConfig } from '../src/config.ts';
 import type { Embedder } from '../src/domain/embedder.ts';
 import { makeLog } from '../src/log.ts';
@@ -18,6 +19,7 @@ import { lexicalEmbedder } from '../src/memory/embedders/lexical.ts';
 import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { openaiEmbedder } from '../src/memory/embedders/openai.ts';
 import { voyageEmbedder } from '../src/memory/embedders/voyage.ts';
+import { embedQuery, type SearchDeps } from '../src/memory/search-lists.ts';
 import { openRedis, redisKeys, redisReady } from '../src/redis.ts';
 import { useStack } from './support/stack.ts';
 
@@ -242,9 +244,71 @@ describe('over HTTP', () => {
     await expect(voyage().embed(['a', 'b'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
   });
 
+  /** Answers so many times with what is given, then well. */
+  const first = (times: number, wrong: typeof answer): void => {
+    let left = times;
+    answer = (body, response) => { (left-- > 0 ? wrong : good)(body, response); };
+  };
+  const status = (code: number, headers: Record<string, string> = {}): typeof answer => (_body, response) => { response.writeHead(code, headers).end('no'); };
+  test.each<[string, typeof answer]>([['408', status(408)], ['429', status(429)], ['500', status(500)], ['503', status(503)], ['529', status(529)], ['a hang-up', (_body, response) => { response.destroy(); }], ['a reply that breaks off', (_body, response) => { response.writeHead(200, { 'content-length': '1000' }).write('{'); setTimeout(() => response.destroy(), 20); }]])('%s passes: it is tried again, three times in all, later each time', async (_what, wrong) => {
+    first(2, wrong);
+    const startMs = monoMs();
+    expect(await voyage().embed(['a'], 'query')).toHaveLength(1);
+    expect([seen.length, monoMs() - startMs >= 0.75 * (250 + 500) - 5]).toEqual([3, true]);
+    first(3, wrong);
+    await expect(voyage().embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+    expect(seen).toHaveLength(6);
+  });
+
+  test.each<[string, typeof answer]>([['400', status(400)], ['401', status(401)], ['413', status(413)], ['a redirect', status(302, { location: 'http://127.0.0.1:1/' })], ['a wrong reply', (_body, response) => response.end('<html>')]])('%s does not pass: it is asked once', async (_what, wrong) => {
+    first(1, wrong);
+    await expect(voyage().embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed' });
+    expect(seen).toHaveLength(1);
+  });
+
+  test('the server says how long to wait, in seconds or as a date; and nobody waits beyond whoever asked', async () => {
+    for (const retryAfterOf of [() => '1', () => new Date(wallMs() + 2_000).toUTCString()]) {
+      const retryAfter = retryAfterOf();
+      first(1, status(429, { 'retry-after': retryAfter }));
+      const startMs = monoMs();
+      await voyage().embed(['a'], 'query');
+      expect([retryAfter, monoMs() - startMs >= 900]).toEqual([retryAfter, true]);
+    }
+    seen = [];
+    first(9, status(429, { 'retry-after': '1' }));
+    const startMs = monoMs();
+    await expect(voyage().embed(['a'], 'query', monoMs() + 900)).rejects.toMatchObject({ code: 'embedder_failed', retryAfterMs: 1_000 });
+    await expect(voyage({ timeoutMs: 900 }).embed(['a'], 'query')).rejects.toMatchObject({ code: 'embedder_failed', retryAfterMs: 1_000 });
+    expect([seen.length, monoMs() - startMs < 800]).toEqual([2, true]);
+    first(9, status(503));
+    await expect(voyage().embed(['a'], 'query', monoMs() + 450)).rejects.toMatchObject({ message: expect.stringContaining('503') });
+    expect(seen).toHaveLength(4); // the third try would come too late
+  });
+
+  test('the search of a recall tries again no longer than it waits itself', async () => {
+    const asked: (number | undefined)[] = [];
+    const redis = openRedis(readConfig(stack.env).REDIS_URL, 'fast', log);
+    const embedder: Embedder = { ...lexicalEmbedder(), fingerprint: 'test:1', dimensions: 1, embed: (_texts, _kind, untilMs) => { asked.push(untilMs); return Promise.resolve([[1]]); } };
+    await embedQuery({ embedder: cachedEmbedder(embedder, redis, redisKeys(stack.redisPrefix)) } as unknown as SearchDeps, 'where');
+    redis.disconnect();
+    expect(asked[0]! - monoMs()).toBeGreaterThan(500);
+    expect(asked[0]! - monoMs()).toBeLessThanOrEqual(1_000);
+  });
+
+  test('closing ends a pause too', async () => {
+    first(9, status(503, { 'retry-after': '5' }));
+    const closing = voyage();
+    const startMs = monoMs();
+    const embedding = closing.embed(['a'], 'query').catch((error: unknown) => error);
+    while (seen.length === 0) await pause(5);
+    await closing.close();
+    expect(await embedding).toMatchObject({ code: 'embedder_failed', message: expect.stringContaining('closed') });
+    expect(monoMs() - startMs).toBeLessThan(2_000);
+  });
+
   test('a refusal keeps status and retry-after and shows no key; silence ends in time; closing ends the wait', async () => {
     answer = (_body, response) => { response.writeHead(429, { 'retry-after': '7' }).end('slow down, secret-key'); };
-    const refused = await voyage().embed(['a'], 'query').catch((error: unknown) => error);
+    const refused = await voyage({ timeoutMs: 2_000 }).embed(['a'], 'query').catch((error: unknown) => error);
     expect(refused).toMatchObject({ code: 'embedder_failed', retryAfterMs: 7_000, message: expect.stringContaining('429') });
     expect(String(refused)).not.toContain('secret-key');
     answer = () => undefined;

@@ -13,7 +13,7 @@ import { rankFound, searchIndex, type FindDeps, type FindRequest } from '../src/
 import { fuseHits } from '../src/memory/fuse-hits.ts';
 import { indexPending } from '../src/memory/index-rows.ts';
 import { openIndex } from '../src/memory/milvus.ts';
-import { packBlock } from '../src/memory/rank-memories.ts';
+import { packBlock, type Scored } from '../src/memory/rank-memories.ts';
 import { openAppStore } from '../src/store/app-store.ts';
 import { openEnginePool } from '../src/store/engine/pool.ts';
 import { plantMemories } from './support/memories.ts';
@@ -98,6 +98,16 @@ test('a fact that stands in two scopes is told once', async () => {
   const { statements, block } = await find('When does the team meet?');
   expect(statements.filter((one) => one === 'The team meets every Tuesday.').length).toBe(2);
   expect(block.match(/every Tuesday/g)).toHaveLength(1);
+});
+
+test('what was overtaken is not told beside what took its place, and is where that is not found', () => {
+  const row = (id: string, statement: string, supersededBy: string | null): Scored => ({
+    row: { id, scope: 'user', type: 'fact', subject: '', statement, confidence: 0.8, seenCount: 1, citedCount: 0, unused: false, validFromMs: 0, idleMs: 0, halfLifeDays: null, slot: false, words: 0, supersededBy },
+    dense: 0, sparse: 0, fused: 0, strength: 0, score: 0,
+  });
+  const [old, present] = [row('a', 'The gate is green.', 'b'), row('b', 'The gate is grey.', null)];
+  expect(packBlock([old, present], 1_500).memories.map(({ id }) => id)).toEqual(['b']);
+  expect(packBlock([old], 1_500).memories.map(({ id }) => id)).toEqual(['a']);
 });
 
 describe('what held, and when', () => {

@@ -3,11 +3,14 @@ import { z } from 'zod';
 import { wallMs } from '../clock.ts';
 import { meanDifference, rateDifference, type Outcomes } from '../domain/feedback.ts';
 import { MainstayError } from '../domain/errors.ts';
-import { memoryFeedbackAnswerSchema, memoryFeedbackSchema, memoryUsesSchema, name, pageOf, runFeedbackSchema, worthSchema } from '../domain/wire.ts';
+import { MEMORY_TYPES } from '../domain/status.ts';
+import { memoryFeedbackAnswerSchema, memoryFeedbackSchema, memoryUsesSchema, name, pageOf, runFeedbackSchema } from '../domain/wire.ts';
+import { worthSchema } from '../domain/wire-worth.ts';
 import { parseId, publicId } from '../ids.ts';
 import type { TenantTx } from '../store/app-store.ts';
 import { audit } from '../store/audit.ts';
-import { closeFailed, outcomesOf, sayOfMemory, sayOfRun, usesOf } from '../store/feedback.ts';
+import { closeFailed, sayOfMemory, sayOfRun, usesOf } from '../store/feedback.ts';
+import { judgedTokens, outcomesByType, outcomesOf, unusedMemories, usesByType, type TypeOutcomes, type Uses } from '../store/memory-worth.ts';
 import { getMemory, type Memory } from '../store/read-memories.ts';
 import { actorOf, bearerOf, scopeOf } from './access.ts';
 import type { ApiApp, RouteDeps } from './api-deps.ts';
@@ -20,6 +23,10 @@ const DAY_MS = 86_400_000;
 const time = z.union([z.iso.date(), z.iso.datetime({ offset: true })]);
 const worthQuery = z.strictObject({ from: time.optional().describe('30 days before `to`'), to: time.optional().describe('now'), agent: name.optional() });
 const USES = 100;
+/** Unused memories that are named. */
+const UNUSED = 20;
+/** Of the shares of each type, which are many and of few runs each: Beta(2, 2). */
+const TYPE_PRIOR = 2;
 
 export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   app.post('/v1/memories/:memory/feedback', {
@@ -64,18 +71,43 @@ export function addFeedbackRoutes(app: ApiApp, { store }: RouteDeps): void {
   });
 
   app.get('/v1/memory-worth', {
-    config: { needs: 'usage:read' }, schema: { summary: 'Compare what came of runs with memory and of those left without', tags: ['memories'], querystring: worthQuery, response: answers({ 200: worthSchema }) },
+    config: { needs: 'usage:read' }, schema: { summary: 'What memory is worth: what came of runs with it and without, how much of it was used, and what each type adds', tags: ['memories'], querystring: worthQuery, response: answers({ 200: worthSchema }) },
   }, async (request) => {
     const to = new Date(request.query.to ?? wallMs());
     const from = new Date(request.query.from ?? to.getTime() - 30 * DAY_MS);
     if (from >= to) throw new MainstayError('bad_request', '`from` must be before `to`.', { fields: [{ path: 'from', message: 'not before to' }] });
-    const { treated, heldOut } = await store.withTenant(scopeOf(bearerOf(request)), (tx) => outcomesOf(tx, { from, to, agent: request.query.agent }));
-    return {
-      from: from.toISOString(), to: to.toISOString(), treated: shown(treated), heldOut: shown(heldOut),
-      satisfied: rateDifference(treated.satisfied, heldOut.satisfied), resolved: rateDifference(treated.resolved, heldOut.resolved), handlingMs: meanDifference(treated.handlingMs, heldOut.handlingMs),
-    };
+    const period = { from, to, agent: request.query.agent };
+    return store.withTenant(scopeOf(bearerOf(request)), async (tx) => {
+      const { treated, heldOut } = await outcomesOf(tx, period);
+      const uses = await usesByType(tx, period);
+      const unused = await unusedMemories(tx, UNUSED);
+      return {
+        from: from.toISOString(), to: to.toISOString(), treated: shown(treated), heldOut: shown(heldOut), ...differences(treated, heldOut),
+        use: total(uses, await judgedTokens(tx, period)), byType: typesOf(uses, await outcomesByType(tx, period)), unused: { count: unused.count, memories: unused.ids.map((id) => publicId('memory', id)) },
+      };
+    });
   });
 }
+
+const differences = (treated: Outcomes, without: Outcomes, prior?: number) =>
+  ({ satisfied: rateDifference(treated.satisfied, without.satisfied, prior), resolved: rateDifference(treated.resolved, without.resolved, prior), handlingMs: meanDifference(treated.handlingMs, without.handlingMs) });
+
+type Counts = Omit<Uses, 'type'>;
+const NOTHING: Counts = { shown: 0, cited: 0, judged: 0, supported: 0, citedSupported: 0, stale: 0 };
+const share = (of: number, all: number): number | null => (all === 0 ? null : of / all);
+const rates = (one: Counts) => ({ ...one, useRate: share(one.cited, one.shown), supportRate: share(one.citedSupported, one.cited), staleRate: share(one.stale, one.shown) });
+
+function total(uses: readonly Uses[], tokens: number) {
+  const sum = (what: keyof Counts): number => uses.reduce((all, one) => all + one[what], 0);
+  const all: Counts = { shown: sum('shown'), cited: sum('cited'), judged: sum('judged'), supported: sum('supported'), citedSupported: sum('citedSupported'), stale: sum('stale') };
+  return { ...rates(all), tokens, tokensPerSupported: share(tokens, all.supported) };
+}
+
+/** Those of which one was shown or left out. */
+const typesOf = (uses: readonly Uses[], outcomes: readonly TypeOutcomes[]) => MEMORY_TYPES.flatMap((type) => {
+  const [use, of] = [uses.find((one) => one.type === type), outcomes.find((one) => one.type === type)];
+  return use || of ? [{ type, ...rates({ ...NOTHING, ...use }), withRuns: of?.shown.runs ?? 0, withoutRuns: of?.leftOut.runs ?? 0, ...(of ? differences(of.shown, of.leftOut, TYPE_PRIOR) : { satisfied: null, resolved: null, handlingMs: null }) }] : [];
+});
 
 /** Throws `not_found` for one that is not there or not the caller's to see. */
 export async function theMemory(tx: TenantTx, named: string): Promise<Memory> {

@@ -82,7 +82,7 @@ export const memory = (row: Memory): wire.Memory => ({
   id: publicId('memory', row.id), scope: row.scope, user: row.userId, agent: row.agent, type: row.type, subject: row.subject, attribute: row.attribute, value: row.value, statement: row.statement,
   confidence: row.confidence, sourceRole: row.sourceRole, evidence: row.evidence, run: publicId('run', row.runId), session: row.sessionId, gateVersion: row.gateVersion, seenCount: row.seenCount,
   citedCount: row.citedCount, validFrom: iso(row.validFrom), validTo: isoOrNull(row.validTo), supersededBy: idOrNull('memory', row.supersededBy), lastSeenAt: iso(row.lastSeenAt),
-  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null, pinned: row.pinned, rollsUp: row.rollsUp,
+  createdAt: iso(row.createdAt), version: row.version, indexed: row.indexedGeneration !== null, pinned: row.pinned, rollsUp: row.rollsUp, unused: row.unused && row.citedCount === 0,
 });
 
 export const memoryPolicy = (policy: MemoryPolicy): wire.MemoryPolicy => ({ version: policy.version, settings: policy.settings, gate: gatePolicyOf(policy), retention: retentionOf(policy), setBy: policy.setBy, setAt: isoOrNull(policy.setAt) });

@@ -3,7 +3,7 @@ import { Argument, Option, type Command } from 'commander';
 import type { MemoryQuery, OfUser, Paging } from '../client/client.ts';
 import { MEMORY_FEEDBACK } from '../domain/feedback.ts';
 import { MEMORY_SCOPES, MEMORY_TYPES } from '../domain/status.ts';
-import type { MemoryWorth } from '../domain/wire.ts';
+import type { MemoryWorth } from '../domain/wire-worth.ts';
 import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, type ApiOptions } from './connection.ts';
 import { addGateCommands } from './gate-commands.ts';
@@ -122,7 +122,7 @@ function addMemories(memories: Command): void {
         printTable(['memory', 'type', 'score', 'cited', 'supported', 'statement'], trace.injected.map((one) => [one.id, one.type, one.score?.toFixed(3) ?? '', yesNo(one.cited), one.supported === null ? '' : yesNo(one.supported), one.statement ?? 'not there any more']));
       }
     });
-  withApiOptions(memories.command('worth')).description('what came of runs with memory beside those that MEMORY_HOLDOUT left without')
+  withApiOptions(memories.command('worth')).description('what came of runs with memory beside those that MEMORY_HOLDOUT left without, how much of it was used, and what each type adds')
     .option('--from <time>', 'ISO date or time; 30 days ago').option('--to <time>', 'ISO date or time').option('--agent <agent>', 'of this agent')
     .action(async ({ from, to, agent, ...options }: ApiOptions & { readonly from?: string; readonly to?: string; readonly agent?: string }) => {
       const worth = await apiClient(options).memories.worth({ from, to, agent });
@@ -136,6 +136,11 @@ function addMemories(memories: Command): void {
         ['resolved', share(worth.treated.resolved), share(worth.heldOut.resolved), points(worth.resolved, 100, 'points')],
         ['took', mean(worth.treated.handlingMs), mean(worth.heldOut.handlingMs), points(worth.handlingMs, 0.001, 's')],
       ]);
+      const percent = (part: number | null): string => (part === null ? '' : `${Math.round(part * 100)} %`);
+      printTable(['type', 'shown', 'cited', 'supported of cited', 'stale', 'left out of', 'satisfied, 95 %', 'resolved, 95 %'], [...worth.byType.map((one) =>
+        [one.type, one.shown, percent(one.useRate), percent(one.supportRate), percent(one.staleRate), `${one.withoutRuns} runs`, points(one.satisfied, 100, 'points'), points(one.resolved, 100, 'points')]),
+      ['all', worth.use.shown, percent(worth.use.useRate), percent(worth.use.supportRate), percent(worth.use.staleRate), '', '', '']]);
+      printPairs([['tokens for each supported memory', worth.use.tokensPerSupported === null ? 'none was' : Math.round(worth.use.tokensPerSupported)], ['unused memories', [worth.unused.count, ...worth.unused.memories].join(' ')]]);
     });
   withApiOptions(memories.command('show')).description('one memory, with its evidence').argument('<memory>', 'mem_…')
     .action(async (id: string, options: ApiOptions) => {

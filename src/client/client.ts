@@ -4,6 +4,7 @@
 // import anything but types and its own folder; therefore its fixed numbers stand here and not with the engine's.
 // Node 20 and later, and browsers.
 import type { FoundSummaries } from '../domain/wire-summaries.ts';
+import type { MemoryWorth } from '../domain/wire-worth.ts';
 import type * as wire from '../domain/wire.ts';
 import { approvalCalls } from './control-calls.ts';
 import { makeHttp, newKey, type Http, type MainstayOptions } from './http.ts';
@@ -116,8 +117,8 @@ function memoryCalls(http: Http) {
     feedback: (id: string, body: wire.MemoryFeedbackBody, { signal }: Aborting = {}): Promise<wire.MemoryFeedbackAnswer> => http.json(`/v1/memories/${segment(id)}/feedback`, { method: 'POST', body, signal }),
     /** The runs it was shown to, the newest first. */
     uses: (id: string, { signal }: Aborting = {}): Promise<wire.Page<wire.MemoryUse>> => http.json(`/v1/memories/${segment(id)}/uses`, { signal }),
-    /** What came of runs with memory, beside those that were left without. */
-    worth: ({ signal, ...query }: { readonly from?: string | undefined; readonly to?: string | undefined; readonly agent?: string | undefined } & Aborting = {}): Promise<wire.MemoryWorth> => http.json('/v1/memory-worth', { query, signal }),
+    /** What came of runs with memory beside those that were left without, how much of it was used, and what each type adds. */
+    worth: ({ signal, ...query }: { readonly from?: string | undefined; readonly to?: string | undefined; readonly agent?: string | undefined } & Aborting = {}): Promise<MemoryWorth> => http.json('/v1/memory-worth', { query, signal }),
     /** Another version takes its place; `version` as the caller has seen it. Throws `memory_changed` when it is another by now. */
     correct: (id: string, body: wire.CorrectMemoryBody, { signal }: Aborting = {}): Promise<wire.Memory> => http.json(`/v1/memories/${segment(id)}`, { method: 'PATCH', body, signal }),
     /** Finds memories as a recall of this user and agent does, best first. */

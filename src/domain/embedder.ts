@@ -8,8 +8,11 @@ export interface Embedder {
   readonly dimensions: number;
   /** `false`: matches words, not meaning. Every surface that shows recall says so. */
   readonly semantic: boolean;
-  /** One unit-length vector per text, in order. Throws MainstayError embedder_failed. */
-  embed(texts: readonly string[], kind: EmbedKind): Promise<number[][]>;
+  /**
+   * One unit-length vector per text, in order. `untilMs`: by the clock of `monoMs`; who asks waits no longer, so that nothing is tried again later.
+   * Throws MainstayError embedder_failed.
+   */
+  embed(texts: readonly string[], kind: EmbedKind, untilMs?: number): Promise<number[][]>;
   /** Where it remembers what it has embedded: forgets these texts, as they were given. */
   forget?(texts: readonly string[]): Promise<void>;
   close(): Promise<void>;

@@ -13,6 +13,9 @@ export const TRIED_USES = 10;
 /** It has failed when it was tried so often and came to something in less than two of five. */
 export const hasFailed = ({ n, yes }: Rate): boolean => n >= TRIED_USES && yes / n < 0.4;
 
+/** A memory that so many runs were shown, and that none of their answers cited or bore out, is unused. */
+export const UNUSED_RUNS = 20;
+
 /** `told`: all that fits. `held_out`: no memories. `left_out`: all but one. Constraints are told in all of them. */
 export const ARMS = ['told', 'held_out', 'left_out'] as const;
 export type Arm = (typeof ARMS)[number];
@@ -46,10 +49,13 @@ export interface Difference { readonly difference: number; readonly from: number
 const Z = 1.96;
 const difference = (a: number, b: number, variance: number): Difference => ({ difference: a - b, from: a - b - Z * Math.sqrt(variance), to: a - b + Z * Math.sqrt(variance) });
 
-/** Share of yes with memory less the share without (Wald, with one yes and one no added to each side, so that few answers claim little). */
-export function rateDifference(treated: Rate, heldOut: Rate): Difference | null {
+/**
+ * Share of yes with memory less the share without: Wald, with `prior` of yes and of no added to each side, so that few answers claim little
+ * (1: Agresti and Caffo's interval; 2: shrunk by a Beta(2, 2) prior, for shares of which there are many, as by type).
+ */
+export function rateDifference(treated: Rate, heldOut: Rate, prior = 1): Difference | null {
   if (treated.n < 2 || heldOut.n < 2) return null;
-  const [p, q] = [treated, heldOut].map(({ n, yes }) => ({ n: n + 2, share: (yes + 1) / (n + 2) })) as [{ n: number; share: number }, { n: number; share: number }];
+  const [p, q] = [treated, heldOut].map(({ n, yes }) => ({ n: n + 2 * prior, share: (yes + prior) / (n + 2 * prior) })) as [{ n: number; share: number }, { n: number; share: number }];
   return difference(p.share, q.share, (p.share * (1 - p.share)) / p.n + (q.share * (1 - q.share)) / q.n);
 }
 

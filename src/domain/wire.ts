@@ -220,6 +220,7 @@ export const memorySchema = z.object({
   run: z.string(), session: z.string().nullable(), gateVersion: z.number().int(), seenCount: z.number().int(), citedCount: z.number().int(),
   validFrom: time, validTo: time.nullable(), supersededBy: z.string().nullable(), lastSeenAt: time, createdAt: time, version: z.number().int(),
   indexed: z.boolean().describe('whether this version is in the vector index'), pinned: z.boolean().describe('closed by no cap and by no rule of retention'), rollsUp: z.boolean().describe('made of older outcomes, which its evidence names'),
+  unused: z.boolean().describe('shown to many runs and used by none of their answers; it ranks lower'),
 });
 export const correctMemorySchema = z.strictObject({
   version: z.number().int().min(1).optional().describe('as the caller has seen it; required here or as If-Match'), statement: z.string().trim().min(1).max(MAX_STATEMENT).optional(),
@@ -258,10 +259,6 @@ export const memoryUsesSchema = z.object({ run: z.string(), agent: z.string(), c
 export const runFeedbackSchema = z.strictObject({
   satisfied: z.boolean().optional(), resolved: z.boolean().optional(), handlingMs: z.number().int().min(0).max(366 * 86_400_000).optional().describe('how long the matter took the person'),
 }).refine((said) => Object.values(said).some((one) => one !== undefined), 'says nothing: give satisfied, resolved or handlingMs');
-const differenceSchema = z.object({ difference: z.number(), from: z.number(), to: z.number() }).nullable().describe('with memory less without, and its 95 % interval; null: too few have said');
-const rateSchema = z.object({ n: z.number().int(), yes: z.number() });
-const outcomesSchema = z.object({ runs: z.number().int(), satisfied: rateSchema, resolved: rateSchema, handlingMs: z.object({ n: z.number().int(), mean: z.number().nullable() }) });
-export const worthSchema = z.object({ from: time, to: time, treated: outcomesSchema, heldOut: outcomesSchema, satisfied: differenceSchema, resolved: differenceSchema, handlingMs: differenceSchema });
 
 // ---- sessions
 
@@ -362,7 +359,6 @@ export type MemoryPolicy = z.infer<typeof memoryPolicySchema>;
 export type NewMemoryPolicyBody = z.input<typeof newMemoryPolicySchema>;
 export type MemoryUse = z.infer<typeof memoryUsesSchema>;
 export type RunFeedbackBody = z.input<typeof runFeedbackSchema>;
-export type MemoryWorth = z.infer<typeof worthSchema>;
 export type RetrievalTrace = z.infer<typeof traceSchema>;
 export type Session = z.infer<typeof sessionSchema>;
 export type Message = z.infer<typeof messageSchema>;

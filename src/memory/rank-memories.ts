@@ -51,25 +51,27 @@ export function scoreOf(row: RecalledRow, { dense, sparse, fused }: Pick<Scored,
 
 export const bestFirst = (scored: readonly Scored[]): Scored[] => [...scored].sort((a, b) => b.score - a.score || (a.row.id < b.row.id ? -1 : 1));
 
-/** confidence · 2^(−idle / h), h growing with how often it was said and cited. */
-export function strengthOf({ type, confidence, seenCount, citedCount, idleMs, halfLifeDays }: Pick<RecalledRow, 'type' | 'confidence' | 'seenCount' | 'citedCount' | 'idleMs' | 'halfLifeDays'>): number {
+/** confidence · 2^(−idle / h), h growing with how often it was said and cited; the least for what is shown and never used. */
+export function strengthOf({ type, confidence, seenCount, citedCount, unused, idleMs, halfLifeDays }: Pick<RecalledRow, 'type' | 'confidence' | 'seenCount' | 'citedCount' | 'unused' | 'idleMs' | 'halfLifeDays'>): number {
+  if (unused) return STRENGTH_FLOOR;
   const halfLifeMs = (halfLifeDays ?? RETENTION.halfLifeDays[type]) * 86_400_000 * (1 + Math.log(1 + seenCount) + 0.5 * Math.log(1 + citedCount));
   return Math.max(STRENGTH_FLOOR, confidence * 2 ** (-idleMs / halfLifeMs));
 }
 
 export interface Packed { readonly memories: readonly RecalledMemory[]; readonly text: string; readonly tokens: number }
 
-/** The best that fit into `budgetTokens`, one line each. A fact that stands in two scopes appears once. */
+/** The best that fit into `budgetTokens`, one line each. A fact that stands in two scopes appears once, and so does one that stands there beside what took its place. */
 export function packBlock(scored: readonly Scored[], budgetTokens: number): Packed {
   const chosen: { one: Scored; line: string }[] = [];
   const said = new Set<string>();
+  const found = new Set(scored.map(({ row }) => row.id));
   let tokens = 0;
   for (const one of scored) {
     if (chosen.length >= MAX_MEMORIES) break;
     const words = fold(one.row.statement);
     const line = lineOf(one.row);
     const cost = tokensOf(line);
-    if (said.has(words) || tokens + cost > budgetTokens) continue;
+    if (said.has(words) || (one.row.supersededBy !== null && found.has(one.row.supersededBy)) || tokens + cost > budgetTokens) continue;
     said.add(words);
     tokens += cost;
     chosen.push({ one, line });

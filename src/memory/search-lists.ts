@@ -1,5 +1,6 @@
 // What every search has in common: the query made fit, embedded, and put to the index by meaning and by words, a second for each at
 // most. A part that does not answer is left out and counted; nothing here throws for it.
+import { monoMs } from '../clock.ts';
 import type { Embedder } from '../domain/embedder.ts';
 import { codeOf } from '../domain/errors.ts';
 import { cosine } from '../domain/gate.ts';
@@ -40,7 +41,7 @@ export async function embedQuery(deps: SearchDeps, query: string): Promise<numbe
   let timer: NodeJS.Timeout | undefined;
   try {
     const late = new Promise<undefined>((resolve) => { timer = setTimeout(() => resolve(undefined), RECALL_TIMEOUT_MS); });
-    const work = deps.embedder.embed([query], 'query').then(([vector]) => vector);
+    const work = deps.embedder.embed([query], 'query', monoMs() + RECALL_TIMEOUT_MS).then(([vector]) => vector);
     work.catch(() => undefined); // it may fail after it was given up
     const vector = await Promise.race([work, late]);
     if (vector === undefined) degrade(deps, 'embedder_failed');

@@ -18,6 +18,7 @@ import { expireUnstarted, FIRST_DUE, runsOwedToMemory, type OwedRun } from '../s
 import { memoryWork, statusCounts, workOf } from '../store/engine/work.ts';
 import { wakeAllAnswered } from '../store/engine/waits.ts';
 import { retireDeadWorkers } from '../store/engine/workers.ts';
+import { noteUnused } from '../store/engine/unused-memories.ts';
 import { keepRetention } from './keep-retention.ts';
 import type { PoolQueue } from './offer-run.ts';
 import { fillQueue, offerSomeDue } from './rebuild-queue.ts';
@@ -79,7 +80,8 @@ export class Maintenance implements Service {
       ['parents', this.#every('parents', PARENTS_MS, () => wakeAllAnswered(this.#deps.engine.pool, PARENTS_MAX))],
       ...[...this.#deps.queues].map(([pool, queue]): [string, () => Promise<unknown>] => [`offers of ${pool}`, () => this.#offerAll(pool, queue)]),
       ['hints', this.#every('hints', HINT_SKEW_MS, () => this.#dropStrays())],
-      ['memory', () => this.#remember()], ['retention', this.#every('retention', RETENTION_MS, () => keepRetention(this.#deps.engine.pool, this.#deps.log))], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', this.#every('gauges', GAUGES_MS, () => this.#gauge())],
+      ['memory', () => this.#remember()], ['retention', this.#every('retention', RETENTION_MS, () => keepRetention(this.#deps.engine.pool, this.#deps.log))],
+      ['unused memories', this.#every('unused memories', RETENTION_MS, () => noteUnused(this.#deps.engine.pool))], ['index', () => this.#index()], ['workers', () => retireDeadWorkers(this.#deps.engine.pool)], ['gauges', this.#every('gauges', GAUGES_MS, () => this.#gauge())],
     ];
     for (const [name, part] of parts) {
       if (this.#stopping.signal.aborted) return;

@@ -1,5 +1,5 @@
 // Feedback on memories and runs, under the app's row-level security: once for each who says it; a second word replaces the first.
-import { hasFailed, praised, TRIED_USES, type MemoryFeedback, type Outcomes, type Rate } from '../domain/feedback.ts';
+import { hasFailed, praised, TRIED_USES, type MemoryFeedback, type Rate } from '../domain/feedback.ts';
 import type { TenantTx } from './app-store.ts';
 import { CLOSED } from './memory-sql.ts';
 
@@ -67,19 +67,4 @@ export async function closeFailed(tx: TenantTx, run: string): Promise<Failed[]> 
     failed.push({ ...one, uses });
   }
   return failed;
-}
-
-/** Outcomes of the runs that recalled in [from, to), with memory and without. A run counts once, by the mean of what was said of it. */
-export async function outcomesOf(tx: TenantTx, { from, to, agent }: { readonly from: Date; readonly to: Date; readonly agent: string | undefined }): Promise<{ readonly treated: Outcomes; readonly heldOut: Outcomes }> {
-  const rows = await tx.db.$queryRawUnsafe<{ held: boolean; runs: number; sn: number; sy: number; rn: number; ry: number; hn: number; hs: number; hq: number }[]>(`
-    WITH r AS (SELECT t.run_id, bool_or(t.held_out) AS held FROM retrieval_traces t JOIN agent_runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
-      WHERE t.tenant_id = $1 AND t.created_at >= $2 AND t.created_at < $3 AND ($4::text IS NULL OR r.agent = $4) GROUP BY 1),
-    f AS (SELECT r.held, avg(f.satisfied::int)::float8 AS s, avg(f.resolved::int)::float8 AS v, avg(f.handling_ms)::float8 AS h FROM r LEFT JOIN run_feedback f ON f.tenant_id = $1 AND f.run_id = r.run_id GROUP BY r.run_id, r.held)
-    SELECT held, count(*)::int AS runs, count(s)::int AS sn, coalesce(sum(s), 0)::float8 AS sy, count(v)::int AS rn, coalesce(sum(v), 0)::float8 AS ry, count(h)::int AS hn, coalesce(sum(h), 0)::float8 AS hs, coalesce(sum(h * h), 0)::float8 AS hq FROM f GROUP BY 1`,
-  tx.scope.tenant, from, to, agent ?? null);
-  const of = (held: boolean): Outcomes => {
-    const row = rows.find((one) => one.held === held);
-    return { runs: row?.runs ?? 0, satisfied: { n: row?.sn ?? 0, yes: row?.sy ?? 0 }, resolved: { n: row?.rn ?? 0, yes: row?.ry ?? 0 }, handlingMs: { n: row?.hn ?? 0, sum: row?.hs ?? 0, squares: row?.hq ?? 0 } };
-  };
-  return { treated: of(false), heldOut: of(true) };
 }

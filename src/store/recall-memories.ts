@@ -15,6 +15,8 @@ export interface RecalledRow {
   readonly confidence: number;
   readonly seenCount: number;
   readonly citedCount: number;
+  /** Shown again and again, and used by no answer. */
+  readonly unused: boolean;
   readonly validFromMs: number;
   /** Since it was last said or cited, by the database's clock. */
   readonly idleMs: number;
@@ -22,6 +24,8 @@ export interface RecalledRow {
   readonly halfLifeDays: number | null;
   /** Its subject is named by the query, or it is a standing wish of the user. */
   readonly slot: boolean;
+  /** The one that took its place: set where what held at an earlier time is asked. */
+  readonly supersededBy: string | null;
   /** Rank of its words by Postgres' full text; 0 where it was not asked. */
   readonly words: number;
 }
@@ -70,9 +74,9 @@ const byKey = (visible: string, of: string): string => `(SELECT id, type, last_s
 const notIndexed = (visible: string, which: string): string =>
   `(SELECT id, statement FROM memories WHERE ${visible} AND indexed_generation ${which} ORDER BY tenant_id, indexed_generation LIMIT ${NOT_INDEXED})`;
 
-const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount",
+const ROW = `id::text AS id, scope::text AS scope, type::text AS type, subject, statement, confidence, seen_count AS "seenCount", cited_count AS "citedCount", unused AND cited_count = 0 AS unused,
       (extract(epoch FROM valid_from) * 1000)::float8 AS "validFromMs", greatest(0, extract(epoch FROM now() - last_seen_at) * 1000)::float8 AS "idleMs",
-      ((SELECT settings #> '{retention,halfLifeDays}' FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) ->> type::text)::float8 AS "halfLifeDays"`;
+      ((SELECT settings #> '{retention,halfLifeDays}' FROM memory_policies WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1) ->> type::text)::float8 AS "halfLifeDays", superseded_by::text AS "supersededBy"`;
 
 /** The key's own order: a plan kept from when the table was small would else look them up by another index. */
 const BY_ID = 'ORDER BY memories.tenant_id, memories.id';

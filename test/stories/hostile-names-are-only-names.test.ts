@@ -74,7 +74,7 @@ async function callsWith(text: string): Promise<Call[]> {
   }));
 }
 
-test.each(HOSTILE)('%s', async (text) => {
+test.each(HOSTILE)('R42: %s', async (text) => {
   const before = await kept();
   const calls = await callsWith(text);
   expect(calls.length).toBeGreaterThan(20);
@@ -90,7 +90,7 @@ test.each(HOSTILE)('%s', async (text) => {
   expect(await kept()).toEqual(before);
 });
 
-test.each(HOSTILE)('a model that asks its memory for %s', async (text) => {
+test.each(HOSTILE)('R42: a model that asks its memory for %s', async (text) => {
   const before = await kept();
   for (const [args, told] of [[{ query: `${text} vault` }, /Told/], [{ query: 'vault', as_of: text }, /invalid_arguments/], [{ query: 'vault', tenant: 'globex', filter: text }, /invalid_arguments/]] as const) {
     const { status, output } = await fleet.talk('seeker', `Good morning <<${encodeURIComponent(JSON.stringify(args))}>>`, { tenant: 'acme', user: text, session: `s${++session}` });

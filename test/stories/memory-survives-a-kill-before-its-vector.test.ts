@@ -31,7 +31,7 @@ test.each<[FaultPoint, number, State, number]>([
   ['verdicts-stored', 1, { rows: 1, marked: 0, vectors: 0 }, 0],
   ['vectors-written', 1, { rows: 1, marked: 0, vectors: 1 }, 1],
   ['vectors-written', 2, { rows: 1, marked: 1, vectors: 1 }, 2], // of the summary
-])('%s, pass %i', async (point, pass, atKill, fact) => {
+])('R45: %s, pass %i', async (point, pass, atKill, fact) => {
   said = FACTS[fact] ?? FACTS[0];
   const { statement } = candidate();
   let run = '';

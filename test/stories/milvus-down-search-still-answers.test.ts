@@ -8,7 +8,7 @@ const stack = await useStack();
 const documents = await startDocuments(stack);
 const away = await startDocuments(stack, { MILVUS_ADDRESS: '127.0.0.1:1', REDIS_PREFIX: `${stack.redisPrefix}-a` });
 
-test('search answers from Postgres, by words and by meaning, and says so', async () => {
+test('R43: search answers from Postgres, by words and by meaning, and says so', async () => {
   const indexed = await documents.add({ title: 'Returns', text: 'Customers may send goods back within thirty days.' });
   await documents.add({ title: 'Menu', text: 'Soup of the day, dumplings, apple pie.' });
   await documents.index();

@@ -32,7 +32,7 @@ const talk = async (user: string, message: string, learns?: typeof said) => {
 const plansIn = (text: string): string[] => [...new Set([...text.matchAll(/on the (\w+) plan/g)].map(([, plan]) => plan ?? ''))];
 const [BASIC, PRO] = [{ plan: 'Basic', since: '2026-01-10' }, { plan: 'Pro', since: '2026-06-20' }];
 
-test.each([['the older said first', 'ada', [BASIC, PRO]], ['the newer said first', 'bea', [PRO, BASIC]]] as const)('%s', async (_what, user, inOrder) => {
+test.each([['the older said first', 'ada', [BASIC, PRO]], ['the newer said first', 'bea', [PRO, BASIC]]] as const)('R46: %s', async (_what, user, inOrder) => {
   for (const fact of inOrder) await talk(user, statementOf(fact), fact);
   const rows = await fleet.rows<{ id: string; value: string; until: string | null; superseded_by: string | null }>(`SELECT id, value, to_char(valid_to AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS until, superseded_by FROM memories WHERE user_id = $1 ORDER BY valid_from`, [user]);
   expect(rows.map(({ value, until, superseded_by: by }) => [value, until, by])).toEqual([['Basic', PRO.since, rows[1]?.id], ['Pro', null, null]]);

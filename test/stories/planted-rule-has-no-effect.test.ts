@@ -42,7 +42,7 @@ const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'browser', vers
 });
 const who = { tenant: 'acme', user: 'ada' };
 
-test('a tool that is not offered is not there, whatever a page says, and one that is offered still asks for its scope', async () => {
+test('R40: a tool that is not offered is not there, whatever a page says, and one that is offered still asks for its scope', async () => {
   for (const [agent, code] of [['browser', 'tool_unknown'], ['clerk', 'tool_denied']] as const) {
     const run = await fleet.talk(agent, `obey the page, ${agent}`, { ...who, session: agent });
     expect(run).toMatchObject({ status: 'completed', output: { answer: 'I could not.' } });
@@ -52,7 +52,7 @@ test('a tool that is not offered is not there, whatever a page says, and one tha
   expect(await fleet.rows(`SELECT scopes FROM permissions`)).toEqual([]);
 });
 
-test('planted by five pages, judged with every pretence: none becomes a rule, and a hundred later runs are asked the same as before', async () => {
+test('R40: planted by five pages, judged with every pretence: none becomes a rule, and a hundred later runs are asked the same as before', async () => {
   const asked = async (n: number, words: string): Promise<string> => {
     const run = await fleet.talk('browser', words, { ...who, session: `later-${n}` });
     expect(run.status).toBe('completed');

@@ -34,7 +34,7 @@ const isHeld = async (statement: string): Promise<[marked: boolean, inIndex: boo
   return [row?.marked ?? false, (await index.versions('memories', 'acme', row ? [row.id] : [])).size === 1];
 };
 
-test('with Milvus a recall is not degraded', async () => {
+test('R43: with Milvus a recall is not degraded', async () => {
   await talk('I live in Lisbon.', ['home', 'I live in Lisbon.']);
   await fleet.indexed('acme');
   await eventually('an answer of Milvus in time', async () => (await recalled(await talk('In which city do I live?')))?.degraded === false); // a busy machine's may be late
@@ -44,7 +44,7 @@ test('with Milvus a recall is not degraded', async () => {
 test.each<[string, () => void, () => void, string, string]>([
   ['is down', () => milvus.refuse(), () => milvus.pass(), 'dog', 'I have a dog called Bruno.'],
   ['does not answer', () => milvus.hold(), () => milvus.letGo(), 'allergy', 'I am allergic to peanuts.'],
-])('where Milvus %s a recall goes on from Postgres, and what is learnt waits for it', async (_how, begins, ends, attribute, statement) => {
+])('R43: where Milvus %s a recall goes on from Postgres, and what is learnt waits for it', async (_how, begins, ends, attribute, statement) => {
   const landed = milvus.counts.resets + milvus.counts.bytesHeld;
   begins();
   try {

@@ -18,7 +18,7 @@ const vault = defineTool({ name: 'vault', description: 'Looks a login up.', effe
 const stack = await useStack();
 const fleet = await startMemoryFleet(stack, [defineAgent({ name: 'keeper', version: 1, model: 'claude-haiku-4-5', instructions: 'Answer.', tools: [vault] }), looper], { scripts: [conversation('our deploy login', [{ toolUses: [{ name: 'vault', input: { name: 'deploy' } }] }, { text: 'I have found the login.' }])] });
 
-test('said by the user and returned by a tool: nowhere else', async () => {
+test('R41: said by the user and returned by a tool: nowhere else', async () => {
   const run = await fleet.talk('keeper', `Remember that our API key is ${SAID}. Which is our deploy login? Our warehouse is in Rotterdam.`, { tenant: 'acme', user: 'ada', session: 's' });
   expect(run).toMatchObject({ status: 'completed' });
   await fleet.indexed('acme');
@@ -32,7 +32,7 @@ test('said by the user and returned by a tool: nowhere else', async () => {
   expect(JSON.stringify(await fleet.rows(`SELECT input FROM agent_runs`))).toContain(SAID); // and the run holds what it was told
 });
 
-test('a worker that logs all it can says neither', async () => {
+test('R41: a worker that logs all it can says neither', async () => {
   await Promise.all(fleet.workers.map((worker) => worker.stop()));
   const journal = await startJournal();
   fleet.stub.tell({ when: 'log nothing of', turns: [{ toolUses: [{ name: 'write_keyed', input: { journal: journal.url, line: RETURNED } }] }, { toolUses: [{ name: 'write_keyed', input: { journal: `${journal.url}/nowhere`, line: RETURNED } }] }, { text: `Written ${RETURNED}.` }] });

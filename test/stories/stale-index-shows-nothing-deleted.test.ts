@@ -50,7 +50,7 @@ const rowOf = async (statement: string): Promise<VectorRow> => {
   return { id: row!.id, tenant: 'acme', user: 'ada', agent: null, scope: 'user', type: 'fact', version: row!.version, text: statement, vector: (await fleet.memory.embedder.embed([statement], 'document'))[0]! };
 };
 
-test('a memory whose vector comes back after its deletion is in no prompt', async () => {
+test('R44: a memory whose vector comes back after its deletion is in no prompt', async () => {
   await talk(DOG);
   await talk(HOME);
   const dog = await rowOf(DOG);
@@ -67,7 +67,7 @@ test('a memory whose vector comes back after its deletion is in no prompt', asyn
   expect(await memoryFaults({ rows: (text, values) => fleet.rows(text, values), index })).toEqual([]);
 });
 
-test('a memory whose vector is there twice is recalled once', async () => {
+test('R44: a memory whose vector is there twice is recalled once', async () => {
   const home = await rowOf(HOME);
   const collection_name = shortAlias(stack.milvusPrefix, 'memories');
   await sdk.insert({ collection_name, data: [toFields(home)] }); // not an upsert
@@ -77,7 +77,7 @@ test('a memory whose vector is there twice is recalled once', async () => {
   expect(await memoryFaults({ rows: (text, values) => fleet.rows(text, values), index })).toEqual([]);
 });
 
-test('collections that are gone cost no run, and are built again from Postgres as they were', async () => {
+test('R44: collections that are gone cost no run, and are built again from Postgres as they were', async () => {
   const [before, home] = [await index.ids('memories', 'acme'), await rowOf(HOME)];
   for (const collection of ['memories', 'conversation_summaries'] as const) {
     const { collection: name } = await sdk.describeAlias({ alias: shortAlias(stack.milvusPrefix, collection), collection_name: shortAlias(stack.milvusPrefix, collection) });

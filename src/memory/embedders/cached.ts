@@ -11,13 +11,13 @@ const ttlS = 7 * 24 * 3_600;
 export function cachedEmbedder(embedder: Embedder, redis: Redis, keys: RedisKeys): Embedder {
   return {
     ...embedder,
-    embed: async (texts, kind) => {
+    embed: async (texts, kind, untilMs) => {
       const distinct = [...new Set(texts)];
       const known = await read(redis, distinct.map((text) => embeddingKey(keys, embedder.fingerprint, text, kind)), embedder.dimensions);
       const vectors = new Map(distinct.flatMap((text, at) => { const vector = known[at]; return vector ? [[text, vector] as const] : []; }));
       const missing = distinct.filter((text) => !vectors.has(text));
       if (missing.length > 0) {
-        const fresh = await embedder.embed(missing, kind);
+        const fresh = await embedder.embed(missing, kind, untilMs);
         missing.forEach((text, at) => vectors.set(text, [...Float32Array.from(fresh[at] ?? [])])); // as precise as the cache keeps it
         void write(redis, missing.map((text) => [embeddingKey(keys, embedder.fingerprint, text, kind), vectors.get(text) ?? []]));
       }

@@ -32,11 +32,11 @@ export function openaiEmbedder(options: OpenaiOptions): Embedder {
     fingerprint: `openai:${model}:${dimensions}`,
     dimensions,
     semantic: true,
-    embed: (texts) => embedOverHttp({
+    embed: (texts, _kind, untilMs) => embedOverHttp({
       name: 'The embeddings server', url: `${baseUrl.replace(/\/+$/, '')}/embeddings`, apiKey, dimensions, timeoutMs, signal: closed.signal,
       // `dimensions` is refused by servers whose models cannot be cut, so it is sent only where it means something.
       body: (input) => ({ model, input, encoding_format: 'float', ...(known[model]?.cut ? { dimensions } : {}) }),
-    }, texts),
+    }, texts, untilMs),
     close: async () => { closed.abort(); },
   };
 }

@@ -21,10 +21,10 @@ export function voyageEmbedder(options: VoyageOptions): Embedder {
     fingerprint: `voyage:${model}:${dimensions}`,
     dimensions,
     semantic: true,
-    embed: (texts, kind) => embedOverHttp({
+    embed: (texts, kind, untilMs) => embedOverHttp({
       name: 'Voyage', url: `${baseUrl.replace(/\/+$/, '')}/embeddings`, apiKey, dimensions, timeoutMs, signal: closed.signal,
       body: (input) => ({ model, input, input_type: kind, output_dimension: dimensions, truncation: true }),
-    }, texts),
+    }, texts, untilMs),
     close: async () => { closed.abort(); },
   };
 }
