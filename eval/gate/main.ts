@@ -1,7 +1,8 @@
-// npm run eval:gate -- [--json FILE] [--faults] [--embed DIR]
+// npm run eval:gate -- [--json FILE] [--faults] [--embed DIR] [--pairs FILE]
 // Puts the labelled stream (eval/gate/README.md) to the memory gate and says how often it decides right, beside two naive deciders.
 // Needs no network, server or model: cosines are kept. `--faults` lists what was wrong on `dev`, never on `test`; `--embed DIR` makes the
-// kept cosines anew with the model in that folder. Ends with 64 when the call is wrong; figures below a target do not end it.
+// kept cosines anew with the model in that folder; `--pairs FILE` writes the stream's
+// pairs of statements as `mainstay memories calibrate` takes them. Ends with 64 when the call is wrong; figures below a target do not end it.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../src/domain/errors.ts';
@@ -14,6 +15,7 @@ import { figuresOf, type Figures } from './figures.ts';
 import { readStream, type LabelledRun } from './format.ts';
 import { classesOf, confusionOf, faultOf, tableOf } from './report.ts';
 import { speed } from './speed.ts';
+import { pairsOf } from './pairs.ts';
 import { orderStability, replay } from './steadiness.ts';
 
 const say = (line: string): void => { process.stdout.write(`${line}\n`); };
@@ -21,13 +23,14 @@ const say = (line: string): void => { process.stdout.write(`${line}\n`); };
 const given = options();
 const runs = readStream();
 if (given.embed !== undefined) await embed(given.embed);
+else if (given.pairs !== undefined) writeFileSync(given.pairs, `${JSON.stringify(pairsOf(runs), null, 1)}\n`);
 else evaluate(readCosines());
 
-function options(): { json?: string; embed?: string; faults?: boolean } {
+function options(): { json?: string; embed?: string; faults?: boolean; pairs?: string } {
   try {
-    return parseArgs({ options: { json: { type: 'string' }, embed: { type: 'string' }, faults: { type: 'boolean' } } }).values;
+    return parseArgs({ options: { json: { type: 'string' }, embed: { type: 'string' }, pairs: { type: 'string' }, faults: { type: 'boolean' } } }).values;
   } catch (error) {
-    process.stderr.write(`${messageOf(error)}\nusage: npm run eval:gate -- [--json FILE] [--faults] [--embed DIR]\n`);
+    process.stderr.write(`${messageOf(error)}\nusage: npm run eval:gate -- [--json FILE] [--faults] [--embed DIR] [--pairs FILE]\n`);
     return process.exit(64);
   }
 }

@@ -1,8 +1,6 @@
 // `mainstay memories replay` and `mainstay memories policy`: what the gate would have decided under other numbers. Works on the
 // database itself, with the settings of the workers, in the scope it is told; changes nothing.
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { z } from 'zod';
 import { readConfig, type Config } from '../config.ts';
 import { MainstayError, messageOf } from '../domain/errors.ts';
 import { POLICY, policySchema, policyVersion, type GatePolicy } from '../domain/gate-policy.ts';
@@ -12,7 +10,9 @@ import { publicId } from '../ids.ts';
 import { makeLog } from '../log.ts';
 import { wholeNumber } from './arguments.ts';
 import { apiClient, withApiOptions, withDatabase, type ApiOptions } from './connection.ts';
+import { addCalibrate } from './calibrate-command.ts';
 import { printJson, printLine, printTable } from './output.ts';
+import { issuesOf, readJson } from './read-json.ts';
 
 interface Words { readonly tenant: string; readonly user?: string; readonly policy?: string; readonly limit: number; readonly json?: boolean }
 
@@ -25,6 +25,7 @@ export function addGateCommands(memories: Command): void {
     .requiredOption('--tenant <tenant>', 'whose verdicts').option('--user <user>', 'only of runs for this user')
     .option('--policy <file>', 'JSON with the fields of `memories policy` that differ; without it the tenant’s present policy').option('--limit <n>', 'newest runs', wholeNumber, 1_000).option('--json', 'print JSON')
     .action(replay);
+  addCalibrate(memories);
   memories.command('retention').description('what is due to be rolled up, closed and deleted by tenant; changes nothing unless told').option('--tenant <tenant>', 'of this tenant').option('--policy <file>', 'what would be due if this were set, as `memories policy set` takes it: only with --tenant').option('--apply', 'carry it out, also what the brake has stopped: only with --tenant').option('--json', 'print JSON')
     .action(retention);
 }
@@ -55,12 +56,8 @@ function readPolicy(file: string, present: GatePolicy): GatePolicy {
 }
 
 function readObject(file: string): object {
-  try {
-    const given: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given;
-  } catch (error) {
-    throw new MainstayError('bad_request', `${file}: ${messageOf(error)}`);
-  }
+  const given = readJson(file);
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given;
   throw new MainstayError('bad_request', `${file} holds no JSON object.`);
 }
 
@@ -93,5 +90,3 @@ function readSettings(file: string): MemorySettings {
   if (data) return data;
   throw new MainstayError('bad_request', `${file}: ${issuesOf(error)}. \`mainstay memories policy show\` prints what is set.`);
 }
-
-const issuesOf = (error: z.ZodError): string => error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`).join('; ');

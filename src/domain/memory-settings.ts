@@ -2,7 +2,7 @@
 // Settings are kept by version and never changed, so that a verdict names what it was decided under.
 import { z } from 'zod';
 import { MainstayError } from './errors.ts';
-import { bounds, POLICY, policySchema, policyVersion, rows, share, type GatePolicy } from './gate-policy.ts';
+import { bounds, POLICY, policySchema, policyVersion, rows, share, type GatePolicy, type Thresholds } from './gate-policy.ts';
 import { mergePatch } from './json.ts';
 import { PII_CLASSES, PII_RULES } from './pii.ts';
 import { days, daysOrNever, RETENTION, retentionSchema, type RetentionRules } from './retention.ts';
@@ -30,11 +30,16 @@ export interface MemoryPolicy {
   readonly settings: MemorySettings;
   readonly setBy: string | null;
   readonly setAt: Date | null;
+  /** What was measured of embedders, for all tenants: it comes before what is built in. */
+  readonly measured?: readonly Thresholds[];
 }
 export const NOTHING_SET: MemoryPolicy = { version: 0, settings: {}, setBy: null, setAt: null };
 
 /** The gate's policy for this tenant. */
-export const gatePolicyOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): GatePolicy => policySchema.parse(mergePatch(POLICY, settings.gate ?? {}));
+export const gatePolicyOf = ({ settings, measured = [] }: Pick<MemoryPolicy, 'settings' | 'measured'>): GatePolicy => {
+  const policy = policySchema.parse(mergePatch(POLICY, settings.gate ?? {}));
+  return measured.length === 0 ? policy : { ...policy, thresholds: [...measured, ...policy.thresholds] };
+};
 
 /** How long this tenant's memories stay. */
 export const retentionOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): RetentionRules => retentionSchema.parse(mergePatch(RETENTION, settings.retention ?? {}));

@@ -1,13 +1,17 @@
 // A tenant's settings of memory, by version (a version is never changed: verdicts name it), and which memories are pinned.
 import { canonicalJson } from '../domain/json.ts';
 import { changedSettings, NOTHING_SET, type MemoryPolicy, type MemorySettings } from '../domain/memory-settings.ts';
+import type { Thresholds } from '../domain/gate-policy.ts';
 import type { TenantTx } from './app-store.ts';
 
 /** The newest, or the one of this version. */
 export async function memoryPolicy(tx: TenantTx, version?: number): Promise<MemoryPolicy> {
-  const [row] = await tx.db.$queryRawUnsafe<MemoryPolicy[]>(
-    `SELECT version, settings, created_by AS "setBy", created_at AS "setAt" FROM memory_policies WHERE tenant_id = $1 AND ($2::int IS NULL OR version = $2::int) ORDER BY version DESC LIMIT 1`, tx.scope.tenant, version ?? null);
-  return row ?? NOTHING_SET;
+  const [row] = await tx.db.$queryRawUnsafe<(Omit<MemoryPolicy, 'measured' | 'version'> & { version: number | null; measured: (Omit<Thresholds, 'embedder'> & { embedder: string })[] | null })[]>(
+    `SELECT p.*, e.measured FROM (
+       SELECT json_agg(json_build_object('embedder', embedder, 'high', high, 'low', low, 'pairs', pairs, 'calibratedAt', to_char(calibrated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')) ORDER BY embedder) AS measured FROM embedder_thresholds) e
+     LEFT JOIN LATERAL (SELECT version, settings, created_by AS "setBy", created_at AS "setAt" FROM memory_policies WHERE tenant_id = $1 AND ($2::int IS NULL OR version = $2::int) ORDER BY version DESC LIMIT 1) p ON true`, tx.scope.tenant, version ?? null);
+  const measured = (row?.measured ?? []).map((one) => ({ ...one, embedder: `^${one.embedder.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$` }));
+  return row?.version ? { version: row.version, settings: row.settings, setBy: row.setBy, setAt: row.setAt, measured } : { ...NOTHING_SET, measured };
 }
 
 /** Makes a version of the present settings with this change; none where nothing changes. Throws `bad_request` for what contradicts itself. */
