@@ -39,21 +39,22 @@ const VISIBLE = `c.tenant_id = $1 AND c.closed_at IS NULL AND (c.user_id IS NULL
   AND ($4::text IS NULL OR $4::document_kind = (SELECT kind FROM documents k WHERE k.tenant_id = c.tenant_id AND k.id = c.document_id))`;
 const seenBy = (tx: TenantTx, { user, agent, kind }: ChunkScope): unknown[] => [tx.scope.tenant, user ?? null, agent ?? null, kind ?? null];
 
-/** Matches that are ranked, rows the index does not hold that are looked at, and vectors compared one by one. */
-const MATCHES = 5_000;
+/** Rows the index does not hold that are looked at, and vectors compared one by one. */
 const NOT_INDEXED = 2_000;
 const EXACT = 2_000;
 
 /** By their words alone, best first. `generation`: only those that this generation of the index does not hold. */
 export async function chunksByWords(tx: TenantTx, scope: ChunkScope, query: string, limit: number, generation?: string): Promise<{ id: string; score: number }[]> {
+  if (generation === undefined) {
+    return tx.db.$queryRawUnsafe<{ id: string; score: number }[]>(`
+      SELECT w.id::text AS id, w.rank::float8 AS score FROM mainstay.chunks_by_words(${anyWordOf('$5')}, $2, $3, $4, $6::int) w JOIN document_chunks c ON c.tenant_id = $1 AND c.id = w.id WHERE ${VISIBLE} ORDER BY score DESC, id`, ...seenBy(tx, scope), query, limit);
+  }
   // Each part by the index that was made for it.
-  const among = generation === undefined
-    ? `SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND $7::text IS NULL AND to_tsvector('english', c.text) @@ (SELECT words FROM q) LIMIT ${MATCHES}`
-    : ['IS NULL', '< $7', '> $7'].map((which) => `(SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND c.indexed_generation ${which} LIMIT ${NOT_INDEXED})`).join(' UNION ALL ');
+  const among = ['IS NULL', '< $7', '> $7'].map((which) => `(SELECT c.id, c.text FROM document_chunks c WHERE ${VISIBLE} AND c.indexed_generation ${which} LIMIT ${NOT_INDEXED})`).join(' UNION ALL ');
   return tx.db.$queryRawUnsafe<{ id: string; score: number }[]>(`
     WITH q AS MATERIALIZED (SELECT ${anyWordOf('$5')} AS words), among AS MATERIALIZED (${among})
     SELECT id::text AS id, ts_rank_cd(to_tsvector('english', text), (SELECT words FROM q), 1)::float8 AS score FROM among
-    WHERE to_tsvector('english', text) @@ (SELECT words FROM q) ORDER BY score DESC, id LIMIT $6::int`, ...seenBy(tx, scope), query, limit, generation ?? null);
+    WHERE to_tsvector('english', text) @@ (SELECT words FROM q) ORDER BY score DESC, id LIMIT $6::int`, ...seenBy(tx, scope), query, limit, generation);
 }
 
 /** Vectors of this embedder, of the newest that may be seen. */

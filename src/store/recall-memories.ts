@@ -84,10 +84,10 @@ const BY_ID = 'ORDER BY memories.tenant_id, memories.id';
 /** By key, and by words where the index does not hold them: what can be asked before the index has answered. */
 export async function namedMemories(tx: SqlTx, ask: NamingQuery): Promise<NamedRow[]> {
   const [visible, scope] = seenBy(tx, ask);
-  // Each part by the index that was made for it; one condition for all would read every memory of the tenant. What held then has no index of words.
-  const searched = ask.fullText ? `SELECT id, statement FROM memories WHERE ${visible} AND $7::text IS NOT NULL` : ['IS NULL', '< $7', '> $7'].map((which) => notIndexed(visible, which)).join(' UNION ALL ');
-  const byWords = ask.fullText && ask.asOfMs === undefined ? `SELECT id, rank FROM mainstay.memories_by_words((SELECT words FROM q), $2, $3, ${BY_WORDS}) WHERE $7::text IS NOT NULL`
-    : `SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${searched}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}`;
+  // Each part by the index that was made for it; one condition for all would read every memory of the tenant.
+  const allWords = ask.asOfMs === undefined ? `mainstay.memories_by_words((SELECT words FROM q), $2, $3, ${BY_WORDS})` : `mainstay.memories_by_words_then((SELECT words FROM q), $2, $3, to_timestamp($4::float8 / 1000), ${BY_WORDS})`;
+  const byWords = ask.fullText ? `SELECT id, rank FROM ${allWords} WHERE $7::text IS NOT NULL`
+    : `SELECT id, ts_rank(to_tsvector('english', statement), (SELECT words FROM q)) AS rank FROM (${['IS NULL', '< $7', '> $7'].map((which) => notIndexed(visible, which)).join(' UNION ALL ')}) w WHERE to_tsvector('english', statement) @@ (SELECT words FROM q) ORDER BY rank DESC, id LIMIT ${BY_WORDS}`;
   return tx.db.$queryRawUnsafe<NamedRow[]>(`
     WITH q AS MATERIALIZED (SELECT ${anyWordOf('$6')} AS words),
     by_key AS MATERIALIZED (
