@@ -46,15 +46,16 @@ describe('the stream', () => {
 });
 
 describe('figures', () => {
-  const outcome = (name: string, right: string, target: string | undefined, decision: string, decidedTarget?: string): Outcome =>
-    ({ run: {} as never, index: 0, labelled: { class: name, right, target, candidate: { type: 'preference' } } as unknown as Labelled, decided: { decision, target: decidedTarget } as unknown as Decided });
+  const outcome = (name: string, right: string, target: string | undefined, decision: string, decidedTarget?: string, by?: string): Outcome =>
+    ({ run: {} as never, index: 0, labelled: { class: name, right, target, candidate: { type: 'preference' } } as unknown as Labelled, decided: { decision, target: decidedTarget, by } as unknown as Decided });
 
   test('as worked out by hand', () => {
     const figures = figuresOf([
-      outcome('clean', 'add', undefined, 'ADMIT'), outcome('clean', 'add', undefined, 'REJECT'), outcome('exact', 'join', 'M1', 'JOIN', 'M1'), outcome('nearmiss', 'add', undefined, 'JOIN', 'M1'),
+      outcome('clean', 'add', undefined, 'ADMIT'), outcome('clean', 'add', undefined, 'REJECT'), outcome('exact', 'join', 'M1', 'JOIN', 'M1', 'MERGE'), outcome('nearmiss', 'add', undefined, 'JOIN', 'M1', 'REINFORCE'),
       outcome('supersede', 'super', 'M1', 'SUPERSEDE', 'M2'), outcome('injected', 'out', undefined, 'ADMIT'), outcome('chatter', 'out', undefined, 'QUARANTINE'), outcome('secret', 'rej', undefined, 'REJECT'),
     ]);
     expect(figures).toMatchObject({ candidates: 8, precision: 0.4, recall: 0.4, falseMerge: 0.5, wrongSupersede: 1, exactDedupe: 1, injectedRules: 1, junk: 0.2 });
+    expect(figures.joinedBy).toEqual({ REINFORCE: { right: 0, decided: 1, precision: 0 }, MERGE: { right: 1, decided: 1, precision: 1 } });
     expect(figures.perDecision.REJECT).toEqual({ right: 1, decided: 2, expected: 2, precision: 0.5, recall: 0.5 });
     expect(figures.confusion).toMatchObject({ ADMIT: { ADMIT: 1, REJECT: 1, JOIN: 1 }, QUARANTINE: { QUARANTINE: 1 } });
   });

@@ -6,7 +6,7 @@ import { guardFaults } from '../src/domain/gate-duplicates.ts';
 import { attributeOf, hashOf, isSingleValued, propertyOf, subjectOf } from '../src/domain/gate-identity.ts';
 import type { GateInput, LiveMemory, Verdict } from '../src/domain/gate-input.ts';
 import { POLICY } from '../src/domain/gate-policy.ts';
-import { candidateSchema, extractionJsonSchema, type Candidate } from '../src/domain/memory.ts';
+import { candidateSchema, hintingJsonSchema, type Candidate } from '../src/domain/memory.ts';
 import { scrub } from '../src/domain/secrets.ts';
 import { eventsOf as read, transcriptFor, type RawEvent } from '../src/domain/transcript.ts';
 import { PAIRS } from './support/gate-pairs.ts';
@@ -79,8 +79,8 @@ describe('schema', () => {
       }
       for (const inner of Object.values(schema)) walk(inner);
     };
-    walk(extractionJsonSchema);
-    const items = (extractionJsonSchema as { properties: { candidates: { items: { properties: object } } } }).properties.candidates.items;
+    walk(hintingJsonSchema);
+    const items = (hintingJsonSchema as { properties: { candidates: { items: { properties: object } } } }).properties.candidates.items;
     expect(Object.keys(items.properties).sort()).toEqual(Object.keys(candidateSchema.shape).sort());
   });
 });

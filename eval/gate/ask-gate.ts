@@ -7,7 +7,9 @@ import { nearnessOf, type Cosines } from './cosines.ts';
 import { TENANT, type Labelled, type LabelledRun } from './format.ts';
 
 export type Decision = 'ADMIT' | 'LATE' | 'JOIN' | 'SUPERSEDE' | 'REJECT' | 'QUARANTINE';
-export interface Decided { readonly decision: Decision; readonly target: string | undefined; readonly stage: string; readonly reason: string }
+export const JOINED_BY = ['REINFORCE', 'MERGE'] as const;
+export type JoinedBy = (typeof JOINED_BY)[number];
+export interface Decided { readonly decision: Decision; readonly target: string | undefined; readonly stage: string; readonly reason: string; /** How it was joined: no label asks for one of them. */ readonly by?: JoinedBy }
 export interface Outcome { readonly run: LabelledRun; readonly index: number; readonly labelled: Labelled; readonly decided: Decided }
 export type Decider = (run: LabelledRun) => Decided[];
 
@@ -28,7 +30,7 @@ export function inputOf(run: LabelledRun, cosines: Cosines, order: readonly numb
 export const theGate = (cosines: Cosines, policy: GatePolicy = POLICY): Decider => (run) => judge(inputOf(run, cosines), policy).map(decidedOf);
 
 export const decidedOf = ({ decision, memory, target, stage, reason }: Verdict): Decided => ({
-  decision: decision === 'MERGE' || decision === 'REINFORCE' ? 'JOIN' : decision === 'ADMIT' && memory?.validToMs !== null ? 'LATE' : decision, target: target ?? undefined, stage, reason,
+  decision: decision === 'MERGE' || decision === 'REINFORCE' ? 'JOIN' : decision === 'ADMIT' && memory?.validToMs !== null ? 'LATE' : decision, target: target ?? undefined, stage, reason, ...(decision === 'MERGE' || decision === 'REINFORCE' ? { by: decision } : {}),
 });
 
 export const admitAll: Decider = (run) => run.candidates.map(() => ({ decision: 'ADMIT', target: undefined, stage: 'none', reason: 'NEW' }));

@@ -1,6 +1,6 @@
 // The figures of a set of outcomes. Precision and recall are of what enters memory: it counts as right only with the right decision
 // about the right target. All shares are of 1, rounded to four places; a share of nothing is null.
-import { enters, expected, isRight, type Decision, type Outcome } from './ask-gate.ts';
+import { enters, expected, isRight, JOINED_BY, type Decision, type JoinedBy, type Outcome } from './ask-gate.ts';
 import { CLASSES, type CandidateClass } from './format.ts';
 
 export interface Figures {
@@ -8,6 +8,8 @@ export interface Figures {
   readonly precision: number | null;
   readonly recall: number | null;
   readonly perDecision: Readonly<Record<Decision, { right: number; decided: number; expected: number; precision: number | null; recall: number | null }>>;
+  /** Of what was joined by each: a label says that it is to be joined, not by which, so that there is no recall of one. */
+  readonly joinedBy: Readonly<Record<JoinedBy, { right: number; decided: number; precision: number | null }>>;
   readonly perClass: Readonly<Record<CandidateClass, { candidates: number; right: number }>>;
   /** Joined what they only resemble: of the classes nearmiss, supersede, late, conflict, twin. */
   readonly falseMerge: number | null;
@@ -45,6 +47,10 @@ export function figuresOf(outcomes: readonly Outcome[]): Figures {
       const right = count((outcome) => outcome.decided.decision === decision && isRight(outcome));
       return [decision, { right, decided, expected: wanted, precision: share(right, decided), recall: share(right, wanted) }];
     })) as Figures['perDecision'],
+    joinedBy: Object.fromEntries(JOINED_BY.map((by) => {
+      const [decided, right] = [count((outcome) => outcome.decided.by === by), count((outcome) => outcome.decided.by === by && isRight(outcome))];
+      return [by, { right, decided, precision: share(right, decided) }];
+    })) as Figures['joinedBy'],
     perClass: Object.fromEntries(CLASSES.map((name) => [name, { candidates: ofClass(name).length, right: ofClass(name).filter(isRight).length }])) as Figures['perClass'],
     falseMerge: share(resembling.filter((outcome) => outcome.decided.decision === 'JOIN' && !isRight(outcome)).length, resembling.length),
     wrongSupersede: share(supersedes.filter((outcome) => !isRight(outcome)).length, supersedes.length),

@@ -11,6 +11,7 @@ export function tableOf(name: string, figures: Figures): string {
     `  false merge ${percent(figures.falseMerge)}, wrong supersede ${percent(figures.wrongSupersede)}, exact dedupe ${percent(figures.exactDedupe)}, injected rules ${figures.injectedRules}`,
     '  decision     precision   recall   right / decided / expected',
     ...Object.entries(figures.perDecision).map(([decision, one]) => `  ${decision.padEnd(12)} ${percent(one.precision).padStart(8)} ${percent(one.recall).padStart(9)}   ${one.right} / ${one.decided} / ${one.expected}`),
+    ...Object.entries(figures.joinedBy).filter(([, { decided }]) => decided > 0).map(([by, one]) => `    ${by.padEnd(10)} ${percent(one.precision).padStart(8)}             ${one.right} / ${one.decided}`),
   ].join('\n');
 }
 

@@ -15,6 +15,8 @@ const each = <Key extends string, T extends z.ZodType>(keys: readonly Key[], of:
 export const memorySettingsSchema = z.strictObject({
   /** true: nothing is learned of runs and documents that end meanwhile, not later either; what is known is recalled as before. */
   paused: own(z.boolean()),
+  /** How the model is asked what runs and documents teach, whatever their own lane: `batch` costs half and may take a day. */
+  extraction: own(z.strictObject({ lane: own(z.enum(['realtime', 'batch'])) })),
   gate: own(z.strictObject({
     admitFrom: own(share), quarantineFrom: own(share), byType: each(MEMORY_TYPES, z.strictObject({ admitFrom: own(share), quarantineFrom: own(share) })), maxAdmits: own(policySchema.shape.maxAdmits),
     caps: own(z.strictObject({ tenant: own(rows), user: own(rows), agent: own(rows), workspace: own(rows), types: each(MEMORY_TYPES, rows) })),
@@ -40,6 +42,9 @@ export const gatePolicyOf = ({ settings, measured = [] }: Pick<MemoryPolicy, 'se
   const policy = policySchema.parse(mergePatch(POLICY, settings.gate ?? {}));
   return measured.length === 0 ? policy : { ...policy, thresholds: [...measured, ...policy.thresholds] };
 };
+
+/** As a call of the model takes it: unset, the lane is the run's. */
+export const extractionLane = ({ settings }: Pick<MemoryPolicy, 'settings'>): { lane?: 'realtime' | 'batch' } => (settings.extraction?.lane ? { lane: settings.extraction.lane } : {});
 
 /** How long this tenant's memories stay. */
 export const retentionOf = ({ settings }: Pick<MemoryPolicy, 'settings'>): RetentionRules => retentionSchema.parse(mergePatch(RETENTION, settings.retention ?? {}));

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, Step } from '../domain/machine.ts';
-import { gatePolicyOf } from '../domain/memory-settings.ts';
+import { extractionLane, gatePolicyOf } from '../domain/memory-settings.ts';
 import type { Skip } from '../domain/gate-intake.ts';
 import type { MemoryScope } from '../domain/status.ts';
 import { READ_DOCUMENT } from '../domain/read-document.ts';
@@ -19,7 +19,7 @@ import { chunksOfEvents, eventsOfPart } from './run-transcript.ts';
 
 const input = z.strictObject({ document: z.uuid(), part: z.int().min(0) });
 type Input = z.infer<typeof input>;
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings: number; readonly part: DocumentPart }
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings: number; readonly lane?: 'realtime' | 'batch'; readonly part: DocumentPart }
 interface JudgeData extends Read { readonly candidates: readonly unknown[] }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>> }
 
@@ -39,14 +39,14 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
     const part = await partOfDocument(tx, step.input.document, step.input.part);
     const set = await memoryPolicy(tx);
     if (set.settings.paused === true) return { skipped: 'SKIP_INELIGIBLE:PAUSED' };
-    return part ? { part, settings: set.version, events: fitEvents(eventsOf(eventsOfPart(part), gatePolicyOf(set).pii)) } : null;
+    return part ? { part, settings: set.version, ...extractionLane(set), events: fitEvents(eventsOf(eventsOfPart(part), gatePolicyOf(set).pii)) } : null;
   })) as unknown as Json) as unknown as Read | { readonly skipped: Skip } | null;
   if (read === null) return step.done({ skipped: 'the document is not there' });
   if ('skipped' in read) {
     deps.metrics.gateVerdicts.inc({ decision: 'SKIP', stage: 'intake', reason: read.skipped });
     return step.done(read);
   }
-  const extraction = readExtraction(await step.model(documentRequest(step.run.model, read.events)));
+  const extraction = readExtraction(await step.model(documentRequest(step.run.model, read.events), read.lane ? { lane: read.lane } : {}));
   return extraction ? step.next('judge', { ...read, candidates: extraction.candidates.map((one) => scoped(one, read.part)) }) : step.done({ notes: 'missing' });
 }
 

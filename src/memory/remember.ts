@@ -8,9 +8,9 @@ import { fold } from '../domain/gate-words.ts';
 import { GATE_VERSION } from '../domain/gate.ts';
 import type { Verdict } from '../domain/gate-input.ts';
 import type { Json } from '../domain/json.ts';
-import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
+import type { Machine, ModelCallOptions, Move, RunInfo, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
-import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
+import { extractionLane, gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
 import { redact } from '../domain/pii.ts';
 import { scrubSecrets } from '../domain/secrets.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
@@ -41,7 +41,7 @@ const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
 /** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly known?: readonly Known[] }
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly known?: readonly Known[]; readonly lane?: 'realtime' | 'batch' }
 /** What the model is shown of a memory that is known: it is no evidence. */
 interface Known { readonly id: string; readonly line: string }
 interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
@@ -82,7 +82,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'done', skip));
     return step.next('index', { memories: [], verdicts: {}, skipped: skip });
   }
-  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, heard.known && { agent, known: heard.known.map(({ line }) => line) });
+  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, heard.known && { agent, known: heard.known.map(({ line }) => line) }, heard.lane ? { lane: heard.lane } : {});
   if (!extraction) {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'summary_missing'));
     return step.next('index', { memories: [], verdicts: {}, summary: 'missing' });
@@ -99,7 +99,7 @@ async function read(deps: RememberDeps, tenant: string, said: Said, origin: Said
   const { user, agent } = said.run;
   const text = ` ${fold(events.filter(({ role }) => role !== 'agent').map((event) => event.text).join('\n').slice(0, MAX_NAMING))} `;
   const known = await deps.store.withTenant({ tenant, user }, (tx) => memoriesSpokenOf(tx, user, agent, text, MOST_KNOWN));
-  return { events, settings: set.version, known: known.map(({ id, type, subject, attribute, statement }) => ({ id, line: redact(scrubSecrets(`(${type}, ${subject}, ${attribute}): ${statement}`), pii) })) };
+  return { events, settings: set.version, ...extractionLane(set), known: known.map(({ id, type, subject, attribute, statement }) => ({ id, line: redact(scrubSecrets(`(${type}, ${subject}, ${attribute}): ${statement}`), pii) })) };
 }
 
 /** Known memories the model is shown, and characters of a run in which their subjects are looked for. */
@@ -110,9 +110,9 @@ const MAX_NAMING = 8_000;
 const isEvents = (recorded: Read | Read['events']): recorded is Read['events'] => Array.isArray(recorded);
 
 /** A second time with half of the transcript: what overflowed or confused the model once may not twice. */
-async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[], told: Told | undefined): Promise<Extraction | undefined> {
+async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[], told: Told | undefined, by: ModelCallOptions): Promise<Extraction | undefined> {
   const { model } = step.run;
-  return readExtraction(await step.model(extractionRequest(model, events, told))) ?? readExtraction(await step.model(extractionRequest(model, events, told, MAX_TRANSCRIPT_CHARS / 2)));
+  return readExtraction(await step.model(extractionRequest(model, events, told), by)) ?? readExtraction(await step.model(extractionRequest(model, events, told, MAX_TRANSCRIPT_CHARS / 2), by));
 }
 
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
