@@ -3,7 +3,9 @@
 import { expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { defineMachine, Mainstay, type RunEvent, type Step } from '../src/index.ts';
+import { newId, parseId, publicId } from '../src/ids.ts';
 import { startApi } from './support/api.ts';
+import { plantMemories, plantSummaries } from './support/memories.ts';
 import { spawnCli, type Said } from './support/spawn-cli.ts';
 import { useStack } from './support/stack.ts';
 
@@ -145,6 +147,24 @@ test('command line: --wait, bad input, and the other lists, for people and as JS
   expect(await parsed(['permissions', 'set', 'bob', '--datasets', 'sales,payroll'])).toMatchObject({ datasets: ['sales', 'payroll'], roles: [] });
   expect(await parsed(['permissions', 'set', 'bob', '--roles', 'analyst'])).toMatchObject({ datasets: ['sales', 'payroll'], roles: ['analyst'] });
   expect((await mainstay(['permissions', 'get', 'bob'])).out).toMatch(/^user +bob\nroles +analyst\ndatasets +sales, payroll\nscopes +none\n/);
+});
+
+test('command line: what a run recalled, what memory is worth, and earlier runs by what they came to', async () => {
+  const { id } = await client.runs.create({ agent: 'echo', input: { message: 'hello' }, user: 'ada' });
+  const run = parseId('run', id);
+  const rows = (sql: string, values: unknown[]) => api.fleet.rows(sql, values);
+  const [memory] = await plantMemories(rows, 'acme', [{ user: 'ada', statement: 'The spare key hangs behind the boiler.' }]);
+  const [earlier] = await plantSummaries(rows, 'acme', [{ user: 'ada', text: 'Goal: mend the boiler\nResult: a valve was replaced' }]);
+  await rows(`INSERT INTO retrieval_traces (tenant_id, id, run_id, user_id, step_seq, query, embedder, semantic, degraded, candidates, injected, cited, tokens, duration_ms, filters, epoch, decided_by, policy_version, summaries, left_out)
+    VALUES ('acme', $1, $2, 'ada', 0, 'Where is the key?', 'e', true, false, '[]', ARRAY[$3::uuid], ARRAY[$3::uuid], 40, 1, '{"user":"ada","agent":"echo","asOf":"2025-03-01T00:00:00.000Z"}', '7:1', '{"ranking":1}', 2, ARRAY[$4::uuid], $3)`, [newId(), run, memory, earlier]);
+  const traces = (await mainstay(['memories', 'traces', id])).out;
+  for (const line of [/^for +ada, agent echo, as of 2025-03-01T00:00:00.000Z$/m, /^epoch +7:1$/m, /^by +.*"ranking": ?1/m, /^settings +2$/m, new RegExp(`^left out +${publicId('memory', memory!)}$`, 'm'), new RegExp(`^summaries of +${publicId('run', earlier!)}$`, 'm'), /^mem_\S+ +fact +yes +The spare key hangs/m]) expect(traces).toMatch(line);
+  expect((await parsed(['memories', 'traces', id])).data[0]).toMatchObject({ epoch: '7:1', policyVersion: 2, leftOut: publicId('memory', memory!) });
+  const worth = (await mainstay(['memories', 'worth'])).out;
+  for (const line of [/^fact +1 +100 % +0 % +0 % +0 runs/m, /^all +1 +100 %/m, /^tokens for each supported memory +none was$/m, /^unused memories +0$/m]) expect(worth).toMatch(line);
+  expect((await mainstay(['summaries', 'search', 'what became of the boiler', '--user', 'ada'])).out).toMatch(new RegExp(`${publicId('run', earlier!)} .*Goal: mend the boiler Result: a valve was replaced`));
+  expect(await parsed(['summaries', 'search', 'boiler', '--user', 'bob'])).toMatchObject({ data: [] });
+  expect(await mainstay(['summaries', 'search', 'boiler'])).toMatchObject({ code: 1, err: expect.stringMatching(/^bad_request: Say whose runs/) });
 });
 
 test('client and command line: a schedule is made, looked at, paused, resumed, run now and deleted', async () => {
