@@ -49,7 +49,7 @@ test('on the command line: measured with the configured embedder, stored, and th
   const file = join(folder, 'pairs.json');
   const pairs = pairsOf(readStream());
   expect(pairsSchema.parse(pairs)).toHaveLength(pairs.length);
-  writeFileSync(file, JSON.stringify(pairs.filter((one, at) => one.same || at % 3 === 0)));
+  writeFileSync(file, JSON.stringify([...pairs.filter(({ same }) => same).slice(0, 50), ...pairs.filter(({ same }) => !same).slice(0, 30)]));
   const calibrateBy = async (...more: string[]) => spawnCli(['memories', 'calibrate', '--data', file, ...more], { cwd: folder, env: stack.env });
   const measured = await calibrateBy('--json');
   const found = JSON.parse(measured.out) as { embedder: string; high: number; low: number; pairs: number; stored: boolean };

@@ -16,6 +16,7 @@ export interface KeptInputs {
   readonly injected: readonly string[];
   readonly neighbours: readonly (readonly Neighbour[] | null)[];
   readonly embedder: string;
+  readonly hints?: GateInput['hints'];
   readonly room?: Room | undefined;
   /** What personal data was taken out of events and candidates by; unset: by what was the rule for everybody. */
   readonly pii?: PiiRules | undefined;
@@ -28,14 +29,14 @@ export const basisOf = (input: GateInput, policy: GatePolicy, name: string): Bas
   policy: name, inputsHash: inputsHash(input, policy.pii),
   inputs: {
     ids: input.ids, live: input.live.map(({ id, source, confidence }) => ({ id, source, confidence })), waiting: input.waiting.map(({ run, index }) => ({ run, index })), injected: input.injected,
-    neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder, room: input.room, pii: policy.pii,
+    neighbours: input.candidates.map((_, at) => input.neighbours[at] ?? null), embedder: input.embedder, hints: input.hints, room: input.room, pii: policy.pii,
   },
 });
 
 /** Hexadecimal sha256 over all the gate was given, candidates as they are stored. */
-export function inputsHash({ run, events, candidates, ids, live, waiting, injected, neighbours, embedder, room }: GateInput, pii: PiiRules = POLICY.pii): string {
+export function inputsHash({ run, events, candidates, ids, live, waiting, injected, neighbours, embedder, hints, room }: GateInput, pii: PiiRules = POLICY.pii): string {
   const memory = ({ id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs }: LiveMemory) => [id, scope, user, agent, type, subject, attribute, value, statement, source, confidence, validFromMs];
   const all = [run.tenant, run.id, run.user, run.agent, run.observedMs, events.map(({ id, role, tool, text, atMs }) => [id, role, tool ?? null, text, atMs]), candidates.map((candidate) => storableCandidate(candidate, pii)), ids, live.map(memory), waiting.map(({ run: of, index, source, user, agent, candidate }) => [of, index, source, user, agent, candidate]), injected,
-    candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder, ...(room ? [room] : [])];
+    candidates.map((_, at) => (neighbours[at] ?? []).map(({ id, cosine }) => [id, cosine])), embedder, ...(room ? [room] : []), ...(hints ? [hints] : [])];
   return createHash('sha256').update(JSON.stringify(all)).digest('hex');
 }

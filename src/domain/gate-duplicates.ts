@@ -16,6 +16,8 @@ export interface Known {
   readonly akin: readonly LiveMemory[];
   /** Near memories of this candidate, earlier ones of the same run included. */
   readonly neighbours: readonly Neighbour[];
+  /** Id of the one the model takes it for. */
+  readonly hint?: string | undefined;
 }
 
 const RANK: Readonly<Record<SourceRole, number>> = { user: 3, tool: 2, document: 2, agent: 1 };
@@ -78,17 +80,21 @@ export function nearDuplicate(one: Considered, input: GateInput, known: Known, p
   const { high, low } = thresholdsOf(policy, input.embedder) ?? { high: Infinity, low: Infinity };
   const words = contentWords(one.raw.statement);
   const [mayShare, mine] = [sharing(words, policy.sameWords), scoped(one)];
-  const near = known.live.filter((memory) => memory.type === one.raw.type && sameOwner(mine, memory) && (cosines.has(memory.id) || mayShare(memory.statement))).map((memory) => ({
+  const near = known.live.filter((memory) => memory.type === one.raw.type && sameOwner(mine, memory) && (cosines.has(memory.id) || memory.id === known.hint || mayShare(memory.statement))).map((memory) => ({
     memory, cosine: cosines.get(memory.id) ?? 0, overlap: jaccard(words, contentWords(memory.statement)),
   })).sort((a, b) => b.cosine - a.cosine || b.overlap - a.overlap || (a.memory.id < b.memory.id ? -1 : 1));
   const match = near.find(({ memory, cosine, overlap }) => (cosine >= high || overlap >= policy.sameWords) && guardsPass(one.raw, memory, policy));
   const related = near.filter(({ cosine, memory }) => cosine >= low && memory !== match?.memory).slice(0, 3).map(({ memory }) => memory.id);
   const scores = { ...(near[0] && { cosine: round(near[0].cosine), overlap: round(near[0].overlap) }), ...(related.length > 0 && { related }) };
+  const hinted = near.find(({ memory, cosine, overlap }) => memory.id === known.hint && (cosine >= low || overlap >= HALF) && guardsPass(one.raw, memory, policy));
+  if (!match && hinted) return { decision: 'REINFORCE', reason: 'SAME_AS', target: hinted.memory.id, scores: { ...scores, cosine: round(hinted.cosine), overlap: round(hinted.overlap) } };
   if (!match) return related.length > 0 ? { decision: 'ADMIT', reason: 'NEW', scores } : undefined;
   const says = { ...scores, cosine: round(match.cosine), overlap: round(match.overlap) };
   const isLonger = one.raw.statement.length > match.memory.statement.length && RANK[one.source] >= RANK[match.memory.source];
   return { decision: isLonger ? 'MERGE' : 'REINFORCE', reason: 'PARAPHRASE', target: match.memory.id, scores: says };
 }
+/** Share of words that a model's word needs beside it where no cosine speaks for it. */
+const HALF = 0.5;
 /** A cheap look before words are counted, for scopes of many thousand memories: of the rarest (longest) stems, one more than a
  *  statement may lack and still share enough words, at least one must stand in its text. */
 function sharing(words: ReadonlySet<string>, share: number): (statement: string) => boolean {

@@ -71,6 +71,8 @@ export interface GateInput {
   /** By candidate index: live memories near it, and earlier candidates of this run by their fresh id. Absent: the embedder or
    *  the index did not answer. */
   readonly neighbours: readonly (readonly Neighbour[] | undefined)[];
+  /** By candidate index: the live memory the model takes it for; it may be wrong. Absent: it was shown none. */
+  readonly hints?: readonly (string | null)[] | undefined;
   /** Fingerprint of the embedder the cosines come from. */
   readonly embedder: string;
   /** Absent: no cap is near. */

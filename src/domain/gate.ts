@@ -113,7 +113,7 @@ class Gate {
     };
   }
 
-  #known(index: number): Known { return { live: this.#live, akin: this.#akin, neighbours: this.#input.neighbours[index] ?? [] }; }
+  #known(index: number): Known { return { live: this.#live, akin: this.#akin, neighbours: this.#input.neighbours[index] ?? [], hint: this.#input.hints?.[index] ?? undefined }; }
 
   /** The stages that compare with what is known, and the cap. */
   #against(one: Considered, scores: Verdict['scores']): Verdict {

@@ -37,6 +37,8 @@ export const candidateSchema = z.object({
   stated_or_inferred: z.enum(['stated', 'inferred']),
   confidence: z.enum(CONFIDENCES),
   scope: z.enum(MEMORY_SCOPES),
+  /** The model's word that this is a memory it was shown, by label (`m3`): a hint, never evidence. */
+  same_as: z.string().max(20).nullish().catch(null),
 });
 export type Candidate = z.infer<typeof candidateSchema>;
 
@@ -65,8 +67,8 @@ const oneOf = (values: readonly string[], description: string) => ({ type: 'stri
 const list = (items: Record<string, unknown>, description: string) => ({ type: 'array', items, description });
 const object = (properties: Record<string, unknown>) => ({ type: 'object', properties, required: Object.keys(properties), additionalProperties: false });
 
-/** JSON Schema of the extraction call, in the part of JSON Schema that structured outputs accept: no lengths, no ranges. */
-export const extractionJsonSchema: Record<string, unknown> = object({
+/** JSON Schemas of the extraction call, in the part of JSON Schema that structured outputs accept: no lengths, no ranges. */
+const jsonSchema = (more: Record<string, unknown>): Record<string, unknown> => object({
   summary: object({
     goal: string('What was wanted, in one sentence.'),
     result: string('What came of it, in one or two sentences.'),
@@ -88,5 +90,9 @@ export const extractionJsonSchema: Record<string, unknown> = object({
     stated_or_inferred: oneOf(['stated', 'inferred'], 'Whether the source said it or you conclude it.'),
     confidence: oneOf(CONFIDENCES, 'How sure you are.'),
     scope: oneOf(MEMORY_SCOPES, 'Who it is for: this user, every user of this agent, or everyone of the workspace.'),
+    ...more,
   }), 'Memories worth keeping; empty if there are none.'),
 });
+export const extractionJsonSchema = jsonSchema({});
+/** The same where known memories are shown. */
+export const hintingJsonSchema = jsonSchema({ same_as: { anyOf: [{ type: 'string' }, { type: 'null' }], description: 'Label of the known memory that says the same, such as m3; else null.' } });

@@ -37,6 +37,8 @@ export interface ToJudge {
   readonly document?: ReadFrom | undefined;
   /** Version of the tenant's settings that the events were read under; unset: the newest. */
   readonly settings?: number | undefined;
+  /** Ids of the memories the model was shown as m0, m1, … */
+  readonly known?: readonly string[] | undefined;
   /** Why no model was asked. */
   readonly skipped?: Skip | undefined;
 }
@@ -55,9 +57,10 @@ const SEARCH_MS = 5_000;
 const NEAREST = 20;
 
 /** Throws `fenced` when another worker holds the remembering run, and whatever the stores throw. */
-export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings, document, skipped }: ToJudge): Promise<Judgement> {
+export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, events, extraction, settings, document, known, skipped }: ToJudge): Promise<Judgement> {
   const candidates = extraction.candidates.map((given) => candidateSchema.safeParse(given).data);
   const ids = candidates.map(() => newId());
+  const hints = known && candidates.map((one) => known[Number(/^m(\d{1,2})$/.exec(one?.same_as ?? '')?.[1])] ?? null);
   const neighbours = await nearMemories(deps, tenant, run, candidates, ids);
   const judged: Judged = { run: run.id, user: run.user, session: run.session, agent: run.agent, gateVersion: GATE_VERSION, document };
   return deps.store.withTenant({ tenant }, async (tx) => {
@@ -67,12 +70,12 @@ export async function judgeRun(deps: JudgeDeps, held: HeldRun, { tenant, run, ev
     const injected = await injectedInto(tx, run.id);
     const live = await liveMemories(tx, {
       user: run.user, agent: run.agent, generation: deps.index.generation, hashes: candidates.flatMap((one) => (one ? [ownHash(tenant, run, one)] : [])),
-      subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
+      subjects: candidates.flatMap((one) => (one ? [subjectOf(one.subject)] : [])), ids: [...injected, ...(hints ?? []).filter((id) => id !== null), ...neighbours.flatMap((list) => (list ?? []).map(({ id }) => id))],
     });
     const waiting = document ? [] : readWaiting(await waitingCandidates(tx, run.user, run.agent, run.id));
     const input: GateInput = {
       run: { tenant, id: run.id, user: run.user, agent: run.agent, observedMs: run.finishedMs }, events, candidates: extraction.candidates, ids,
-      live, waiting, injected, neighbours, embedder: deps.embedder.fingerprint, room,
+      live, waiting, injected, neighbours, hints, embedder: deps.embedder.fingerprint, room,
     };
     const verdicts = judge(input, policy);
     const owed = await applyVerdicts(tx, judged, verdicts, basisOf(input, policy, policyName));

@@ -4,20 +4,23 @@
 import { z } from 'zod';
 import { codeOf } from '../domain/errors.ts';
 import { ineligible, templateSummary, trivial, type Skip } from '../domain/gate-intake.ts';
+import { fold } from '../domain/gate-words.ts';
 import { GATE_VERSION } from '../domain/gate.ts';
 import type { Verdict } from '../domain/gate-input.ts';
 import type { Json } from '../domain/json.ts';
 import type { Machine, Move, RunInfo, Step } from '../domain/machine.ts';
 import type { Extraction } from '../domain/memory.ts';
 import { gatePolicyOf, type MemoryPolicy } from '../domain/memory-settings.ts';
+import { redact } from '../domain/pii.ts';
+import { scrubSecrets } from '../domain/secrets.ts';
 import { eventsOf, fitEvents, MAX_TRANSCRIPT_CHARS, type TranscriptEvent } from '../domain/transcript.ts';
 import { STEP_ATTEMPTS, STEP_TIMEOUT_MS } from '../domain/tunables.ts';
 import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
 import { memoryPolicy } from '../store/memory-policies.ts';
-import { finishedRun, type FinishedRun, type Said } from '../store/remember-run.ts';
+import { finishedRun, memoriesSpokenOf, type FinishedRun, type Said } from '../store/remember-run.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
-import { extractionRequest, readExtraction } from './extraction-request.ts';
+import { extractionRequest, readExtraction, type Told } from './extraction-request.ts';
 import { indexRows } from './index-rows.ts';
 import { endUnjudged, judgeRun, type JudgeDeps, type Support } from './judge-run.ts';
 import { keepOutputs, type OutputDeps } from './keep-outputs.ts';
@@ -38,7 +41,9 @@ const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
 /** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip }
+interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly known?: readonly Known[] }
+/** What the model is shown of a memory that is known: it is no evidence. */
+interface Known { readonly id: string; readonly line: string }
 interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing'; readonly skipped?: Skip }
 
@@ -68,7 +73,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
-  const recorded = await step.record('transcript', () => Promise.resolve(read(said, origin, set) as unknown as Json)) as unknown as Read | Read['events'];
+  const recorded = await step.record('transcript', () => read(deps, tenant, said, origin, set) as Promise<unknown> as Promise<Json>) as unknown as Read | Read['events'];
   const { skip, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
   const { events } = heard;
   const held = { run: step.run.id, fence: step.run.fence };
@@ -77,7 +82,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'done', skip));
     return step.next('index', { memories: [], verdicts: {}, skipped: skip });
   }
-  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events);
+  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, heard.known && { agent, known: heard.known.map(({ line }) => line) });
   if (!extraction) {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'summary_missing'));
     return step.next('index', { memories: [], verdicts: {}, summary: 'missing' });
@@ -85,24 +90,33 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...heard, extraction, ...(skip && { skipped: skip }) });
 }
 
-function read(said: Said, origin: Said | undefined, set: MemoryPolicy): Read {
-  const eventsIn = (of: Said): TranscriptEvent[] => fitEvents(eventsOf(rawEventsOf(of), gatePolicyOf(set).pii));
+async function read(deps: RememberDeps, tenant: string, said: Said, origin: Said | undefined, set: MemoryPolicy): Promise<Read> {
+  const { pii } = gatePolicyOf(set);
+  const eventsIn = (of: Said): TranscriptEvent[] => fitEvents(eventsOf(rawEventsOf(of), pii));
   const events = eventsIn(said);
   const skip = ineligible(events, set.settings.paused === true) ?? trivial(events, origin && eventsIn(origin));
-  return { events, settings: set.version, ...(skip && { skip }) };
+  if (skip) return { events, settings: set.version, skip };
+  const { user, agent } = said.run;
+  const text = ` ${fold(events.filter(({ role }) => role !== 'agent').map((event) => event.text).join('\n').slice(0, MAX_NAMING))} `;
+  const known = await deps.store.withTenant({ tenant, user }, (tx) => memoriesSpokenOf(tx, user, agent, text, MOST_KNOWN));
+  return { events, settings: set.version, known: known.map(({ id, type, subject, attribute, statement }) => ({ id, line: redact(scrubSecrets(`(${type}, ${subject}, ${attribute}): ${statement}`), pii) })) };
 }
+
+/** Known memories the model is shown, and characters of a run in which their subjects are looked for. */
+const MOST_KNOWN = 10;
+const MAX_NAMING = 8_000;
 
 /** As builds recorded it that knew no settings of tenants: a deploy may come between a record and the end of its step. */
 const isEvents = (recorded: Read | Read['events']): recorded is Read['events'] => Array.isArray(recorded);
 
 /** A second time with half of the transcript: what overflowed or confused the model once may not twice. */
-async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[]): Promise<Extraction | undefined> {
+async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[], told: Told | undefined): Promise<Extraction | undefined> {
   const { model } = step.run;
-  return readExtraction(await step.model(extractionRequest(model, events))) ?? readExtraction(await step.model(extractionRequest(model, events, MAX_TRANSCRIPT_CHARS / 2)));
+  return readExtraction(await step.model(extractionRequest(model, events, told))) ?? readExtraction(await step.model(extractionRequest(model, events, told, MAX_TRANSCRIPT_CHARS / 2)));
 }
 
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
-  const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
+  const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data, known: step.data.known?.map(({ id }) => id) });
   faultPoint('verdicts-stored');
   countSupport(deps, support);
   return step.next('index', { memories: owed, verdicts: countVerdicts(deps, verdicts), ...(step.data.skipped && { skipped: step.data.skipped }) });

@@ -60,7 +60,7 @@ async function inputOf(tx: TenantTx, { run: id, inputs, verdicts }: StoredRun): 
     run: { tenant: tx.scope.tenant, id, user: said.run.user, agent: said.run.agent, observedMs: said.run.finishedMs },
     events: fitEvents(eventsOf(rawEventsOf(said), inputs.pii ?? POLICY.pii)), candidates: verdicts.map(({ candidate }) => candidate), ids: inputs.ids,
     live: inputs.live.flatMap(({ id: memory, ...then }) => { const found = now.get(memory); return found ? [{ ...found, ...then }] : []; }),
-    waiting: readWaiting(await candidatesOf(tx, inputs.waiting)), injected: inputs.injected, neighbours: inputs.neighbours.map((near) => near ?? undefined), embedder: inputs.embedder, room: inputs.room,
+    waiting: readWaiting(await candidatesOf(tx, inputs.waiting)), injected: inputs.injected, neighbours: inputs.neighbours.map((near) => near ?? undefined), embedder: inputs.embedder, hints: inputs.hints, room: inputs.room,
   };
 }
 

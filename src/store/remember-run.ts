@@ -122,6 +122,14 @@ export async function unindexedStatements(tx: TenantTx, user: string | null, age
     `SELECT id::text AS id, statement FROM memories WHERE ${VISIBLE} AND indexed_generation IS DISTINCT FROM $4 ORDER BY created_at DESC, id LIMIT $5::int`, tx.scope.tenant, user, agent, generation, limit);
 }
 
+/** Live memories whose subject stands in this text (folded, in spaces), said last first; those of the user come after the ones it names. */
+export async function memoriesSpokenOf(tx: TenantTx, user: string | null, agent: string, text: string, limit: number): Promise<KnownMemory[]> {
+  return tx.db.$queryRawUnsafe<KnownMemory[]>(
+    `SELECT id::text AS id, type::text AS type, subject, attribute, statement FROM memories WHERE ${VISIBLE} AND (subject = 'user' OR strpos($4, ' ' || subject || ' ') > 0) ORDER BY subject = 'user', last_seen_at DESC, id LIMIT $5::int`,
+    tx.scope.tenant, user, agent, text, limit);
+}
+export type KnownMemory = Pick<LiveMemory, 'id' | 'type' | 'subject' | 'attribute' | 'statement'>;
+
 /** Unsure candidates of earlier runs that this user and agent may see, newest first, as they are stored. */
 export async function waitingCandidates(tx: TenantTx, user: string | null, agent: string, run: string): Promise<StoredCandidate[]> {
   return tx.db.$queryRawUnsafe<StoredCandidate[]>(`
