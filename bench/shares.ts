@@ -51,11 +51,13 @@ async function longAndShort(m: Measurement): Promise<Metrics> {
   return { longShare: await shareOf(worker, 'long-', 'short-', endMs) };
 }
 
-/** A hundred tenants one after the other in line before the worker comes: Jain's index of what each has got when half of all is done. */
+/** A hundred tenants one after the other in line while no worker is there: Jain's index of what each has got when half of all is done.
+ *  One was there before: some peers take nothing until a worker has told them what there is. */
 async function evenly(m: Measurement): Promise<Metrics> {
-  const producer = await m.producer();
+  const { worker: first, producer } = await warm(m, 'noop', 25, { concurrency: 10 });
+  await first.end();
   for (let t = 0; t < JAIN_TENANTS; t++) await producer.call('submit', { prefix: `j${t}-`, count: JAIN_RUNS_EACH, kind: 'work', tenant: `j${t}`, bulk: 500 });
-  const worker = await m.worker({ concurrency: 10 });
+  const worker = await m.worker({ concurrency: 10, recovering: true });
   const all = await ended(worker, 'j', JAIN_TENANTS * JAIN_RUNS_EACH);
   const early = all.toSorted(([, a], [, b]) => a - b).slice(0, all.length / 2);
   const got = Array.from({ length: JAIN_TENANTS }, (_, t) => early.filter(([id]) => id.startsWith(`j${t}-`)).length);
