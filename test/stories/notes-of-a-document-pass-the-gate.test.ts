@@ -90,6 +90,16 @@ test('while the tenant has memory rest a document is searched and not read', asy
   expect(await notesOf(resting)).toEqual([]);
 });
 
+test('where the tenant says so it is read in a batch', async () => {
+  const set = (extraction: object | null) => documents.api.call('PATCH', '/v1/memory-policy', { key, body: { extraction } });
+  expect((await set({ lane: 'batch' })).status).toBe(200);
+  const { id } = await documents.add({ title: 'Patient', text: 'The fee is twelve euros, says the patient sheet.', extract: true });
+  await submit();
+  const [run] = await readingsOf(id);
+  expect(await fleet.until('acme', run!.id, (row) => row.finished_at !== null || row.wait_reason === 'batch')).toMatchObject({ status: 'waiting', wait_reason: 'batch' });
+  await set(null);
+});
+
 test('removed with its document they hold no more at once, and are soon in no store', async () => {
   const [run] = await readingsOf(sheet);
   expect((await documents.api.call('DELETE', `/v1/documents/${sheet}`, { key })).status).toBe(204);
