@@ -44,7 +44,7 @@ type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishe
 interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly known?: readonly Known[]; readonly lane?: 'realtime' | 'batch' }
 /** What the model is shown of a memory that is known: it is no evidence. */
 interface Known { readonly id: string; readonly line: string }
-interface JudgeData extends Read { readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
+interface JudgeData extends Omit<Read, 'known'> { readonly known?: readonly string[]; readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing'; readonly skipped?: Skip }
 
 export function rememberMachine(deps: RememberDeps): Machine {
@@ -74,7 +74,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
   const recorded = await step.record('transcript', () => read(deps, tenant, said, origin, set) as Promise<unknown> as Promise<Json>) as unknown as Read | Read['events'];
-  const { skip, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
+  const { skip, known, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
   const { events } = heard;
   const held = { run: step.run.id, fence: step.run.fence };
   if (skip) deps.metrics.gateVerdicts.inc({ decision: 'SKIP', stage: 'intake', reason: skip });
@@ -82,12 +82,12 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'done', skip));
     return step.next('index', { memories: [], verdicts: {}, skipped: skip });
   }
-  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, heard.known && { agent, known: heard.known.map(({ line }) => line) }, heard.lane ? { lane: heard.lane } : {});
+  const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, known && { agent, known: known.map(({ line }) => line) }, heard.lane ? { lane: heard.lane } : {});
   if (!extraction) {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'summary_missing'));
     return step.next('index', { memories: [], verdicts: {}, summary: 'missing' });
   }
-  return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...heard, extraction, ...(skip && { skipped: skip }) });
+  return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...heard, extraction, ...(known && { known: known.map((one) => one.id) }), ...(skip && { skipped: skip }) });
 }
 
 async function read(deps: RememberDeps, tenant: string, said: Said, origin: Said | undefined, set: MemoryPolicy): Promise<Read> {
@@ -116,7 +116,7 @@ async function askTwice(step: Step<Input>, events: readonly TranscriptEvent[], t
 }
 
 async function judge(deps: RememberDeps, step: Step<Input, JudgeData>): Promise<Move> {
-  const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data, known: step.data.known?.map(({ id }) => id) });
+  const { verdicts, owed, support } = await judgeRun(deps, { run: step.run.id, fence: step.run.fence }, { tenant: step.run.tenant, ...step.data });
   faultPoint('verdicts-stored');
   countSupport(deps, support);
   return step.next('index', { memories: owed, verdicts: countVerdicts(deps, verdicts), ...(step.data.skipped && { skipped: step.data.skipped }) });
