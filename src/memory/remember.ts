@@ -19,6 +19,7 @@ import { faultPoint } from '../fault-points.ts';
 import type { Metrics } from '../metrics.ts';
 import { memoryPolicy } from '../store/memory-policies.ts';
 import { finishedRun, memoriesSpokenOf, type FinishedRun, type Said } from '../store/remember-run.ts';
+import { emptyRecords } from '../store/engine/ledger.ts';
 import type { EnginePool } from '../store/engine/pool.ts';
 import { extractionRequest, readExtraction, type Told } from './extraction-request.ts';
 import { indexRows } from './index-rows.ts';
@@ -40,11 +41,11 @@ export interface RememberDeps extends JudgeDeps, OutputDeps {
 const input = z.strictObject({ run: z.uuid() });
 type Input = z.infer<typeof input>;
 type RunFacts = Pick<FinishedRun, 'id' | 'user' | 'session' | 'agent' | 'finishedMs'>;
-/** What was said, and the version of the tenant's settings it was read under. */
-interface Read { readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly known?: readonly Known[]; readonly lane?: 'realtime' | 'batch' }
+/** What was said, and the version of the tenant's settings it was read under. `told`: by a build that tells the model what is known. */
+interface Read { readonly told?: boolean; readonly events: readonly TranscriptEvent[]; readonly settings?: number; readonly skip?: Skip; readonly lane?: 'realtime' | 'batch' }
 /** What the model is shown of a memory that is known: it is no evidence. */
 interface Known { readonly id: string; readonly line: string }
-interface JudgeData extends Omit<Read, 'known'> { readonly known?: readonly string[]; readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
+interface JudgeData extends Omit<Read, 'told'> { readonly known?: readonly string[]; readonly run: RunFacts; readonly extraction: Extraction; readonly skipped?: Skip }
 interface IndexData { readonly memories: readonly string[]; readonly verdicts: Readonly<Record<string, number>>; readonly summary?: 'missing'; readonly skipped?: Skip }
 
 export function rememberMachine(deps: RememberDeps): Machine {
@@ -73,8 +74,8 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   if (!said) return step.done({ skipped: 'the run is not there' });
   const { id, user, session, agent, finishedMs } = said.run;
   // Recorded, because a late tool result or other settings may still come: both tries and the gate go by the same.
-  const recorded = await step.record('transcript', () => read(deps, tenant, said, origin, set) as Promise<unknown> as Promise<Json>) as unknown as Read | Read['events'];
-  const { skip, known, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
+  const recorded = await step.record('transcript', () => Promise.resolve(read(said, origin, set)) as Promise<unknown> as Promise<Json>) as unknown as Read | Read['events'];
+  const { skip, told, ...heard }: Read = isEvents(recorded) ? { events: recorded } : recorded;
   const { events } = heard;
   const held = { run: step.run.id, fence: step.run.fence };
   if (skip) deps.metrics.gateVerdicts.inc({ decision: 'SKIP', stage: 'intake', reason: skip });
@@ -82,6 +83,7 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'done', skip));
     return step.next('index', { memories: [], verdicts: {}, skipped: skip });
   }
+  const known = skip || !told ? undefined : await step.record(KNOWN, () => knownOf(deps, tenant, said.run, heard.events, set) as Promise<unknown> as Promise<Json>) as unknown as readonly Known[];
   const extraction = skip ? { summary: templateSummary(events), candidates: [] } : await askTwice(step, events, known && { agent, known: known.map(({ line }) => line) }, heard.lane ? { lane: heard.lane } : {});
   if (!extraction) {
     countSupport(deps, await endUnjudged(deps, held, tenant, id, events, 'summary_missing'));
@@ -90,16 +92,23 @@ async function extract(deps: RememberDeps, step: Step<Input>): Promise<Move> {
   return step.next('judge', { run: { id, user, session, agent, finishedMs }, ...heard, extraction, ...(known && { known: known.map((one) => one.id) }), ...(skip && { skipped: skip }) });
 }
 
-async function read(deps: RememberDeps, tenant: string, said: Said, origin: Said | undefined, set: MemoryPolicy): Promise<Read> {
+function read(said: Said, origin: Said | undefined, set: MemoryPolicy): Read {
   const { pii } = gatePolicyOf(set);
   const eventsIn = (of: Said): TranscriptEvent[] => fitEvents(eventsOf(rawEventsOf(of), pii));
   const events = eventsIn(said);
   const skip = ineligible(events, set.settings.paused === true) ?? trivial(events, origin && eventsIn(origin));
-  if (skip) return { events, settings: set.version, skip };
-  const { user, agent } = said.run;
+  return { told: true, events, settings: set.version, ...(skip ? { skip } : extractionLane(set)) };
+}
+
+/** The record of what the model was shown of known memories. Whose run it is has not said all of that: it is emptied when the run is remembered,
+ *  so that an erasure need not look for it. */
+const KNOWN = 'known';
+
+async function knownOf(deps: RememberDeps, tenant: string, { user, agent }: FinishedRun, events: Read['events'], set: MemoryPolicy): Promise<Known[]> {
+  const { pii } = gatePolicyOf(set);
   const text = ` ${fold(events.filter(({ role }) => role !== 'agent').map((event) => event.text).join('\n').slice(0, MAX_NAMING))} `;
   const known = await deps.store.withTenant({ tenant, user }, (tx) => memoriesSpokenOf(tx, user, agent, text, MOST_KNOWN));
-  return { events, settings: set.version, ...extractionLane(set), known: known.map(({ id, type, subject, attribute, statement }) => ({ id, line: redact(scrubSecrets(`(${type}, ${subject}, ${attribute}): ${statement}`), pii) })) };
+  return known.map(({ id, type, subject, attribute, statement }) => ({ id, line: redact(scrubSecrets(`(${type}, ${subject}, ${attribute}): ${statement}`), pii) }));
 }
 
 /** Known memories the model is shown, and characters of a run in which their subjects are looked for. */
@@ -139,6 +148,7 @@ function countSupport({ metrics }: RememberDeps, { shown, supported }: Support):
 
 async function index(deps: RememberDeps, step: Step<Input, IndexData>): Promise<Move> {
   const { verdicts, summary, skipped } = step.data;
+  await emptyRecords(deps.pool, step.run, KNOWN);
   const indexed = await isIndexed(deps, step.run, step.data.memories, step.input.run);
   const outputs = await step.record('outputs', () => outputsOf(deps, step));
   return step.done({ ...(summary === undefined ? { verdicts, indexed } : { summary }), ...(skipped && { skipped }), outputs });

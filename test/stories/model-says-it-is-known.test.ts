@@ -9,6 +9,7 @@ import type { GateInput, LiveMemory } from '../../src/domain/gate-input.ts';
 import { extractionRequest } from '../../src/memory/extraction-request.ts';
 import { defineAgent } from '../../src/run/define-agent.ts';
 import { startMemoryFleet } from '../support/fleet.ts';
+import { until } from '../support/meet.ts';
 import { plantMemories } from '../support/memories.ts';
 import { useStack } from '../support/stack.ts';
 
@@ -46,6 +47,12 @@ test('it is shown what is known of what the run speaks of, of this user and tena
   expect(asked[0]?.text).toContain('(fact, depot north, entrance): Deliveries come in by the big gate.');
   expect(asked[0]?.text).toContain('[secret removed]');
   expect(asked[0]?.text).not.toMatch(/small gate|hunter2/);
+  // once the run is remembered nothing of it is left in the run that did it
+  await until('it is remembered', async () => (await fleet.rows(`SELECT FROM agent_runs WHERE agent = 'mainstay.remember' AND status = 'completed'`)).length === 1);
+  expect(await fleet.rows(`SELECT count(*)::int AS n, count(*) FILTER (WHERE result::text <> 'null')::int AS full FROM step_records WHERE name = 'known'`)).toEqual([{ n: 1, full: 0 }]);
+  const rows = await fleet.rows(`WITH r AS (SELECT id FROM agent_runs WHERE agent = 'mainstay.remember') SELECT row_to_json(k)::text AS text FROM step_records k JOIN r ON r.id = k.run_id UNION ALL SELECT row_to_json(s)::text FROM run_steps s JOIN r ON r.id = s.run_id UNION ALL SELECT row_to_json(m)::text FROM model_calls m JOIN r ON r.id = m.run_id`);
+  expect(rows.length).toBeGreaterThan(3);
+  expect(JSON.stringify(rows)).not.toContain('big gate');
   await tell('What of the harbour?');
   expect(asked[1]?.text).not.toMatch(/Known already|big gate/);
   await fleet.rows(`UPDATE memories SET valid_to = now() WHERE id = $1`, [secret]);

@@ -75,6 +75,11 @@ export async function recordResultIfHeld(pool: EnginePool, place: Place, name: s
   return rowCount === 1;
 }
 
+/** Empties what earlier steps of a run have recorded under a name, while this claim holds the run. */
+export async function emptyRecords(pool: EnginePool, { tenant, id, fence }: { readonly tenant: string; readonly id: string; readonly fence: bigint }, name: string): Promise<void> {
+  await pool.query(`UPDATE step_records k SET result = 'null', result_blob = NULL FROM agent_runs r WHERE r.tenant_id = $1 AND r.id = $2 AND r.fence = $3 AND k.tenant_id = r.tenant_id AND k.run_id = r.id AND k.name = $4`, [tenant, id, fence, name]);
+}
+
 export interface ToolIntent {
   readonly key: string;
   readonly tool: string;
