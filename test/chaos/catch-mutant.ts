@@ -4,7 +4,7 @@ import type { InvariantId } from './invariants.ts';
 import { caughtBy, type MutantName } from './mutants.ts';
 import { runChaos, type ChaosOptions, type ChaosReport } from './run-chaos.ts';
 
-const SEEDS = 3;
+const SEEDS = 5;
 /** What a mutant leaves unfinished is not waited for as long as a sound product's runs. */
 const REST_MS = 15_000;
 const CALM_MS = 5_000;

@@ -11,6 +11,8 @@ export interface Mutant {
   readonly guards: readonly string[];
   readonly faults: readonly FaultKind[];
   readonly runs: readonly RunKind[];
+  /** Times as long a load as others need, and a worker more: the moment it needs is seldom met. */
+  readonly patience?: number;
   /** Where and how `fault-point` strikes. */
   readonly strikes?: Strikes;
   /** Any of these names it, in a sentence that holds `saying`. */
@@ -21,7 +23,7 @@ export interface Mutant {
 }
 
 export const MUTANTS = {
-  'fence-off': { what: 'who has lost a run goes on writing', guards: ['commit-fence', 'lease-self-fence'], faults: ['fault-point', 'postgres-cut-off'], runs: ['steps'], strikes: { points: ['step-returned'], actions: ['stop'] }, breaks: ['I6'] },
+  'fence-off': { what: 'who has lost a run goes on writing', guards: ['commit-fence', 'lease-self-fence'], faults: ['fault-point', 'postgres-cut-off'], runs: ['steps'], strikes: { points: ['step-returned'], actions: ['stop'] }, breaks: ['I6'], patience: 3 },
   'ledger-off': { what: 'recorded calls are made again, unknown ones too', guards: ['record-returned', 'unknown-asks'], faults: ['fault-point'], runs: ['unkeyed'], strikes: { points: ['call-answered', 'result-written'], actions: ['kill'] }, breaks: ['I7'] },
   'outbox-off': { what: 'nobody looks for what is owed to memory and to the index', guards: ['owed-is-swept'], faults: ['fault-point', 'milvus-away'], runs: ['agent', 'steps'], strikes: { points: ['run-left'], actions: ['kill'] }, breaks: ['I17'], saying: 'owed to' },
   'reconciler-off': { what: 'nobody looks for runs that the ready queue has lost', guards: ['lost-is-found'], faults: ['redis-flush', 'redis-kill'], runs: ['no-op', 'steps', 'timer'], breaks: ['I1'] },
@@ -35,6 +37,8 @@ export const MUTANTS = {
 export type MutantName = keyof typeof MUTANTS;
 const MUTANTS_OF: Readonly<Record<MutantName, Mutant>> = MUTANTS;
 export const MUTANT_NAMES = Object.keys(MUTANTS) as MutantName[];
+
+export const patienceFor = (name: MutantName): number => MUTANTS_OF[name].patience ?? 1;
 
 /** The invariants by which a mutant was found out. */
 export const caughtBy = (name: MutantName, violations: readonly string[]): InvariantId[] =>

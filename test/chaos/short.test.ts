@@ -11,7 +11,7 @@ import { catchMutant } from './catch-mutant.ts';
 import type { Evidence } from './check-runs.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
 import { INVARIANT_IDS } from './invariants.ts';
-import { MUTANT_NAMES, MUTANTS } from './mutants.ts';
+import { MUTANT_NAMES, MUTANTS, patienceFor } from './mutants.ts';
 import { planFaults } from './plan.ts';
 import { runChaos, type Looks } from './run-chaos.ts';
 
@@ -55,6 +55,6 @@ test('a short storm breaks nothing, and what is then broken by hand is seen by t
 }, 400_000);
 
 test.each(MUTANT_NAMES)('the mutant %s is caught', async (mutant) => {
-  const { caught } = await catchMutant({ seed: 1, minutes: 0.7 * MINUTES, milvusAddress, postgres, mutant, fleet: FLEET });
+  const { caught } = await catchMutant({ seed: 1, minutes: 0.7 * MINUTES * patienceFor(mutant), milvusAddress, postgres, mutant, fleet: { ...FLEET, agent: patienceFor(mutant) > 1 ? 3 : FLEET.agent } });
   expect(caught).toEqual(MUTANTS[mutant].breaks);
 }, 600_000);
