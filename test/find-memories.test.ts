@@ -2,37 +2,22 @@
 // is away, lost or wrong, never anything that no longer holds or belongs to somebody else.
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { pause } from '../src/clock.ts';
-import { readConfig } from '../src/config.ts';
-import { withClient } from '../src/dev/servers/migrate.ts';
 import { MainstayError } from '../src/domain/errors.ts';
 import type { VectorSearch } from '../src/domain/vector-index.ts';
 import { newId } from '../src/ids.ts';
-import { makeLog } from '../src/log.ts';
-import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { rankFound, searchIndex, type FindDeps, type FindRequest } from '../src/memory/find-memories.ts';
 import { fuseHits } from '../src/memory/fuse-hits.ts';
-import { indexPending } from '../src/memory/index-rows.ts';
-import { openIndex } from '../src/memory/milvus.ts';
 import { packBlock, type Scored } from '../src/memory/rank-memories.ts';
-import { openAppStore } from '../src/store/app-store.ts';
-import { openEnginePool } from '../src/store/engine/pool.ts';
 import { plantMemories } from './support/memories.ts';
-import { atFileEnd, useStack } from './support/stack.ts';
+import { openSearchGround } from './support/search-ground.ts';
+import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
-const config = readConfig(stack.env);
-const log = makeLog('silent', 'test');
-const embedder = await makeEmbedder(config, log);
-const index = await openIndex({ address: config.MILVUS_ADDRESS, tls: false, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
-const pool = openEnginePool(stack.databaseUrl, true, 2, log);
-const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
-atFileEnd(async () => { await Promise.all([pool.end(), store.close(), index.close(), embedder.close()]); });
+const { log, embedder, index, store, sql, indexAll } = await openSearchGround(stack);
 const deps: FindDeps = { store, index, embedder, log };
 const away: FindDeps = { ...deps, index: { ...index, search: () => Promise.reject(new MainstayError('index_unavailable', 'away')) } };
 
-const sql = <R = unknown>(text: string, values: unknown[] = []): Promise<R[]> => withClient(stack.databaseUrl, async (client) => (await client.query(text, values)).rows as R[]);
 const plant = (memories: Parameters<typeof plantMemories>[2], tenant = 'acme'): Promise<string[]> => plantMemories(sql, tenant, memories);
-const indexAll = async (): Promise<void> => { while (await indexPending({ pool, index, embedder }, 200) > 0); };
 
 async function find(query: string, over: Partial<FindRequest> = {}, with_: FindDeps = deps): Promise<{ statements: string[]; ids: string[]; degraded: boolean; block: string }> {
   const request: FindRequest = { tenant: 'acme', user: 'ada', agent: 'helper', query, ...over };

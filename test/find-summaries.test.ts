@@ -1,37 +1,22 @@
 // Summaries of earlier runs, on the real stores: found by meaning and by words, by those of their owner alone, before they are indexed and while
 // the index is away; what was erased is found no more, whatever the index says.
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { readConfig } from '../src/config.ts';
-import { withClient } from '../src/dev/servers/migrate.ts';
 import { MainstayError } from '../src/domain/errors.ts';
 import { newId } from '../src/ids.ts';
-import { makeLog } from '../src/log.ts';
-import { makeEmbedder } from '../src/memory/embedders/make-embedder.ts';
 import { makeFindSummaries, type FindSummary } from '../src/memory/find-summaries.ts';
-import { indexPending } from '../src/memory/index-rows.ts';
-import { openIndex } from '../src/memory/milvus.ts';
 import { recallSummaries } from '../src/memory/recall-summaries.ts';
 import type { SearchDeps } from '../src/memory/search-lists.ts';
 import { summariesByWords, summariesFor, summaryVectors } from '../src/store/find-summaries.ts';
-import { openAppStore } from '../src/store/app-store.ts';
-import { openEnginePool } from '../src/store/engine/pool.ts';
 import { plantSummaries } from './support/memories.ts';
-import { atFileEnd, useStack } from './support/stack.ts';
+import { openSearchGround } from './support/search-ground.ts';
+import { useStack } from './support/stack.ts';
 
 const stack = await useStack();
-const config = readConfig(stack.env);
-const log = makeLog('silent', 'test');
-const embedder = await makeEmbedder(config, log);
-const index = await openIndex({ address: config.MILVUS_ADDRESS, tls: false, prefix: config.MILVUS_PREFIX, denseIndex: config.MILVUS_DENSE_INDEX, dimensions: embedder.dimensions, fingerprint: embedder.fingerprint, log });
-const pool = openEnginePool(stack.databaseUrl, true, 2, log);
-const store = openAppStore({ url: stack.databaseUrl, asRole: true, log, max: 2 });
-atFileEnd(async () => { await Promise.all([pool.end(), store.close(), index.close(), embedder.close()]); });
+const { log, embedder, index, store, sql, indexAll } = await openSearchGround(stack);
 const deps: SearchDeps = { store, index, embedder, log };
 const away: SearchDeps = { ...deps, index: { ...index, search: () => Promise.reject(new MainstayError('index_unavailable', 'away')) } };
 const lying = (ids: readonly string[]): SearchDeps => ({ ...deps, index: { ...index, search: async () => ({ dense: ids.map((id, at) => ({ id, score: 0.99, rank: at + 1 })), sparse: [] }) } });
 
-const sql = <R = unknown>(text: string, values: unknown[] = []): Promise<R[]> => withClient(stack.databaseUrl, async (client) => (await client.query(text, values)).rows as R[]);
-const indexAll = async (): Promise<void> => { while (await indexPending({ pool, index, embedder }, 200) > 0); };
 const find = async (query: string, over: Partial<FindSummary> = {}, with_: SearchDeps = deps): Promise<string[]> =>
   (await makeFindSummaries(with_)({ tenant: 'acme', scope: { user: 'ada' }, query, limit: 10, ...over })).summaries.map(({ text }) => text);
 
