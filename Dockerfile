@@ -77,6 +77,8 @@ CMD ["node", "--disable-warning=ExperimentalWarning", "scripts/migrate.mjs"]
 FROM ${NODE_IMAGE} AS runtime
 # ONNX Runtime reports its use to its makers unless it is told not to
 ENV ORT_DISABLE_TELEMETRY=1
+# With the 32 MiB of new objects that Node allows by itself a worker takes 80 MB more, and is no faster
+ENV NODE_OPTIONS=--max-semi-space-size=16
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=7400 HEALTH_PORT=9464 \
   AGENTS_MODULE=/app/dist/examples/agents.js EMBEDDER_MODEL_DIR=/app/embedder ARTIFACTS_DIR=/var/lib/mainstay/artifacts
 WORKDIR /app

@@ -3,6 +3,7 @@
 // live state and log are as they come. A run's end is noted only after its last commit was answered; the others' at their
 // handler's last line.
 import { readConfig, type Config } from '../src/config.ts';
+import { NODE_FLAGS as nodeFlags } from '../src/dev/fleet-processes.ts';
 import { withClient } from '../src/dev/servers/migrate.ts';
 import { openRedis } from '../src/redis.ts';
 import { Maintenance } from '../src/run/maintain.ts';
@@ -13,6 +14,7 @@ import { WEIGHTS, type Peer, type Place, type Prepared, type Producer, type Serv
 import { databaseBytes, redisBytes } from './servers.ts';
 import { Tasks } from './tasks.ts';
 
+export { nodeFlags };
 export const usual = 'default' satisfies keyof typeof variants;
 export const variants: Record<'default', Variant> = { default: { options: {} } };
 
@@ -61,4 +63,4 @@ export const serverBytes = async ({ databaseUrl, redisUrl }: Place): Promise<Rec
 const configOf = (place: Place): Config =>
   readConfig({ DATABASE_URL: place.databaseUrl, REDIS_URL: place.redisUrl, MILVUS_ADDRESS: '127.0.0.1:1', CONCURRENCY: String(place.concurrency), ARTIFACTS_DIR: place.dir });
 
-({ usual, variants, prepare, startWorker, startProducer, startAside, serverBytes }) satisfies Peer;
+({ usual, nodeFlags, variants, prepare, startWorker, startProducer, startAside, serverBytes }) satisfies Peer;

@@ -67,7 +67,7 @@ export class Measurement {
   }
 
   async #start(role: Role, change: Partial<Place>, options: TaskOptions): Promise<Host> {
-    const host = new Host(role, this.#subject.name, join(this.dir, `${this.#subject.name.replace(/\W+/g, '-')}-${role}.log`), this.#profileDir);
+    const host = new Host(role, this.#subject, join(this.dir, `${this.#subject.name.replace(/\W+/g, '-')}-${role}.log`), this.#profileDir);
     this.#hosts.push(host);
     await host.call('start', { place: { ...this.#place, ...change }, options });
     return host;
@@ -82,17 +82,17 @@ export class Host {
   readonly #up: Promise<unknown>;
   #seq = 0;
 
-  constructor(role: Role, peer: string, log: string, profileDir: string | undefined) {
+  constructor(role: Role, { name, peer: { nodeFlags = [] } }: Subject, log: string, profileDir: string | undefined) {
     this.role = role;
     this.#log = log;
     const out = openSync(log, 'a');
-    const profile = profileDir === undefined || role === 'aside' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${peer.replace(/\W+/g, '-')}-${role}-${Date.now()}.cpuprofile`];
-    this.#child = fork(new URL('./host.ts', import.meta.url), [role, peer], { stdio: ['ignore', out, out, 'ipc'], env: { NODE_COMPILE_CACHE: join(dirname(log), 'compiled'), ...process.env }, execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...profile] });
+    const profile = profileDir === undefined || role === 'aside' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${name.replace(/\W+/g, '-')}-${role}-${Date.now()}.cpuprofile`];
+    this.#child = fork(new URL('./host.ts', import.meta.url), [role, name], { stdio: ['ignore', out, out, 'ipc'], env: { NODE_COMPILE_CACHE: join(dirname(log), 'compiled'), ...process.env }, execArgv: ['--expose-gc', '--disable-warning=ExperimentalWarning', ...nodeFlags, ...profile] });
     closeSync(out);
     this.#up = new Promise<void>((resolve) => { this.#child.once('message', () => resolve()); });
     this.#child.on('message', (message) => this.#answered(message as Message));
     this.#child.once('exit', (code, signal) => {
-      for (const { reject } of this.#open.values()) reject(new Error(`${role} of ${peer} ended (${code ?? signal ?? ''}): ${tailOf(this.#log, 4)}`));
+      for (const { reject } of this.#open.values()) reject(new Error(`${role} of ${name} ended (${code ?? signal ?? ''}): ${tailOf(this.#log, 4)}`));
       this.#open.clear();
     });
   }

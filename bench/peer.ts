@@ -75,6 +75,8 @@ export interface Peer {
   readonly variants: Readonly<Record<string, Variant>>;
   /** The variant that is meant when none is named. */
   readonly usual: string;
+  /** Flags of node that its processes have in production. */
+  readonly nodeFlags?: readonly string[];
   prepare(servers: Servers, options: Readonly<Record<string, unknown>>, workload: Workload): Promise<Prepared>;
   startWorker(place: Place, tasks: Tasks): Promise<Stoppable>;
   startProducer(place: Place): Promise<Producer>;

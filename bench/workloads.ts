@@ -9,7 +9,7 @@ import { SHARES } from './shares.ts';
 import { ended, latest, warm, type Metrics } from './work.ts';
 import { median, nowMs, percentile, STEPS } from './tasks.ts';
 
-const W5_WARM_UP = 3_000;
+const W5_WARM_UP = 10_000;
 
 /** What is measured of a workload, each with fresh processes and an empty database; the first number is the one of the ratio. */
 export const workloads: Readonly<Record<Workload, readonly ((m: Measurement) => Promise<Metrics>)[]>> = {

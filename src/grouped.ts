@@ -40,14 +40,13 @@ export class Grouped<Item, Result> {
   }
 
   async #send(group: Waiting<Item, Result>[]): Promise<void> {
-    try {
-      const results = await this.#call(group.map(({ item }) => item));
-      group.forEach(({ resolve }, index) => resolve(results[index] as Result));
-    } catch (error) {
-      for (const { reject } of group) reject(error);
-    } finally {
-      this.#inFlight--;
+    const answer = await this.#call(group.map(({ item }) => item)).then((results) => ({ results }), (error: unknown) => ({ error }));
+    this.#inFlight--;
+    if (this.#waiting.length > 0) {
       this.#fillLanes();
+      await new Promise((resolve) => { setImmediate(resolve); }); // what waits is sent before the answered go on, which can keep the process busy for as long as the call takes
     }
+    if ('results' in answer) group.forEach(({ resolve }, index) => resolve(answer.results[index] as Result));
+    else for (const { reject } of group) reject(answer.error);
   }
 }

@@ -161,7 +161,7 @@ test('the Dockerfile copies what is there and ends as a process that is not root
   const allowed = read('.dockerignore').split('\n').filter((line) => line.startsWith('!')).map((line) => line.slice(1));
   expect(sources.filter((source) => !allowed.some((one) => source === one || source.startsWith(`${one}/`)))).toEqual([]);
   const runtime = text.slice(text.indexOf('AS runtime'), text.indexOf('AS model-stub'));
-  for (const line of [/^USER 1000:1000$/m, /^STOPSIGNAL SIGTERM$/m, /^HEALTHCHECK /m]) expect(runtime).toMatch(line);
+  for (const line of [/^USER 1000:1000$/m, /^ENV NODE_OPTIONS=--max-semi-space-size=16$/m, /^STOPSIGNAL SIGTERM$/m, /^HEALTHCHECK /m]) expect(runtime).toMatch(line);
   expect(text.trimEnd().split('\n').at(-1)).toBe('FROM runtime');
 });
 
