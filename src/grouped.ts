@@ -40,13 +40,18 @@ export class Grouped<Item, Result> {
   }
 
   async #send(group: Waiting<Item, Result>[]): Promise<void> {
-    const answer = await this.#call(group.map(({ item }) => item)).then((results) => ({ results }), (error: unknown) => ({ error }));
+    let settle: () => void;
+    try {
+      const results = await this.#call(group.map(({ item }) => item));
+      settle = () => group.forEach(({ resolve }, index) => resolve(results[index] as Result));
+    } catch (error) {
+      settle = () => { for (const { reject } of group) reject(error); };
+    }
     this.#inFlight--;
     if (this.#waiting.length > 0) {
       this.#fillLanes();
       await new Promise((resolve) => { setImmediate(resolve); }); // what waits is sent before the answered go on, which can keep the process busy for as long as the call takes
     }
-    if ('results' in answer) group.forEach(({ resolve }, index) => resolve(answer.results[index] as Result));
-    else for (const { reject } of group) reject(answer.error);
+    settle();
   }
 }

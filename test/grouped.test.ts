@@ -25,20 +25,7 @@ test('calls of one turn go together, at most so many, and each gets its own answ
   expect(await answers).toEqual([10, 20, 30, 40]);
 });
 
-test('what waits for a lane is sent before the answered go on', async () => {
-  const { grouped, sent, answer } = byHand(1);
-  const seen: number[] = [];
-  const first = grouped.add(1).then(() => { seen.push(sent.length); });
-  await turn();
-  void grouped.add(2);
-  await turn();
-  expect(sent).toEqual([[1]]);
-  answer();
-  await first;
-  expect(seen).toEqual([2]);
-});
-
-test('the code of an answered call that never leaves the turn does not keep the next call from leaving', async () => {
+test('what waits for a lane is sent before the answered go on, also where sending takes a turn of its own', async () => {
   const left: number[] = [];
   const grouped = new Grouped<number, number>((items) => new Promise((resolve) => {
     process.nextTick(() => { left.push(...items); setTimeout(() => resolve(items), 5); }); // as a pool of connections hands one out
@@ -60,4 +47,15 @@ test('a group that fails rejects its own calls only', async () => {
   await turn();
   answer();
   expect(await next).toBe(20);
+});
+
+test('a call that throws at once rejects as well, and gives its lane back', async () => {
+  let fails = true;
+  const grouped = new Grouped<number, number>((items) => {
+    if (fails) throw new Error('at once');
+    return Promise.resolve(items);
+  }, { lanes: 1, max: 3 });
+  await expect(grouped.add(1)).rejects.toThrow('at once');
+  fails = false;
+  expect(await grouped.add(2)).toBe(2);
 });
