@@ -41,7 +41,10 @@ async function timed<T>(what: string, call: () => Promise<T>): Promise<T> {
   if (idle) await pause(IDLE_MS);
   const [cpuBefore, before] = [cpu(), performance.now()];
   const answer = await call();
-  costs.set(what, [...costs.get(what) ?? [], { cpu: cpu() - cpuBefore, wall: (performance.now() - before) * 1_000 }]);
+  const cost = { cpu: cpu() - cpuBefore, wall: (performance.now() - before) * 1_000 };
+  const some = costs.get(what);
+  if (some) some.push(cost);
+  else costs.set(what, [cost]);
   return answer;
 }
 
