@@ -38,6 +38,8 @@ export const SUSPECT_WINDOW_MS = 5_000;
 export const SUSPECT_RETRY_MS = 300;
 /** One wake-up serves runs for this long, then completes: its fetch and its end cost as much as a run does, and a stop ends it sooner. */
 export const WAKE_UP_MS = 1_000;
+/** Runs that a worker takes at once before BullMQ is asked for a wake-up: more, and one worker would take what others stand idle for. */
+export const EARLY_TAKES = 25;
 /** A run is written into its wake-up when it is still at it after this, and then at most so often. */
 export const SHOW_RUN_MS = 250;
 /** Wake-ups lying in BullMQ at most: more adds nothing, since each worker drains the ready queue. */

@@ -17,8 +17,8 @@ export interface BullWorkerOptions {
   readonly log: Log;
   /** Longest that `stop` waits for jobs in hand. */
   readonly drainMs: number;
-  /** Called before BullMQ is asked for a job, which waits for it: what needs no job can be begun. Must not reject; its answer is called when no job came. */
-  readonly onFetch?: () => Promise<(() => void) | undefined>;
+  /** Called before BullMQ is asked for a job, which waits for it: what needs no job can be begun. Must not reject. */
+  readonly beforeFetch?: () => Promise<void>;
 }
 
 export interface InHand {
@@ -32,24 +32,18 @@ export interface InHand {
 
 /** BullMQ blocks for up to 10 s while a delayed job lies further away than that, and its option for the block is of the empty queue only. */
 class PromptWorker extends Worker {
-  readonly #onFetch: BullWorkerOptions['onFetch'];
+  readonly #beforeFetch: BullWorkerOptions['beforeFetch'];
 
-  constructor(name: string, answer: (job: Job, token?: string) => Promise<unknown>, onFetch: BullWorkerOptions['onFetch'], options: WorkerOptions) {
+  constructor(name: string, answer: (job: Job, token?: string) => Promise<unknown>, beforeFetch: BullWorkerOptions['beforeFetch'], options: WorkerOptions) {
     super(name, answer, { ...options, autorun: false });
-    this.#onFetch = onFetch;
+    this.#beforeFetch = beforeFetch;
   }
 
   override get maximumBlockTimeout(): number { return REDIS_BLOCK_S; }
 
   protected override async moveToActive(token: string, name?: string): Promise<Job> {
-    const cameToNothing = await this.#onFetch?.();
-    let job: Job | undefined;
-    try {
-      job = await super.moveToActive(token, name) as Job | undefined; // BullMQ's type leaves out that there may be none
-    } finally {
-      if (!job) cameToNothing?.();
-    }
-    return job as Job;
+    await this.#beforeFetch?.();
+    return super.moveToActive(token, name);
   }
 }
 
@@ -67,7 +61,7 @@ export function makeBullWorker(options: BullWorkerOptions, keeps: Keeps, answer:
     name: `worker of ${options.queue}`,
     async start() {
       const connection = openBlockingConnection(options.url, options.log);
-      const worker = new PromptWorker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), options.onFetch, {
+      const worker = new PromptWorker(options.queue, (job, token) => tracked({ job, token, signal: stopping.signal, warn }), options.beforeFetch, {
         connection: connection.redis,
         prefix: options.keys.bull,
         concurrency: options.concurrency,

@@ -112,9 +112,9 @@ export class ReadyQueue {
     return this.#takes.add({ take: true, settle });
   }
 
-  /** Takes in this very turn of the event loop, in a call of its own: for a worker that has nothing else to ask. */
-  async takeAtOnce(): Promise<Taken | undefined> {
-    return (await this.#takeNow([{ take: true, settle: undefined }]))[0];
+  /** Takes up to so many in this very turn of the event loop, in a call of its own: for a worker that has nothing else to ask. */
+  takeAtOnce(most: number): Promise<(Taken | undefined)[]> {
+    return this.#takeNow(Array.from({ length: most }, () => ({ take: true, settle: undefined })));
   }
 
   /** Settles without taking: the place is given up. */

@@ -10,20 +10,20 @@ import { CRASH_LIMIT, FALLBACK_EVERY, FALLBACK_POLL_MS, STAND_BACK_MS, WAKE_UP_M
 import { faultPoint } from '../fault-points.ts';
 import { isGuarded } from '../guards.ts';
 import type { Settle, Taken } from '../queue/ready-queue.ts';
-import { makeWakeUpWorker, type WakeUp } from '../queue/wake-up-worker.ts';
+import { makeWakeUpWorker } from '../queue/wake-up-worker.ts';
 import { within, type Service } from '../service.ts';
 import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Claimer } from '../store/engine/engine.ts';
 import { handBackIfHeld, setAloneIfHeld } from '../store/engine/suspects.ts';
 import { readyRun, type Ready } from '../store/engine/sweeps.ts';
 import { tellRuns, type Active } from './active-run.ts';
-import { EarlyTake, type Moving, type Show } from './early-take.ts';
 import { executeRun, type Ended, type ExecuteDeps } from './execute-run.ts';
 import { hearCancels, pollCancels } from './hear-cancels.ts';
 import type { Lease } from './lease.ts';
 import { Liveness } from './liveness.ts';
 import { offerFollowUps } from './offer-follow-ups.ts';
 import { asOffer, type Dispatcher, type PoolQueue } from './offer-run.ts';
+import { Places, type Moving, type Show } from './places.ts';
 import { answerRefusal, UNANSWERED } from './refused-claim.ts';
 import { Strays } from './strays.ts';
 import { Suspects, type Admission } from './suspects.ts';
@@ -60,13 +60,11 @@ export class RunWorker implements Service {
   readonly #active = new Set<Active>();
   readonly #suspects: Suspects;
   readonly #strays = new Strays();
-  readonly #early: EarlyTake;
+  readonly #places: Places;
   readonly #liveness: Liveness;
   readonly #stopping = new AbortController();
   readonly #claimers = new WeakMap<Lease, Claimer>();
   #claims = 0;
-  /** When a wake-up last took from the ready queue. */
-  #servedMs = 0;
   /** Until then other builds have their turn. */
   #standBackUntilMs = 0;
   #wakeUps: Service | undefined;
@@ -83,7 +81,10 @@ export class RunWorker implements Service {
     const { engine, pool, worker, leaseMs, log } = deps;
     const ring = (): void => { void deps.queue.ready.ring().catch(() => undefined); }; // maintenance rings every second
     this.#suspects = new Suspects(ring);
-    this.#early = new EarlyTake(deps.queue.ready, (taken, show) => this.#move((leave) => this.#moveOrGiveBack(taken, show, leave)));
+    this.#places = new Places({
+      ready: deps.queue.ready, count: deps.concurrency, stopping: this.#stopping.signal, isOpen: () => this.#isOpen, opens: () => this.#opens(),
+      move: (taken, show) => this.#move((leave) => this.#moveOrGiveBack(taken, show, leave)),
+    });
     this.#liveness = new Liveness({
       engine: engine.pool, pool, worker, machines: this.#machines, leaseMs, log,
       onCancelled: (runs) => { for (const told of runs) tellRuns(this.#active, told); },
@@ -105,8 +106,8 @@ export class RunWorker implements Service {
     await within(hearCancels(subscriber, keys, this.#active).catch((error: unknown) => log.warn({ error: messageOf(error) }, 'cancel channel not heard: Postgres is asked for cancels')), LAST_CALLS_MS);
     this.#wakeUps = makeWakeUpWorker({
       pool, concurrency, url: redisUrl, keys, log, drainMs: this.#deps.drainMs,
-      onFetch: () => (this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs ? this.#early.begin() : Promise.resolve(undefined)),
-      onWakeUp: (wakeUp) => this.#serve(wakeUp),
+      beforeFetch: () => this.#places.beforeFetch(),
+      onWakeUp: (wakeUp) => this.#places.serve(wakeUp),
       onDelayed: async (tenant, run) => {
         const ready = await readyRun(this.#deps.engine.pool, tenant, run);
         if (ready && ready.dueInMs > 0) return { againInMs: ready.dueInMs };
@@ -126,7 +127,7 @@ export class RunWorker implements Service {
     await within(this.#idled(), this.#deps.drainMs);
     for (const active of this.#active) active.stop.abort('drain');
     await within(this.#idled(), LAST_COMMITS_MS);
-    await within(Promise.all([wakeUpsStopped, ...this.#loops]), LAST_CALLS_MS);
+    await within(Promise.all([wakeUpsStopped, this.#places.ended(), ...this.#loops]), LAST_CALLS_MS);
     if (!(await within(this.#liveness.stop().catch((error: unknown) => this.#deps.log.warn({ error: messageOf(error) }, 'not retired')), LAST_CALLS_MS))) this.#deps.log.warn('not retired: the lease runs out');
     this.#deps.subscriber.disconnect();
   }
@@ -160,7 +161,7 @@ export class RunWorker implements Service {
     const held = await this.#deps.queue.ready.depth().then((depth) => depth.held, () => 0);
     const { lease } = this.#liveness;
     if (!lease) return;
-    if (held > 0) return this.#takeUnasked(); // the ready queue chooses
+    if (held > 0) return monoMs() - this.#places.takenMs < FALLBACK_POLL_MS ? undefined : this.#places.fill(); // the ready queue chooses; BullMQ is silent, or its wake-ups were spent elsewhere
     if (!isGuarded('lost-is-found')) return;
     for (let free = limit; free > 0 && this.ready;) {
       const runs = await this.#unlessLost(this.#claimerOf(lease).claimDue(free));
@@ -195,14 +196,6 @@ export class RunWorker implements Service {
     await this.#offerAgain(given);
   }
 
-  /** The ready queue holds runs and no wake-up has come for a while (BullMQ is silent, or they were spent elsewhere): takes by itself. */
-  async #takeUnasked(): Promise<void> {
-    if (monoMs() - this.#servedMs < FALLBACK_POLL_MS) return;
-    const { ready } = this.#deps.queue;
-    const taken = await ready.take(undefined);
-    if (taken) void this.#moveOrGiveBack(taken, () => undefined).then((settle) => settle && ready.settle(settle)).catch(() => undefined); // found by the sweep
-  }
-
   /** A run in hand. What cannot be moved here any more goes back, and is settled. */
   async #moveOrGiveBack(taken: Taken, show: Show, leave?: () => void): Promise<Settle | undefined> {
     const lease = this.ready ? this.#liveness.lease : undefined;
@@ -212,37 +205,14 @@ export class RunWorker implements Service {
     return undefined;
   }
 
-  /** One wake-up: settle the last run, take the next, for at most WAKE_UP_MS. */
-  async #serve(wakeUp: WakeUp): Promise<void> {
-    const endMs = monoMs() + WAKE_UP_MS;
-    const { ready } = this.#deps.queue;
-    const show: Show = (data) => wakeUp.show(data);
-    let moving = this.#early.adopt(show);
-    let settle: Settle | undefined;
-    let beside: Promise<void> | undefined; // the last commit of the run before
-    while (moving || (!wakeUp.signal.aborted && this.ready && monoMs() < endMs)) {
-      if (moving) {
-        const { moved, left }: Moving = moving;
-        moving = undefined;
-        this.#servedMs = monoMs();
-        settle = await Promise.race([moved, left]);
-        if (settle) continue;
-        await beside;
-        beside = moved.then((one) => one && ready.settle(one)).catch(() => undefined); // its slot runs out
-        continue;
-      }
-      await this.#suspects.whenOpen(endMs - monoMs());
-      if (monoMs() < this.#standBackUntilMs) { await pause(Math.min(endMs, this.#standBackUntilMs) - monoMs(), wakeUp.signal); continue; }
-      const { lease } = this.#liveness;
-      if (!lease || !this.#suspects.open) continue;
-      const taken = await ready.take(settle);
-      settle = undefined;
-      if (taken) moving = this.#move((leave) => this.#moveTaken(lease, taken, show, leave));
-      else if (beside) { await beside; beside = undefined; } // what there is may have waited for the slot of the run before
-      else break;
-    }
-    if (settle) await ready.settle(settle);
-    await beside;
+  get #isOpen(): boolean { return this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs; }
+
+  /** Waits until a run may be taken, for twice WAKE_UP_MS at most. */
+  async #opens(): Promise<boolean> {
+    await this.#suspects.whenOpen(WAKE_UP_MS);
+    const standsBackMs = this.#standBackUntilMs - monoMs();
+    if (standsBackMs > 0) await pause(Math.min(WAKE_UP_MS, standsBackMs), this.#stopping.signal);
+    return this.#isOpen;
   }
 
   /** A full worker gives a run's place away when it leaves. */
