@@ -100,7 +100,7 @@ beforeAll(async () => {
   await openToolCallIfHeld(door('tool intent'), placeOf(held, '0'), CALL);
   await fillToolResult(door('fill result'), placeOf(held, '0'), RESULT);
   await recordResultIfHeld(door('record'), placeOf(held, '1'), 'r', HASH, { json: '1', blob: null });
-  await recordedCalls(door('recorded calls'), TENANT, run.id, 1);
+  await recordedCalls(door('recorded calls'), [{ tenant: TENANT, run: run.id, stepSeq: 1 }]);
   await takeSteersIfHeld(door('steers'), placeOf(held, '2'), { user: 'ann', session: 's1', agent: 'still' }, HASH);
   await sendSignal(door('signal'), { tenant: TENANT, run: run.id, user: undefined, id: randomUUID(), name: 'go', payload: '1', sentBy: 'key:1', idempotencyKey: undefined });
   await renewLeaseIfHeld(door('renew'), holder, 60_000);

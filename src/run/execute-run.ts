@@ -22,7 +22,6 @@ import type { ClaimedRun } from '../store/engine/claim.ts';
 import type { Commit } from '../store/engine/commit.ts';
 import { sessionRow } from '../store/engine/context.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { recordedCalls } from '../store/engine/ledger.ts';
 import { interruptedBy } from '../store/engine/multitask.ts';
 import type { Park, ToolDeps } from '../tools/call-tool.ts';
 import { keepValue, readValue } from '../values.ts';
@@ -175,7 +174,7 @@ class Execution {
 
   async #callStep(machine: Machine, resumed: boolean): Promise<Outcome> {
     const run = this.#run;
-    const recorded = resumed || this.#attempt > 0 ? await recordedCalls(this.#deps.engine.pool, run.tenant, run.id, this.#seq + 1) : [];
+    const recorded = resumed || this.#attempt > 0 ? await this.#deps.engine.recordedCalls({ tenant: run.tenant, run: run.id, stepSeq: this.#seq + 1 }) : [];
     const stop = new AbortController();
     const { signal } = stop;
     const unfollow = follow(this.#hold.signal, stop);

@@ -26,7 +26,7 @@ async function take(door: EnginePool, subject: Subject): Promise<Taken['mine']> 
   return { id: subject.id, holder: taker, fence: run.fence, inboxRead: run.inboxSeq };
 }
 
-const callOf = async (door: EnginePool, { id }: Pick<Subject, 'id'>): Promise<string | undefined> => (await recordedCalls(door, TENANT, id, 1)).find(({ path }) => path === 'call')?.status;
+const callOf = async (door: EnginePool, { id }: Pick<Subject, 'id'>): Promise<string | undefined> => (await recordedCalls(door, [{ tenant: TENANT, run: id, stepSeq: 1 }]))[0]?.find(({ path }) => path === 'call')?.status;
 const fill = (subject: Subject) => (door: EnginePool): Promise<string> => bench.move(door, subject, 'fill', 'a');
 const park = (mine: Taken['mine']) => async (door: EnginePool): Promise<string> => {
   const [answer] = await commitRunsIfHeld(door, [commitOf(mine, { status: 'waiting', waitReason: 'outcome' })]);
@@ -85,6 +85,6 @@ test.each(['overlap', 'gate'] as const)('%s: a claim that waits for the reserve 
   if (!subject) throw new Error('no run');
   const intent = { place: placeOf(subject, 'model'), attempt: 1, model: 'm', argsHash: HASH, reservedMicroUsd: 7n, lane: 'live' as const };
   const reserve = async (door: EnginePool): Promise<string> => JSON.stringify(await reserveModelCallsIfHeld(door, [intent]));
-  const claim = async (door: EnginePool): Promise<string> => { await take(door, subject); return (await recordedCalls(door, TENANT, subject.id, 1)).find(({ kind }) => kind === 'model')?.status ?? ''; };
+  const claim = async (door: EnginePool): Promise<string> => { await take(door, subject); return (await recordedCalls(door, [{ tenant: TENANT, run: subject.id, stepSeq: 1 }]))[0]?.find(({ kind }) => kind === 'model')?.status ?? ''; };
   expect(await sessions.play(order, TENANT, subject.id, reserve, claim)).toEqual({ waited: true, answers: ['["reserved"]', 'booked'] });
 });

@@ -4,6 +4,7 @@ import { GROUP_LANES, GROUP_MAX } from '../../domain/tunables.ts';
 import { Grouped } from '../../grouped.ts';
 import { claimDue, claimRuns, type ClaimedRun, type ClaimRequest } from './claim.ts';
 import { commitRunsIfHeld, isCheckpoint, type Commit, type Committed } from './commit.ts';
+import { recordedCalls, type RecordedCall, type StepPlace } from './ledger.ts';
 import { reserveModelCallsIfHeld, settleModelCalls, type BudgetNews, type ModelIntent, type ModelSettlement, type Reserved } from './model-ledger.ts';
 import type { EnginePool } from './pool.ts';
 import { submitDebounced, submitRuns, submitTogether, type NewRun, type Submitted, type Together } from './submit.ts';
@@ -20,6 +21,7 @@ export class Engine {
   readonly #items: Grouped<ModelIntent, Reserved | Error>;
   readonly #settlements: Grouped<ModelSettlement, readonly BudgetNews[]>;
   readonly #wakes: Grouped<Parent, boolean>;
+  readonly #recorded: Grouped<StepPlace, RecordedCall[]>;
 
   constructor(pool: EnginePool) {
     this.pool = pool;
@@ -30,6 +32,7 @@ export class Engine {
     this.#items = new Grouped((intents) => reserveModelCallsIfHeld(pool, intents), GROUPS);
     this.#settlements = new Grouped((settlements) => settleGroup(pool, settlements), GROUPS);
     this.#wakes = new Grouped((runs) => wakeAnswered(pool, runs), { ...GROUPS, lanes: 1 }); // one at a time: a thousand ends become a few looks
+    this.#recorded = new Grouped((steps) => recordedCalls(pool, steps), GROUPS);
   }
 
   /** Answered when it is durable; throws what the statement threw for this call alone. */
@@ -56,6 +59,9 @@ export class Engine {
 
   /** Looks whether the run's wait for children is answered, and wakes it; to be asked after the commit of whoever ended or parked. */
   wakeIfAnswered(tenant: string, id: string): Promise<boolean> { return this.#wakes.add({ tenant, id }); }
+
+  /** Everything a step has on record: a dead worker's runs begin together. */
+  recordedCalls(step: StepPlace): Promise<RecordedCall[]> { return this.#recorded.add(step); }
 
   /** The claims of one worker: grouped among its slots. */
   claimer(incarnation: string, machines: readonly string[], runPool: string, stepMs: number): Claimer {

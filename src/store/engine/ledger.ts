@@ -57,16 +57,23 @@ export interface RecordedCall {
   readonly key: string | null;
 }
 
-/** Everything a step has on record, read when it runs again. */
-export async function recordedCalls(pool: EnginePool, tenant: string, run: string, stepSeq: number): Promise<RecordedCall[]> {
-  const { rows } = await pool.query<RecordedCall>(`
-    SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo", result_blob AS blob, NULL AS key
-      FROM step_records WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob, key
-      FROM tool_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3
-    UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL, NULL
-      FROM model_calls WHERE tenant_id = $1 AND run_id = $2 AND step_seq = $3 AND model NOT LIKE 'tool:%' ORDER BY path, (status = 'settled') DESC, attempt DESC)`, [tenant, run, stepSeq]);
-  return rows;
+export type StepPlace = Pick<Place, 'tenant' | 'run' | 'stepSeq'>;
+
+const CALLS = `SELECT 'record' AS kind, path, name, encode(args_hash, 'hex') AS "argsHash", 'succeeded' AS status, result, NULL AS "errorCode", NULL AS "errorMessage", 1 AS attempts, 0::float8 AS "startedMsAgo", result_blob AS blob, NULL AS key
+    FROM step_records WHERE tenant_id = c.t AND run_id = c.i AND step_seq = c.seq
+  UNION ALL SELECT 'tool', path, tool, encode(args_hash, 'hex'), status::text, response, error_code, error_message, attempts, (extract(epoch FROM now() - started_at) * 1000)::float8, response_blob, key
+    FROM tool_calls WHERE tenant_id = c.t AND run_id = c.i AND step_seq = c.seq
+  UNION ALL (SELECT DISTINCT ON (path) 'model', path, model, encode(args_hash, 'hex'), CASE status WHEN 'settled' THEN 'succeeded' ELSE status::text END, response, error_code, NULL, attempt, 0, NULL, NULL
+    FROM model_calls WHERE tenant_id = c.t AND run_id = c.i AND step_seq = c.seq AND model NOT LIKE 'tool:%' ORDER BY path, (status = 'settled') DESC, attempt DESC)`;
+
+/** Everything that steps have on record, read when they run again; in the order of the steps. */
+export async function recordedCalls(pool: EnginePool, steps: readonly StepPlace[]): Promise<RecordedCall[][]> {
+  const { rows } = await pool.query<RecordedCall & { at: number }>({
+    name: 'recorded', text: `SELECT c.at::int AS at, k.* FROM unnest($1::text[], $2::uuid[], $3::int[]) WITH ORDINALITY AS c(t, i, seq, at), LATERAL (${CALLS}) k`,
+    values: [steps.map(({ tenant }) => tenant), steps.map(({ run }) => run), steps.map(({ stepSeq }) => stepSeq)],
+  });
+  const byStep = Map.groupBy(rows, ({ at }) => at - 1);
+  return steps.map((_, at) => byStep.get(at) ?? []);
 }
 
 export async function recordResultIfHeld(pool: EnginePool, place: Place, name: string, argsHash: string, result: Stored): Promise<boolean> {
