@@ -36,7 +36,7 @@ export const SUSPECT_GROUP_CRASHES = 1;
 export const SUSPECT_WINDOW_MS = 5_000;
 /** A suspect that finds no worker to be alone in comes again after this. */
 export const SUSPECT_RETRY_MS = 300;
-/** One wake-up serves runs for this long, then completes: its fetch and its end cost as much as a run does, and a stop ends it sooner. */
+/** One wake-up goes with a place for this long, then completes: its fetch and its end cost as much as a run does, and a stop ends it sooner. So long after its last place was filled a worker asks for none. */
 export const WAKE_UP_MS = 1_000;
 /** Runs that a worker takes at once before BullMQ is asked for a wake-up: more, and one worker would take what others stand idle for. */
 export const EARLY_TAKES = 25;

@@ -22,7 +22,7 @@ export interface WakeUp {
 
 export interface WakeUpWorkerOptions extends Omit<BullWorkerOptions, 'queue'> {
   readonly pool: string;
-  /** Takes and moves runs until there is none or WAKE_UP_MS are over. */
+  /** Has somebody look for runs; resolves when there are none, or WAKE_UP_MS are over. */
   onWakeUp(wakeUp: WakeUp): Promise<void>;
   /** A run named by a delayed job: `offer` = the callback has offered it, or there is nothing to offer any more. */
   onDelayed(tenant: string, run: string): Promise<'offer' | { againInMs: number }>;

@@ -207,11 +207,11 @@ export class RunWorker implements Service {
 
   get #isOpen(): boolean { return this.ready && this.#suspects.open && monoMs() >= this.#standBackUntilMs; }
 
-  /** Waits until a run may be taken, for twice WAKE_UP_MS at most. */
+  /** Waits until a run may be taken, for WAKE_UP_MS and STAND_BACK_MS at most. */
   async #opens(): Promise<boolean> {
     await this.#suspects.whenOpen(WAKE_UP_MS);
     const standsBackMs = this.#standBackUntilMs - monoMs();
-    if (standsBackMs > 0) await pause(Math.min(WAKE_UP_MS, standsBackMs), this.#stopping.signal);
+    if (standsBackMs > 0) await pause(standsBackMs, this.#stopping.signal);
     return this.#isOpen;
   }
 
